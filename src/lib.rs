@@ -1,0 +1,5 @@
+//! Shardgate, an API gateway: one pinned shard a core, no lock and nothing counted in common per request.
+
+#![deny(unsafe_code)]
+
+pub mod stdx;

@@ -1,0 +1,5 @@
+//! What the standard library lacks. No word of HTTP here, and no dependency on any other module.
+
+pub mod rng;
+pub mod slab;
+pub mod time;
