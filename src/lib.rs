@@ -3,3 +3,6 @@
 #![deny(unsafe_code)]
 
 pub mod stdx;
+pub mod telemetry;
+
+pub mod control;
