@@ -40,8 +40,8 @@ impl LogWriter {
         self.lines_lost.load(Ordering::Relaxed)
     }
 
-    /// Waits until the last line is written, after the rings were dropped, but no longer than `patience`: whoever reads the
-    /// log may have stopped, and must not keep the gateway from ending. False when lines were left behind.
+    /// Waits until the last line is written, after the rings were dropped, but no longer than `patience`: whoever reads
+    /// the log may have stopped, and must not keep the gateway from ending. False when lines were left behind.
     pub fn finish(&self, patience: Duration) -> bool {
         self.ended.recv_timeout(patience).is_err_and(|error| error.is_disconnected())
     }
@@ -82,8 +82,7 @@ impl<W: Write> Sink<W> {
                 Ok(0) => break,
                 Ok(count) => written += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Somebody else made the pipe non-blocking; this thread may wait, and lines are dropped meanwhile.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(WOULD_BLOCK_PAUSE),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => pause(),
                 Err(_) => break,
             }
         }
@@ -94,6 +93,12 @@ impl<W: Write> Sink<W> {
         let count = memchr::memchr_iter(b'\n', lines).count();
         self.lines_lost.fetch_add(count as u64, Ordering::Relaxed);
     }
+}
+
+/// For a pipe that somebody else made non-blocking.
+#[expect(clippy::disallowed_methods, reason = "this thread is there to wait; lines are dropped meanwhile")]
+fn pause() {
+    thread::sleep(WOULD_BLOCK_PAUSE);
 }
 
 const WOULD_BLOCK_PAUSE: Duration = Duration::from_millis(5);

@@ -51,8 +51,8 @@ fn push_ipv6(out: &mut Vec<u8>, address: Ipv6Addr) {
     }
 }
 
-/// The run that `::` stands for: RFC 5952 §4.2, the longest run of two or more zero groups, the first of equals. Without
-/// one, the empty range at the end.
+/// The run that `::` stands for: RFC 5952 §4.2, the longest run of two or more zero groups, the first of equals.
+/// Without one, the empty range at the end.
 fn longest_zeros(groups: &[u16; 8]) -> std::ops::Range<usize> {
     let (mut best, mut start) = (8..8, 0);
     while start < 8 {

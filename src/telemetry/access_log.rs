@@ -136,8 +136,8 @@ macro_rules! key {
 }
 use key;
 
-/// A longer value is cut, and the line says so with `"cut":true`: a line has a bound, and is never dropped for its length,
-/// which would let a client hide.
+/// A longer value is cut, and the line says so with `"cut":true`: a line has a bound, and is never dropped for its
+/// length, which would let a client hide.
 const TEXT_BYTES_MAX: usize = 2_048;
 /// The same for names, which are short when they are honest.
 const NAME_BYTES_MAX: usize = 256;
@@ -192,9 +192,9 @@ mod tests {
         check(
             &smallest(),
             concat!(
-                r#"{"time":"2025-01-01T00:00:00.007Z","duration_us":1234,"client":"203.0.113.9","peer":"10.0.0.2:40000","#,
-                r#""listener":"public","method":"GET","host":"example.org","path":"/a","version":"HTTP/1.1","#,
-                r#""status":404,"request_id":"r-1","request_body_bytes":0,"response_body_bytes":181}"#,
+                r#"{"time":"2025-01-01T00:00:00.007Z","duration_us":1234,"client":"203.0.113.9","#,
+                r#""peer":"10.0.0.2:40000","listener":"public","method":"GET","host":"example.org","path":"/a","#,
+                r#""version":"HTTP/1.1","status":404,"request_id":"r-1","request_body_bytes":0,"response_body_bytes":181}"#,
             ),
         );
     }

@@ -50,8 +50,8 @@ struct Date {
 }
 
 impl Date {
-    /// Howard Hinnant's `civil_from_days` (<https://howardhinnant.github.io/date_algorithms.html>): years are counted from
-    /// March, so that the leap day is a year's last.
+    /// Howard Hinnant's `civil_from_days` (<https://howardhinnant.github.io/date_algorithms.html>): years are counted
+    /// from March, so that the leap day is a year's last.
     fn of(days_since_1970: u64) -> Self {
         let days = days_since_1970 + 719_468;
         let (era, day_of_era) = (days / 146_097, days % 146_097);

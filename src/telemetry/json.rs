@@ -2,8 +2,8 @@
 
 use crate::stdx::text::HEX_DIGITS;
 
-/// Appends `bytes` between quotes. Control characters, C1 and the Unicode line separators included, are escaped, so that
-/// no value starts a line or moves a terminal's cursor; bytes that are not UTF-8 are read as Latin-1.
+/// Appends `bytes` between quotes. Control characters, C1 and the Unicode line separators included, are escaped, so
+/// that no value starts a line or moves a terminal's cursor; bytes that are not UTF-8 are read as Latin-1.
 pub fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     if is_clean_ascii(bytes) {
