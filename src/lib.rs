@@ -4,3 +4,6 @@
 
 pub mod runtime;
 pub mod stdx;
+pub mod telemetry;
+
+pub mod control;

@@ -2,4 +2,5 @@
 
 pub mod rng;
 pub mod slab;
+pub mod text;
 pub mod time;
