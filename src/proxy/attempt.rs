@@ -39,7 +39,7 @@ pub async fn forward(
 
 fn may_repeat(exchange: &Exchange<'_>, failure: Failure, replay: &Replay) -> bool {
     failure == Failure::Upstream(UpstreamFailure::Closed)
-        && exchange.service.retry.on
+        && exchange.service.retry.enabled
         && exchange.request.method.is_idempotent()
         && !exchange.account.retried.get()
         && exchange.account.status.get() == 0

@@ -142,7 +142,7 @@ impl Exchange<'_> {
 
     /// The request's head for this upstream.
     pub fn forwarded_head(&self, endpoint: &str, expect_continue: bool) -> Result<Buf, Failure> {
-        let keep_host = self.route.preserve_host && !self.request.authority.is_empty();
+        let keep_host = self.route.preserve_host && self.request.authority.len > 0;
         let head = ForwardedRequest {
             head: self.request,
             bytes: self.bytes,

@@ -32,9 +32,11 @@ pub struct HttpOptions {
 }
 
 impl Plan {
-    pub fn find(&self, host: &[u8], path: &[u8]) -> Option<(&Arc<Route>, &Arc<Service>)> {
-        let route = &self.routes[self.table.find(host, path)?];
-        Some((route, &self.services[route.service as usize]))
+    /// The route for a request, its index, and its service.
+    pub fn find(&self, host: &[u8], path: &[u8]) -> Option<(usize, &Route, &Service)> {
+        let index = self.table.find(host, path)?;
+        let route = &self.routes[index];
+        Some((index, route, &self.services[route.service as usize]))
     }
 
     pub fn trusts(&self, peer: IpAddr) -> bool {

@@ -5,7 +5,9 @@ use super::plan::Plan;
 use crate::http::head::{RequestHead, ResponseHead};
 use crate::runtime::Runtime;
 use crate::stdx::rng::Rng;
-use crate::telemetry::access_log::{Clock, Record};
+use crate::stdx::time::Mono;
+use crate::telemetry::access_log::Record;
+use crate::telemetry::clock::Clock;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::log_ring::LogRing;
 use crate::upstream::{Balancer, Pools};
@@ -27,7 +29,6 @@ pub struct Shared {
 struct Log {
     ring: LogRing,
     clock: Clock,
-    line: Vec<u8>,
 }
 
 /// Memory of one coroutine, used by one exchange after another.
@@ -47,7 +48,7 @@ impl Shared {
             balancer: RefCell::default(),
             counters: RefCell::default(),
             rng: RefCell::new(rng),
-            log: log.map(|ring| RefCell::new(Log { ring, clock: Clock::new(), line: Vec::new() })),
+            log: log.map(|ring| RefCell::new(Log { ring, clock: Clock::new() })),
             draining: Cell::new(false),
         }
     }
@@ -56,7 +57,7 @@ impl Shared {
     pub fn enter(&self) -> Result<InFlight<'_>, Failure> {
         let mut counters = self.counters.borrow_mut();
         if counters.requests_in_flight >= self.plan.limits.requests_in_flight_max as u64 {
-            counters.requests_shed += 1;
+            counters.sheds += 1;
             return Err(Failure::Overloaded);
         }
         counters.requests_in_flight += 1;
@@ -70,17 +71,24 @@ impl Shared {
 
     pub fn log(&self, record: &Record<'_>) {
         let Some(log) = &self.log else { return };
-        let Log { ring, clock, line } = &mut *log.borrow_mut();
-        line.clear();
-        record.write_json(line, clock);
-        ring.append(line, self.runtime.now().mono);
+        let Log { ring, clock } = &mut *log.borrow_mut();
+        ring.append(self.runtime.now().mono, |line| record.write_json(line, clock));
     }
 
-    /// Hands lines to the writer that have waited long enough. Called when the shard has nothing else to do.
+    /// Hands lines to the writer that have waited long enough.
     pub fn flush_log(&self) {
         if let Some(log) = &self.log {
             log.borrow_mut().ring.flush(self.runtime.now().mono);
         }
+    }
+
+    /// When `flush_log` has something to do.
+    pub fn log_due(&self) -> Option<Mono> {
+        self.log.as_ref()?.borrow().ring.flush_due()
+    }
+
+    pub fn log_lines_dropped(&self) -> u64 {
+        self.log.as_ref().map_or(0, |log| log.borrow().ring.lines_dropped())
     }
 }
 

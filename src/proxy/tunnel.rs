@@ -23,20 +23,18 @@ pub async fn run(exchange: &Exchange<'_>, client: &mut Reader, upstream: Upstrea
     let (up_first, down_first) = (client.take_input(), connection.reader.take_input());
     let mut up = pin!(up.run(up_first));
     let mut down = pin!(down.run(down_first));
-    let (mut up_done, mut down_done) = (false, false);
+    let (mut up_done, mut down_done, mut failed) = (false, false, false);
     poll_fn(|context| {
-        for (done, polled) in [
-            (&mut up_done, (!up_done).then(|| up.as_mut().poll(context))),
-            (&mut down_done, (!down_done).then(|| down.as_mut().poll(context))),
-        ] {
-            match polled {
-                Some(Poll::Ready(true)) => *done = true,
-                Some(Poll::Ready(false)) => return Poll::Ready(()),
-                Some(Poll::Pending) | None => {}
-            }
+        if !up_done && let Poll::Ready(ended_well) = up.as_mut().poll(context) {
+            up_done = ended_well;
+            failed |= !ended_well;
+        }
+        if !down_done && let Poll::Ready(ended_well) = down.as_mut().poll(context) {
+            down_done = ended_well;
+            failed |= !ended_well;
         }
         let deadline = exchange.deadline.min(last_byte.get() + stall_max);
-        if up_done && down_done || runtime.now().mono >= deadline {
+        if failed || up_done && down_done || runtime.now().mono >= deadline {
             return Poll::Ready(());
         }
         runtime.wake_by(deadline);

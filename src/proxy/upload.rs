@@ -26,7 +26,7 @@ pub struct Replay {
 
 impl Replay {
     pub fn new(exchange: &Exchange<'_>) -> Self {
-        let wanted = exchange.service.retry.on && exchange.request.method.is_idempotent();
+        let wanted = exchange.service.retry.enabled && exchange.request.method.is_idempotent();
         let bytes_max = if wanted { exchange.service.retry.replay_bytes_max } else { 0 };
         Self { payload: None, begun: false, whole: true, bytes_max }
     }

@@ -16,6 +16,7 @@ pub struct Reader {
     input: Option<Buf>,
     decoder: Decoder,
     bytes_received: u64,
+    head_begun: bool,
 }
 
 /// The next part of a body.
@@ -47,7 +48,7 @@ pub enum ReadError {
 
 impl Connection {
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, reader: Reader { input: None, decoder: Decoder::new(), bytes_received: 0 } }
+        Self { stream, reader: Reader { input: None, decoder: Decoder::new(), bytes_received: 0, head_begun: false } }
     }
 }
 
@@ -55,6 +56,18 @@ impl Reader {
     /// Whether bytes have arrived that nobody has used.
     pub fn has_input(&self) -> bool {
         self.input.is_some()
+    }
+
+    /// Whether a head has begun to arrive that was not read to its end.
+    pub fn has_begun(&self) -> bool {
+        self.head_begun
+    }
+
+    /// Adds bytes that were received on the connection by other means, while it was idle.
+    pub fn give(&mut self, bytes: Buf) {
+        debug_assert!(self.input.is_none());
+        self.bytes_received += bytes.len() as u64;
+        self.input = Some(bytes);
     }
 
     /// Bytes received since this was last asked, framing included.
@@ -86,6 +99,7 @@ impl Reader {
         parse: &mut impl FnMut(&[u8]) -> Result<Option<usize>, HeadError>,
     ) -> Result<Buf, ReadError> {
         loop {
+            self.head_begun = self.input.is_some();
             if let Some(input) = &self.input
                 && let Some(length) = parse(input.bytes())?
             {
@@ -157,7 +171,7 @@ impl Reader {
         })
     }
 
-    /// Puts back what was received after the end of HTTP on this connection: a tunnel's first bytes.
+    /// Takes what was received after the end of HTTP on this connection: a tunnel's first bytes.
     pub fn take_input(&mut self) -> Option<Buf> {
         self.input.take()
     }

@@ -35,13 +35,12 @@ impl Encoder {
             let framed = payload.map(|payload| self.frame(payload)).transpose()?;
             return Ok(Pieces::new([Some(head), framed, self.end(pool, end)?]));
         }
-        if let (Some(b""), Framing::Chunked, Some(payload)) = (end, self.framing, payload) {
-            let mut framed = self.frame(payload)?;
-            framed.truncate(framed.len() - encode::CHUNK_END.len());
-            framed.push_tail(CHUNK_END_AND_LAST);
-            return Ok(Pieces::one(framed));
+        let mut framed = payload.map(|payload| self.frame(payload)).transpose()?;
+        if let (Some(b""), Framing::Chunked, Some(last)) = (end, self.framing, &mut framed) {
+            last.truncate(last.len() - encode::CHUNK_END.len());
+            last.push_tail(CHUNK_END_AND_LAST);
+            return Ok(Pieces::new([framed, None, None]));
         }
-        let framed = payload.map(|payload| self.frame(payload)).transpose()?;
         Ok(Pieces::new([framed, self.end(pool, end)?, None]))
     }
 

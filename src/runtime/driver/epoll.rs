@@ -476,7 +476,7 @@ fn socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
 }
 
 fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {
-    let mut slices = [const { IoSlice::new(&[]) }; PIECES_MAX];
+    let mut slices = [(); PIECES_MAX].map(|()| IoSlice::new(&[]));
     let mut count = 0;
     for buf in pieces.iter().filter(|buf| !buf.is_empty()) {
         slices[count] = IoSlice::new(buf.bytes());
