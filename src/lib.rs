@@ -2,4 +2,5 @@
 
 #![deny(unsafe_code)]
 
+pub mod http;
 pub mod stdx;
