@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod http;
 pub mod stdx;
 
 pub mod telemetry;
