@@ -2,7 +2,6 @@
 
 #![deny(unsafe_code)]
 
-pub mod http;
 pub mod stdx;
 
 pub mod telemetry;
