@@ -2,4 +2,8 @@
 
 #![deny(unsafe_code)]
 
+pub mod config;
+pub mod proxy;
+pub mod route;
 pub mod stdx;
+pub mod upstream;
