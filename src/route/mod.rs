@@ -4,4 +4,4 @@ mod rule;
 mod table;
 
 pub use rule::{HostRule, PathRule, Route, Rule};
-pub use table::Table;
+pub use table::{HOST_BYTES_MAX, Table};

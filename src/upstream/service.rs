@@ -48,7 +48,7 @@ pub struct PoolLimits {
 /// One more try for an idempotent request whose reused connection died before any byte of the response.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Retry {
-    pub on: bool,
+    pub enabled: bool,
     /// A longer body is not kept, and its request not tried again.
     pub replay_bytes_max: usize,
 }
@@ -72,6 +72,6 @@ impl Default for PoolLimits {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { on: true, replay_bytes_max: 64 << 10 }
+        Self { enabled: true, replay_bytes_max: 64 << 10 }
     }
 }
