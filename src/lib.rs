@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod http;
 pub mod proxy;
 pub mod route;
 pub mod stdx;

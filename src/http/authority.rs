@@ -1,0 +1,1 @@
+//! `host[:port]`, as Host and an absolute target carry it.
