@@ -2,7 +2,9 @@
 
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod config;
+pub mod control;
 pub mod http;
 pub mod proxy;
 pub mod route;

@@ -28,7 +28,7 @@ pub struct Rule {
 }
 
 /// Hosts are lower-case, without port and trailing dot.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum HostRule {
     Any,
     Exact(Box<[u8]>),
@@ -37,7 +37,7 @@ pub enum HostRule {
 }
 
 /// Paths are normalised and begin with `/`.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum PathRule {
     Exact(Box<[u8]>),
     /// Matches at segment boundaries: `/a` matches `/a` and `/a/b`, not `/ab`; `/a/` matches `/a/` and `/a/b`.
