@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use shardgate::config::ids::Ids;
 use shardgate::config::load::load_text;
-use shardgate::config::snapshot::{HttpOptions, Snapshot};
+use shardgate::config::snapshot::Snapshot;
+use shardgate::proxy::HttpOptions;
 use shardgate::proxy::limits::Limits;
 use shardgate::upstream::service::{PoolLimits, Retry, Timeouts};
 
@@ -19,24 +20,24 @@ fn every_example_loads_and_begins_with_what_it_shows() {
     for path in examples {
         let (text, snapshot) = load(&path);
         assert!(text.starts_with("# "), "{path:?} does not say what it shows");
-        assert!(!snapshot.routes.is_empty(), "{path:?} has no route");
+        assert!(!snapshot.plan.routes.is_empty(), "{path:?} has no route");
     }
 }
 
 #[test]
 fn the_example_of_limits_has_the_defaults() {
     let (_, snapshot) = example("limits.yaml");
-    assert_eq!(snapshot.limits, Limits::default());
-    assert_eq!(snapshot.http, HttpOptions::default());
-    let service = &snapshot.services[0];
+    assert_eq!(snapshot.plan.limits, Limits::default());
+    assert_eq!(snapshot.plan.http, HttpOptions::default());
+    let service = &snapshot.plan.services[0];
     assert_eq!(service.timeouts, Timeouts::default());
     assert_eq!(service.pool, PoolLimits::default());
     assert_eq!(service.retry, Retry::default());
 
     let bare = "{version: 1, listeners: [{name: a, address: \"127.0.0.1:1\"}]}";
     let bare = load_text("bare", bare, &mut Ids::default(), &resolve).unwrap();
-    assert_eq!(bare.limits, snapshot.limits);
-    assert_eq!(bare.http, snapshot.http);
+    assert_eq!(bare.plan.limits, snapshot.plan.limits);
+    assert_eq!(bare.plan.http, snapshot.plan.http);
     assert_eq!(bare.access_log, snapshot.access_log);
     assert_eq!(bare.drain_timeout, snapshot.drain_timeout);
 }
@@ -73,14 +74,14 @@ fn the_example_of_websocket_upgrades_one_route_only() {
     let (_, snapshot) = example("websocket.yaml");
     check_route(&snapshot, "h", "/chat", Some("chat-socket"));
     check_route(&snapshot, "h", "/chat/log", Some("chat-page"));
-    let websocket: Vec<_> = snapshot.routes.iter().map(|route| route.websocket).collect();
+    let websocket: Vec<_> = snapshot.plan.routes.iter().map(|route| route.websocket).collect();
     assert_eq!(websocket, [true, false]);
 }
 
 #[track_caller]
 fn check_route(snapshot: &Snapshot, host: &str, path: &str, want: Option<&str>) {
-    let found = snapshot.table.find(host.as_bytes(), path.as_bytes());
-    assert_eq!(found.map(|index| snapshot.routes[index].name.as_str()), want, "{host}{path}");
+    let found = snapshot.plan.table.find(host.as_bytes(), path.as_bytes());
+    assert_eq!(found.map(|index| snapshot.plan.routes[index].name.as_str()), want, "{host}{path}");
 }
 
 fn examples() -> Vec<PathBuf> {

@@ -22,12 +22,12 @@ pub fn check(file: &Path) -> ExitCode {
 }
 
 pub fn summary(snapshot: &Snapshot) -> String {
-    let endpoints = snapshot.services.iter().map(|service| service.endpoints.len()).sum();
+    let endpoints = snapshot.plan.services.iter().map(|service| service.endpoints.len()).sum();
     format!(
         "ok: {}, {}, {}, {}",
         counted(snapshot.listeners.len(), "listener"),
-        counted(snapshot.routes.len(), "route"),
-        counted(snapshot.services.len(), "service"),
+        counted(snapshot.plan.routes.len(), "route"),
+        counted(snapshot.plan.services.len(), "service"),
         counted(endpoints, "endpoint"),
     )
 }

@@ -53,7 +53,13 @@ fn dispatch(command: Command) -> ExitCode {
     match command {
         Command::Run { file } => run::run(&file),
         Command::Check { file } => check::check(&file),
-        Command::Echo { address } => echo::run(address),
+        Command::Echo { address } => match echo::run(address) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("shardgate echo: cannot serve on {address}: {error}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use crate::config::ids::Ids;
 use crate::config::load::load;
@@ -17,7 +16,7 @@ pub fn run(file: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match control::run(Arc::new(snapshot)) {
+    match control::run(&snapshot) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("shardgate: {error}");

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::problem::Origin;
-use super::snapshot::{AccessLog, HttpOptions};
+use super::snapshot::AccessLog;
+use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
 use crate::route::Rule;
 use crate::stdx::cidr::Cidr;

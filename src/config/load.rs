@@ -202,7 +202,7 @@ mod tests {
     fn of_a_name_with_both_families_the_ipv4_addresses_are_used() {
         let text = "{version: 1, listeners: [{name: a, address: \"[::1]:1\"}], services: [{name: s, endpoints: [\"two:1\", \"six:1\"]}]}";
         let snapshot = load(text).unwrap();
-        let endpoints = snapshot.services[0].endpoints.iter();
+        let endpoints = snapshot.plan.services[0].endpoints.iter();
         let endpoints: Vec<_> = endpoints.map(|endpoint| format!("{} {}", endpoint.name, endpoint.address)).collect();
         assert_eq!(endpoints, ["two:1 192.0.2.1:1", "two:1 192.0.2.2:1", "six:1 [2001:db8::1]:1"]);
     }
@@ -227,8 +227,8 @@ mod tests {
         );
         let snapshot = load(&text).unwrap();
         let find = |host: &str, path: &str| {
-            let index = snapshot.table.find(host.as_bytes(), path.as_bytes()).unwrap();
-            snapshot.routes[index].name.as_str()
+            let index = snapshot.plan.table.find(host.as_bytes(), path.as_bytes()).unwrap();
+            snapshot.plan.routes[index].name.as_str()
         };
         assert_eq!(find("y", "/"), "any");
         assert_eq!(find("y", "/a/c"), "late");
@@ -252,7 +252,7 @@ mod tests {
                 services.join(", ")
             );
             let snapshot = load_text("f.yaml", &text, &mut ids, &resolve).ok()?;
-            Some(snapshot.services.iter().map(|service| service.id).collect::<Vec<_>>())
+            Some(snapshot.plan.services.iter().map(|service| service.id).collect::<Vec<_>>())
         };
         assert_eq!(service_ids("a b"), Some(vec![0, 1]));
         assert_eq!(service_ids("c c"), None);

@@ -4,4 +4,5 @@ pub mod cidr;
 pub mod hash;
 pub mod rng;
 pub mod slab;
+pub mod text;
 pub mod time;
