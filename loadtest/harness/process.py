@@ -18,7 +18,8 @@ class Failed(Exception):
 
 def spawn(command, core, **options):
     """Starts a process on one core."""
-    return subprocess.Popen([str(word) for word in command], preexec_fn=lambda: os.sched_setaffinity(0, {core}), **options)
+    words = [str(word) for word in command]
+    return subprocess.Popen(words, preexec_fn=lambda: os.sched_setaffinity(0, {core}), **options)
 
 
 def end(process):
@@ -43,7 +44,8 @@ class Server:
     def __enter__(self):
         self.log_path = self.scratch / f"{self.name}.log"
         with open(self.log_path, "wb") as log:
-            self.process = spawn(self.command, self.core, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.scratch)
+            streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+            self.process = spawn(self.command, self.core, cwd=self.scratch, **streams)
         try:
             self._await_answer()
         except BaseException:
@@ -67,7 +69,8 @@ class Server:
                 raise Failed(f"{self.name} does not answer with the origin's 1 KiB")
             except OSError as error:
                 if time.monotonic() > deadline:
-                    raise Failed(f"{self.name} does not answer on port {self.port} ({error}): {self._log_end()}") from None
+                    silent = f"{self.name} does not answer on port {self.port} ({error}): {self._log_end()}"
+                    raise Failed(silent) from None
                 time.sleep(0.05)
 
     def _log_end(self):

@@ -58,12 +58,13 @@ class Counts(Scenario):
     """Instructions and system calls a request, as slopes: what a run costs besides its requests cancels out."""
 
     title = "Counts a request, 64 connections, 20,000 requests/s"
+    metrics = ("user instructions", "system calls, waits apart")
     few, many = 2_000, 12_000
     rounds_max = 3
 
     def turn(self, proxy, server):
         few, many = self._count(server, self.few), self._count(server, self.many)
-        for metric, low, high in zip(("user instructions", "system calls, waits apart"), few, many):
+        for metric, low, high in zip(self.metrics, few, many):
             self.samples.add(metric, proxy, (high - low) / (self.many - self.few))
 
     def _count(self, server, requests):
@@ -79,19 +80,23 @@ class Counts(Scenario):
 
     def floor_fits(self):
         """Whether the floor is one: None when it was not counted."""
-        calls, instructions = (Bar("", self.samples.of(metric, "floor"), limit).held() for metric, limit in (
-            ("system calls, waits apart", FLOOR_SYSCALLS_MAX), ("user instructions", FLOOR_INSTRUCTIONS_MAX)))
-        return None if calls is None or instructions is None else calls and instructions
+        held = [bar.held() for bar in self._floor_bars()]
+        return None if None in held else all(held)
 
     def bars(self):
-        instructions = self.samples.of("user instructions", GATEWAY)
-        calls = self.samples.of("system calls, waits apart", GATEWAY)
+        instructions, calls = (self.samples.of(metric, GATEWAY) for metric in self.metrics)
         return [
-            Bar("floor: user instructions a request", self.samples.of("user instructions", "floor"), FLOOR_INSTRUCTIONS_MAX),
-            Bar("floor: system calls a request", self.samples.of("system calls, waits apart", "floor"), FLOOR_SYSCALLS_MAX),
+            *self._floor_bars(),
             Bar("user instructions a request", instructions, 9000),
             Bar("system calls a request", calls, 4.2),
             self._allocations(),
+        ]
+
+    def _floor_bars(self):
+        instructions, calls = (self.samples.of(metric, "floor") for metric in self.metrics)
+        return [
+            Bar("floor: user instructions a request", instructions, FLOOR_INSTRUCTIONS_MAX),
+            Bar("floor: system calls a request", calls, FLOOR_SYSCALLS_MAX),
         ]
 
     def _allocations(self):
@@ -109,13 +114,14 @@ class Cpu(Scenario):
 
     title = "CPU, 1 KiB answers"
     connections = (64, 512)
+    metrics = {"CPU us a request": "cpu_us", "busy share of a core": "busy", "p50 us": "p50_us", "p99 us": "p99_us"}
 
     def turn(self, proxy, server):
         for connections in self.connections:
             open_seconds, closed_seconds = (1, 1) if self.bench.quick else (2, 1)
             at_rate = self.measured(server, "--connections", connections, "--rate", RATE, "--seconds", open_seconds)
             if at_rate["rate"] < 0.98 * RATE:
-                raise Failed(f"{proxy} was asked {at_rate['rate']:.0f} requests/s, not {RATE}: this machine is too slow")
+                raise Failed(f"{proxy} answered {at_rate['rate']:.0f} requests/s of {RATE}: this machine is too slow")
             self._add(proxy, f"{connections} connections, 20,000/s", at_rate)
             full = self.measured(server, "--connections", connections, "--closed", "--seconds", closed_seconds)
             self._add(proxy, f"{connections} connections, full load", full)
@@ -124,7 +130,7 @@ class Cpu(Scenario):
         self.samples.add("private KiB after 512 connections", proxy, server.private_bytes() / 1024)
 
     def _add(self, proxy, where, result):
-        for metric, key in (("CPU us a request", "cpu_us"), ("busy share of a core", "busy"), ("p50 us", "p50_us"), ("p99 us", "p99_us")):
+        for metric, key in self.metrics.items():
             self.samples.add(f"{where}: {metric}", proxy, result[key])
 
     def bars(self):
@@ -135,7 +141,8 @@ class Cpu(Scenario):
                 fits = self.bench.comparable(peer)
                 values = self.samples.ratios(metric, GATEWAY, peer) if fits else []
                 missing = "not measured" if fits else "not compared: the floor does not show that it holds its own bars"
-                bars.append(Bar(f"{connections} connections: CPU us a request over {peer}", values, limit, missing=missing))
+                what = f"{connections} connections: CPU us a request over {peer}"
+                bars.append(Bar(what, values, limit, missing=missing))
         return bars
 
 
@@ -227,8 +234,10 @@ class Slow(Scenario):
         bars = []
         for kind in ("readers", "writers"):
             memory = self.samples.of(f"private bytes a connection, {kind}", GATEWAY)
-            cpu = self.samples.quotients(f"others' CPU us a request, with {kind}", "others' CPU us a request, without", GATEWAY)
-            p99 = self.samples.quotients(f"others' p99 us, with {kind}", "others' p99 us, without", GATEWAY)
+            cpu, p99 = (
+                self.samples.quotients(f"others' {metric}, with {kind}", f"others' {metric}, without", GATEWAY)
+                for metric in ("CPU us a request", "p99 us")
+            )
             bars += [
                 Bar(f"slow {kind}: private bytes a connection", memory, self.connection_bytes_max),
                 Bar(f"slow {kind}: others' CPU a request, with over without", cpu, 1.1),

@@ -1,7 +1,7 @@
 //! The service behind the proxies: as cheap as it can be, so that it is never what a comparison measures.
 //!
-//! `/bytes/N` answers N bytes, any other path 1 KiB. A request's body, by length or chunked, is read and forgotten before
-//! the answer. Every body is `bench_kit::body`, so that a client can tell a wrong byte.
+//! `/bytes/N` answers N bytes, any other path 1 KiB. A request's body, by length or chunked, is read and forgotten
+//! before the answer. Every body is `bench_kit::body`, so that a client can tell a wrong byte.
 
 use bench_kit::body::{Body, SMALL_BYTES};
 use bench_kit::head::{self, Framing, Head};

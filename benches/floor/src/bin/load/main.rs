@@ -1,9 +1,9 @@
 //! The load generator. It counts a request's latency from when it was meant to be sent, so that a stalled proxy cannot
 //! hide the requests it kept from being sent, and it fails when one answer is wrong.
 //!
-//! It speaks in lines, so that a script can measure between them: `ready` when all connections are open and have had one
-//! answer, then (with `--gate`, after a line on stdin) the run, then one line of JSON. With `--gate`, and when it holds
-//! connections, it stays until stdin closes.
+//! It speaks in lines, so that a script can measure between them: `ready` when all connections are open and have had
+//! one answer, then (with `--gate`, after a line on stdin) the run, then one line of JSON. With `--gate`, and when it
+//! holds connections, it stays until stdin closes.
 
 mod client;
 mod download;

@@ -200,7 +200,10 @@ impl Tally {
     fn to_json(&self, elapsed: Duration) -> String {
         let us = |share| self.latency.quantile(share) as f64 / 1000.0;
         format!(
-            r#"{{"requests":{},"sent":{},"errors":{},"reconnects":{},"seconds":{:.6},"rate":{:.1},"p50_us":{:.1},"p99_us":{:.1},"p999_us":{:.1}}}"#,
+            concat!(
+                r#"{{"requests":{},"sent":{},"errors":{},"reconnects":{},"seconds":{:.6},"rate":{:.1},"#,
+                r#""p50_us":{:.1},"p99_us":{:.1},"p999_us":{:.1}}}"#
+            ),
             self.right,
             self.sent,
             self.errors,
