@@ -52,8 +52,8 @@ def to_markdown(facts, scenarios):
         f"{where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB, Linux {where['kernel']}. Proxy on core "
         f"{facts['cores'][0]}, load generator and origin on core {facts['cores'][1]}, all on loopback. "
         + "; ".join(f"{name} {version}" for name, version in facts["versions"].items())
-        + ". Each figure is the median [lower quartile, upper quartile] of interleaved rounds; ratios are taken round by "
-        + "round.",
+        + ". Each figure is the median [lower quartile, upper quartile] of interleaved rounds; ratios are taken round "
+        + "by round.",
     ]
     if facts["quick"]:
         lines += ["", "**A quick run: too short to be a result.**"]
@@ -65,9 +65,14 @@ def to_markdown(facts, scenarios):
             lines.append(f"| {bar.what} | {limit} | {measured} | {len(bar.values)} | {bar.verdict()} |")
     for name, scenario in scenarios.items():
         lines += ["", *table(scenario)]
-    failures = [f"- {name}, {proxy}: {why}" for name, it in scenarios.items() for proxy, why in it.failures.items()]
+    failures = [
+        f"- {name}, {proxy}{' (takes no more turns)' if proxy in scenario.out else ''}: {why}"
+        for name, scenario in scenarios.items()
+        for proxy, whys in scenario.failures.items()
+        for why in whys
+    ]
     if failures:
-        lines += ["", "## Not measured", "", *failures]
+        lines += ["", "## Turns that failed", "", *failures]
     return "\n".join(lines) + "\n"
 
 

@@ -10,9 +10,19 @@ class Samples:
 
     def __init__(self):
         self.values = defaultdict(lambda: defaultdict(list))
+        self.turn = []
 
     def add(self, metric, proxy, value):
-        self.values[metric][proxy].append(value)
+        self.turn.append((metric, proxy, value))
+
+    def keep(self):
+        """A turn counts as a whole, or ratios would pair values of different rounds."""
+        for metric, proxy, value in self.turn:
+            self.values[metric][proxy].append(value)
+        self.turn = []
+
+    def discard(self):
+        self.turn = []
 
     def of(self, metric, proxy):
         return self.values[metric][proxy] if metric in self.values and proxy in self.values[metric] else []

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import defaultdict
 
 from .counters import Counters
 from .load import Load
@@ -16,6 +17,9 @@ FLOOR_INSTRUCTIONS_MAX = 4000
 
 RATE = 20_000
 
+# How often one turn is tried.
+TRIES = 3
+
 
 class Scenario:
     """`bench` gives the proxies, the load generator and whether to be quick."""
@@ -23,20 +27,27 @@ class Scenario:
     def __init__(self, bench):
         self.bench = bench
         self.samples = Samples()
-        # Why a proxy takes no more turns.
-        self.failures = {}
+        # Why turns of a proxy failed; after TRIES of one turn it takes no more.
+        self.failures = defaultdict(list)
+        self.out = set()
 
     def round(self):
         for proxy in self.bench.proxies:
-            if proxy not in self.failures:
+            if proxy not in self.out:
                 self.try_turn(proxy)
 
     def try_turn(self, proxy):
-        try:
-            with self.bench.start(proxy) as server:
-                self.turn(proxy, server)
-        except (Failed, OSError) as failure:
-            self.failures[proxy] = str(failure)
+        """A turn that something else on the machine spoilt is taken again at once."""
+        for _ in range(TRIES):
+            try:
+                with self.bench.start(proxy) as server:
+                    self.turn(proxy, server)
+                self.samples.keep()
+                return
+            except (Failed, OSError) as failure:
+                self.samples.discard()
+                self.failures[proxy].append(str(failure))
+        self.out.add(proxy)
 
     def bars(self):
         return []
