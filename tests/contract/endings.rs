@@ -1,7 +1,8 @@
 //! How a connection ends, and how the other side learns of it.
 
-use crate::kit::{Flag, Kit, accept_one, connect, filled, pattern, receive_all, receive_exactly, send, wait_until};
+use crate::kit::{Flag, Kit, accept_one, connect, filled, pattern, receive_all, receive_exactly, send};
 use shardgate::runtime::op::{Error, Pieces, Received};
+use shardgate::runtime::wait::sleep_until;
 use shardgate::runtime::{Class, TcpStream};
 use shardgate::stdx::time::Mono;
 use std::time::Duration;
@@ -65,15 +66,14 @@ pub fn a_reset_that_a_send_met_is_told_to_receives_too(kit: &Kit) {
     kit.converse(
         |runtime, stream| async move {
             while send(&runtime, &stream, b"x").await.is_ok() {
-                wait_until(&runtime, || true).await;
-                shardgate::runtime::wait::sleep_until(&runtime, runtime.now().mono + Duration::from_millis(1)).await;
+                sleep_until(&runtime, runtime.now().mono + Duration::from_millis(1)).await;
             }
             assert_eq!(receive_all(&stream).await.1, Err(Error::Reset));
             assert_eq!(receive_all(&stream).await.1, Err(Error::Reset));
         },
         |runtime, stream| async move {
             stream.reset_on_drop();
-            shardgate::runtime::wait::sleep_until(&runtime, runtime.now().mono + Duration::from_millis(2)).await;
+            sleep_until(&runtime, runtime.now().mono + Duration::from_millis(2)).await;
         },
     );
 }

@@ -102,23 +102,31 @@ impl Kit {
 
     pub fn run_until(&self, is_over: impl Fn() -> bool) {
         let mut turns = 0;
-        while !is_over() {
+        loop {
             self.turn();
+            if is_over() {
+                break;
+            }
+            self.advance();
             turns += 1;
             assert!(turns < TURNS_MAX, "the scenario never ends");
         }
     }
 
-    pub fn turn(&self) {
+    fn turn(&self) {
         for (index, runtime) in [&self.near, &self.far].into_iter().enumerate() {
-            let mut events = Vec::new();
             let sleep = if self.world.is_some() { Duration::ZERO } else { EPOLL_SLEEP };
             let by = runtime.now().mono + sleep;
-            runtime.turn(by, &mut events).expect("a turn never fails");
-            if index == 0 {
-                self.near_events.borrow_mut().append(&mut events);
-            }
+            let mut on_event = |event| {
+                assert_eq!(index, 0, "only the near host has records");
+                self.near_events.borrow_mut().push(event);
+            };
+            runtime.turn(by, &mut on_event).expect("a turn never fails");
         }
+    }
+
+    /// What has just been undone, a buffer given back say, is seen to before time passes.
+    fn advance(&self) {
         if let Some(world) = &self.world {
             let wakes_at = [self.near.wakes_at(), self.far.wakes_at()].into_iter().flatten().min();
             world.advance(wakes_at);
@@ -140,11 +148,11 @@ impl Kit {
     }
 }
 
-/// Sends a copy of `bytes`, cut into pieces of two buffers.
+/// Sends a copy of `bytes`, two buffers at a time.
 pub async fn send(runtime: &Runtime, stream: &TcpStream, bytes: &[u8]) -> Result<(), Error> {
     for piece in bytes.chunks(2 * Class::Head.payload_bytes()) {
         let (first, second) = piece.split_at(piece.len().div_ceil(2));
-        let pieces = Pieces::two(filled(runtime, first), filled(runtime, second));
+        let pieces = Pieces::new([Some(filled(runtime, first)), Some(filled(runtime, second)), None]);
         stream.send_all(pieces, Duration::from_secs(600), Mono::NEVER).await?;
     }
     Ok(())

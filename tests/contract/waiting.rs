@@ -174,8 +174,8 @@ pub fn dropping_all_coroutines_leaves_nothing(kit: &Kit) {
     kit.near.spawn(async move {
         let stream = crate::kit::accept_one(listener).await;
         begun.set();
-        receive_all(&stream).await;
-        unreachable!("nobody sends or closes");
+        let received = receive_all(&stream).await;
+        unreachable!("nobody sends or closes: {received:?}");
     });
     kit.far.spawn(async move {
         let stream = crate::kit::connect(&far, address).await;

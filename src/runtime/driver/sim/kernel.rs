@@ -284,6 +284,11 @@ impl Kernel {
             Wait::Buffer => {
                 self.hosts[host].counters.receives_parked += 1;
                 self.hosts[host].parked.push_back(id);
+                if let Some(Armed::Receive(socket, _)) = self.hosts[host].ops.armed(id) {
+                    let socket = Key::from_bits(socket.0);
+                    let waiting = self.hosts[host].sockets.get_mut(socket).and_then(|socket| socket.receive.as_mut());
+                    waiting.expect("the receive is armed").parked = true;
+                }
             }
         }
     }
@@ -301,7 +306,7 @@ impl Kernel {
         let id = state.ops.arm(owner, armed);
         if let Some(place) = place {
             assert!(place.is_none(), "one accept a listener, one receive and one send a socket");
-            *place = Some(Waiting { id, scheduled });
+            *place = Some(Waiting { id, scheduled, parked: false });
         }
         id
     }

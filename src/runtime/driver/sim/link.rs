@@ -78,6 +78,8 @@ pub struct Waiting {
     pub id: crate::runtime::op::OpId,
     /// An attempt to carry it out is among the host's due ones already.
     pub scheduled: bool,
+    /// It has found the pool empty.
+    pub parked: bool,
 }
 
 impl Socket {

@@ -37,7 +37,7 @@ impl Kernel {
                     Target::Fresh(_) => None,
                 }))
             }
-            Arrival::Bytes(count) => Ok(self.receive_bytes(id, key, side, count, target, pool)?),
+            Arrival::Bytes(count) => Ok(self.receive_bytes(host, id, key, side, count, target, pool)?),
         };
         if let Some(socket) = self.hosts[host].sockets.get_mut(Key::from_bits(id.0)) {
             socket.receive = None;
@@ -47,6 +47,7 @@ impl Kernel {
 
     fn receive_bytes(
         &mut self,
+        host: usize,
         id: SocketId,
         key: Key<Link>,
         side: Side,
@@ -58,12 +59,17 @@ impl Kernel {
             Target::Behind(buf) => buf,
             Target::Fresh(class) => {
                 let again = Armed::Receive(id, Target::Fresh(class));
-                if self.throw(Fault::ReceiveParked) {
-                    let at = self.soon();
-                    return Err((again, Wait::Until(at)));
+                match pool.take(class) {
+                    Some(_) if self.throws_no_buffer(host, id) => {
+                        let at = self.soon();
+                        return Err((again, Wait::Until(at)));
+                    }
+                    Some(buf) => buf,
+                    None => {
+                        self.census.count(Fault::ReceiveParked);
+                        return Err((again, Wait::Buffer));
+                    }
                 }
-                let Some(buf) = pool.take(class) else { return Err((again, Wait::Buffer)) };
-                buf
             }
         };
         let link = self.links.get_mut(key).expect("an end that is not closed keeps its link");
@@ -80,6 +86,13 @@ impl Kernel {
         buf.grow(count);
         self.wake_send(key, other(side));
         Ok(Received::Data(buf))
+    }
+
+    /// A receive that has waited for a buffer gets the first there is: those behind it must not overtake it.
+    fn throws_no_buffer(&mut self, host: usize, id: SocketId) -> bool {
+        let socket = self.hosts[host].sockets.get(Key::from_bits(id.0));
+        let parked = socket.and_then(|socket| socket.receive).is_some_and(|waiting| waiting.parked);
+        !parked && self.throw(Fault::ReceiveParked)
     }
 
     pub(super) fn send(&mut self, host: usize, id: SocketId, pieces: Pieces) -> Attempt {
@@ -101,13 +114,13 @@ impl Kernel {
         if link.ends[side].state == EndState::Reset {
             return Err(Error::Reset);
         }
+        if link.pipes[to].has_ended() {
+            return Err(Error::Reset);
+        }
         if link.ends[to].state == EndState::Closed {
             // The bytes leave; what comes back is that nobody is there.
             self.reset_end(key, side);
             return Ok(len);
-        }
-        if link.pipes[to].has_ended() {
-            return Err(Error::Reset);
         }
         let mut count = len.min(link.pipes[to].room());
         if count == 0 && link.pipes[to].is_frozen() {
@@ -117,11 +130,12 @@ impl Kernel {
             count = self.rng.between(1, count as u64 - 1) as usize;
         }
         let pipe = &mut self.links.get_mut(key).expect("it was just there").pipes[to];
-        let first = pieces.first.as_ref().map_or(&[][..], |buf| buf.bytes());
-        let second = pieces.second.as_ref().map_or(&[][..], |buf| buf.bytes());
-        let from_first = count.min(first.len());
-        pipe.push(&first[..from_first]);
-        pipe.push(&second[..count - from_first]);
+        let mut left = count;
+        for piece in pieces.iter() {
+            let taken = left.min(piece.len());
+            pipe.push(&piece.bytes()[..taken]);
+            left -= taken;
+        }
         if pipe.resets_now() {
             let early = pipe.entered() <= RESET_EARLY_BYTES;
             self.census.count(if early { Fault::ResetEarly } else { Fault::ResetLate });
