@@ -110,6 +110,11 @@ impl Buf {
         if self.memory.len() == Class::Head.memory_bytes() { Class::Head } else { Class::Body }
     }
 
+    /// Where it came from and where others come from.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     pub fn len(&self) -> usize {
         (self.end - self.start) as usize
     }
@@ -164,6 +169,11 @@ impl Buf {
         self.memory[self.end as usize..end].copy_from_slice(bytes);
         self.end = end as u32;
         true
+    }
+
+    /// Whether a chunk's framing fits around the bytes: `push_front` and `push_tail` need it.
+    pub fn has_framing_room(&self) -> bool {
+        self.start as usize >= HEADROOM_BYTES && self.memory.len() - self.end as usize >= TAILROOM_BYTES
     }
 
     /// Writes `bytes` before the others, into the room that a fresh body buffer keeps there.

@@ -113,9 +113,8 @@ impl Runtime {
         (self.0.driver.borrow().leftovers(), self.0.pool.bytes_out())
     }
 
-    /// One turn: sleeps until something happens or `deadline`, then polls what has to be polled. Appends to `events`
-    /// what happened to records.
-    pub fn turn(&self, deadline: Mono, events: &mut Vec<Event>) -> Result<(), Error> {
+    /// One turn: sleeps until something happens or `deadline`, says what happened to records, then polls coroutines.
+    pub fn turn(&self, deadline: Mono, on_event: &mut dyn FnMut(Event)) -> Result<(), Error> {
         let core = &*self.0;
         let scratch = &mut *core.scratch.borrow_mut();
         let deadline = if core.tasks.borrow().queued() > 0 {
@@ -129,10 +128,10 @@ impl Runtime {
         for owner in scratch.told.drain(..) {
             match owner {
                 Owner::Task(task) => core.tasks.borrow_mut().wake(task),
-                Owner::Token(token) => events.push(Event::Completed(token)),
+                Owner::Token(token) => on_event(Event::Completed(token)),
             }
         }
-        self.fire_timers(now.mono, &mut scratch.fired, events);
+        self.fire_timers(now.mono, &mut scratch.fired, on_event);
         self.poll_tasks();
         Ok(())
     }
@@ -143,12 +142,12 @@ impl Runtime {
         drop(futures);
     }
 
-    fn fire_timers(&self, now: Mono, fired: &mut Vec<Entry>, events: &mut Vec<Event>) {
+    fn fire_timers(&self, now: Mono, fired: &mut Vec<Entry>, on_event: &mut dyn FnMut(Event)) {
         let core = &*self.0;
         core.timers.borrow_mut().expire(now, fired);
         for entry in fired.drain(..) {
             match entry.owner {
-                Owner::Token(token) => events.push(Event::Timer(token, entry.at)),
+                Owner::Token(token) => on_event(Event::Timer(token, entry.at)),
                 Owner::Task(task) => {
                     let later = core.tasks.borrow_mut().timer_fired(task, entry.at, now);
                     if let Some(later) = later {

@@ -44,10 +44,7 @@ pub enum Target {
 
 /// What a send writes, in order; gathered into one call.
 #[derive(Debug, Default)]
-pub struct Pieces {
-    pub first: Option<Buf>,
-    pub second: Option<Buf>,
-}
+pub struct Pieces([Option<Buf>; PIECES_MAX]);
 
 /// The end of an operation.
 #[derive(Debug)]
@@ -205,25 +202,29 @@ impl OpTable {
 }
 
 impl Pieces {
-    pub fn one(first: Buf) -> Self {
-        Self { first: Some(first), second: None }
+    pub fn new(pieces: [Option<Buf>; PIECES_MAX]) -> Self {
+        Self(pieces)
     }
 
-    pub fn two(first: Buf, second: Buf) -> Self {
-        Self { first: Some(first), second: Some(second) }
+    pub fn one(piece: Buf) -> Self {
+        Self([Some(piece), None, None])
     }
 
     pub fn len(&self) -> usize {
-        self.first.as_ref().map_or(0, Buf::len) + self.second.as_ref().map_or(0, Buf::len)
+        self.iter().map(Buf::len).sum()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.iter().all(Buf::is_empty)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Buf> {
+        self.0.iter().flatten()
     }
 
     /// Drops the first `count` bytes, and each piece whose bytes are all gone.
     pub fn advance(&mut self, mut count: usize) {
-        for piece in [&mut self.first, &mut self.second] {
+        for piece in &mut self.0 {
             let Some(buf) = piece else { continue };
             if count < buf.len() {
                 buf.advance(count);
@@ -236,7 +237,11 @@ impl Pieces {
 
     /// Moves what is left to small buffers where it fits them.
     pub fn shrink(&mut self) {
-        self.first = self.first.take().map(Buf::shrink);
-        self.second = self.second.take().map(Buf::shrink);
+        for piece in &mut self.0 {
+            *piece = piece.take().map(Buf::shrink);
+        }
     }
 }
+
+/// A head, a piece of a body, and what ends it.
+pub const PIECES_MAX: usize = 3;

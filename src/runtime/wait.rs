@@ -3,6 +3,7 @@
 use super::core::Runtime;
 use crate::stdx::time::Mono;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::Poll;
 
 /// Ready at `at`.
@@ -28,4 +29,19 @@ pub async fn yield_now(runtime: &Runtime) {
         Poll::Pending
     })
     .await;
+}
+
+/// The future's output, or `None` at `at` if it is not ready by then: it can still be awaited.
+pub async fn until<F: Future>(runtime: &Runtime, at: Mono, mut future: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|context| {
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        if runtime.now().mono >= at {
+            return Poll::Ready(None);
+        }
+        runtime.wake_by(at);
+        Poll::Pending
+    })
+    .await
 }

@@ -7,13 +7,13 @@ use super::{Close, DriverCounters};
 use crate::runtime::buffer::Pool;
 use crate::runtime::mailbox::Bell;
 use crate::runtime::op::{
-    Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, Pieces, Received, Reclaimed, SocketId, Target,
+    Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, PIECES_MAX, Pieces, Received, Reclaimed, SocketId, Target,
 };
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::time::{Mono, Now, Wall};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::io::{Errno, IoSlice};
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use std::collections::VecDeque;
@@ -476,12 +476,16 @@ fn socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
 }
 
 fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {
-    match (&pieces.first, &pieces.second) {
-        (Some(first), Some(second)) => {
-            rustix::io::writev(fd.as_fd(), &[IoSlice::new(first.bytes()), IoSlice::new(second.bytes())])
-        }
-        (Some(only), None) | (None, Some(only)) => rustix::io::write(fd.as_fd(), only.bytes()),
-        (None, None) => Ok(0),
+    let mut slices = [(); PIECES_MAX].map(|()| IoSlice::new(&[]));
+    let mut count = 0;
+    for buf in pieces.iter().filter(|buf| !buf.is_empty()) {
+        slices[count] = IoSlice::new(buf.bytes());
+        count += 1;
+    }
+    match &slices[..count] {
+        [] => Ok(0),
+        [only] => rustix::io::write(fd, only),
+        several => rustix::io::writev(fd, several),
     }
 }
 
@@ -507,8 +511,8 @@ impl From<Errno> for Error {
     }
 }
 
-/// Marks a listener's number among the event data; a slab key never reaches this bit.
-const LISTENER: u64 = 1 << 63;
+/// Marks a listener's key among the event data: the highest bit of its index, which no slab reaches.
+const LISTENER: u64 = 1 << 31;
 const BELL: u64 = u64::MAX;
 const EVENTS_MAX: usize = 256;
 const INLINE_COMPLETIONS_MAX: usize = 256;
