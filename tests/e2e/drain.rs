@@ -59,6 +59,10 @@ fn a_running_request_is_finished() {
     let response = client.response();
     assert!(response.complete);
     assert_eq!(response.text(), "hello!");
+    // Its head went out before the signal, so that the next response is the one that says goodbye.
+    go.send(()).unwrap();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(client.response().closes());
     client.expect_closed_cleanly();
     assert_eq!(gateway.wait_exit(), Some(0));
 }

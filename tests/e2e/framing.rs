@@ -146,6 +146,16 @@ fn responses_without_a_body_leave_the_connection_in_step() {
     }
 }
 
+#[test]
+fn a_large_head_of_a_response_arrives_whole() {
+    let fields: String = (0..90).map(|number| format!("X-{number}: {}\r\n", "v".repeat(300))).collect();
+    let origin = Origin::answering(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok"));
+    let gateway = Gateway::start(&Config::to(&origin));
+    let response = gateway.get("/");
+    assert_eq!(response.text(), "ok");
+    assert!((0..90).all(|number| response.value(&format!("X-{number}")).is_some_and(|value| value.len() == 300)));
+}
+
 fn trailers(message: &Message) -> Vec<(&str, &str)> {
     message.trailers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }

@@ -41,6 +41,7 @@ fn head_bytes() {
     check("head_bytes_max: 600", head_of(600), 200);
     check("head_bytes_max: 600", head_of(601), 431);
     check("head_bytes_max: 600", head_of(5_000), 431);
+    check("head_bytes_max: 65535", head_of(60_000), 200);
     // Refused without waiting for an end that may never come.
     check("head_bytes_max: 600", format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(700)), 431);
 }

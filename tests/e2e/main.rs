@@ -2,6 +2,12 @@
 //!
 //! `harness` holds the two ends of the gateway that a test drives; each other file is one thing promised to users.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the bans keep the data path replayable; these tests stand outside it, in real time"
+)]
+
 mod harness;
 
 // The bytes of HTTP/1.1, well meant and not.

@@ -115,6 +115,24 @@ fn a_body_that_keeps_its_rate_is_served() {
     assert_eq!(origin.only_request().body.len(), 10_000);
 }
 
+/// The rate is the client's: time in which the origin takes nothing does not count.
+#[test]
+fn a_slow_origin_does_not_make_its_client_slow() {
+    const BODY: usize = 32 << 20;
+    let origin = Origin::start(|peer| {
+        let head = peer.request_head().unwrap();
+        assert_eq!(head.value("content-length"), Some(BODY.to_string().as_str()));
+        thread::sleep(Duration::from_secs(1));
+        assert_eq!(peer.bytes(BODY).len(), BODY);
+        peer.send(OK);
+    });
+    let gateway = gateway_with(&origin, "body_bytes_per_s_min: 100000000, body_rate_grace_ms: 300");
+    let mut client = gateway.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY}\r\n\r\n"));
+    client.send(vec![b'x'; BODY]);
+    assert_eq!(client.response().status(), 200);
+}
+
 #[test]
 fn a_client_that_takes_nothing_is_given_up() {
     let origin = Origin::start(|peer| {

@@ -10,7 +10,6 @@ fn check(finished: &Finished, words: &[&str]) {
     let stderr = finished.stderr.trim_end();
     assert_eq!(finished.code, Some(1), "{stderr}");
     assert!(finished.stdout.is_empty(), "{}", finished.stdout);
-    assert!(stderr.starts_with("shardgate: ") || stderr.contains(".yaml:"), "{stderr}");
     assert!(!stderr.contains("listening on") && !stderr.contains("panicked"), "{stderr}");
     for word in words {
         assert!(stderr.contains(word), "no {word:?} in {stderr:?}");
@@ -23,11 +22,16 @@ fn check_one_line(finished: &Finished, words: &[&str]) {
     assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
 }
 
+/// So few connections that no machine has too few descriptors for them, which would be another line.
+fn alone(address: &str) -> Config {
+    Config::empty().listen(address).with("limits: { connections_max: 100 }")
+}
+
 #[test]
 fn a_port_in_use_is_one_clear_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let finished = Finished::run_on("run", &Config::empty().listen(address).yaml());
+    let finished = Finished::run_on("run", &alone(&address.to_string()).yaml());
     check_one_line(&finished, &[&address.to_string(), "in use"]);
 }
 
@@ -36,14 +40,14 @@ fn a_port_in_use_is_one_clear_line() {
 fn a_second_gateway_on_the_same_port_does_not_start() {
     let origin = Origin::answering(OK);
     let first = Gateway::start(&Config::to(&origin));
-    let finished = Finished::run_on("run", &Config::to(&origin).listen(first.address).yaml());
+    let finished = Finished::run_on("run", &alone(&first.address.to_string()).yaml());
     check_one_line(&finished, &[&first.address.to_string(), "in use"]);
     assert_eq!(first.get("/").status(), 200);
 }
 
 #[test]
 fn an_address_of_another_machine_is_one_clear_line() {
-    let finished = Finished::run_on("run", &Config::empty().listen("192.0.2.1:8080").yaml());
+    let finished = Finished::run_on("run", &alone("192.0.2.1:8080").yaml());
     check_one_line(&finished, &["192.0.2.1:8080"]);
 }
 
@@ -53,7 +57,7 @@ fn a_missing_permission_is_one_clear_line() {
     tool("unshare");
     tool("setpriv");
     let wrapper = ["unshare", "--net", "setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service"];
-    let finished = Finished::run_by(&wrapper, &Config::empty().listen("0.0.0.0:80"));
+    let finished = Finished::run_by(&wrapper, &alone("0.0.0.0:80"));
     check_one_line(&finished, &["0.0.0.0:80", "ermission"]);
 }
 
@@ -77,8 +81,8 @@ fn a_bad_configuration_never_starts() {
         (format!("{good}lisen: []\n"), &[".yaml:", "lisen"]),
         (format!("{good}limits: {{ head_bytes_maxx: 1 }}\n"), &[".yaml:", "head_bytes_maxx", "head_bytes_max"]),
         (good.replace("service: origin", "service: orign"), &[".yaml:", "orign", "origin"]),
-        (good.replace("127.0.0.1:0", "127.0.0.1"), &[".yaml:4:", "127.0.0.1"]),
-        (good.replace("127.0.0.1:0", "127.0.0.1:99999"), &[".yaml:4:", "99999"]),
+        (good.replace("127.0.0.1:0", "127.0.0.1"), &[".yaml:3:", "127.0.0.1"]),
+        (good.replace("127.0.0.1:0", "127.0.0.1:99999"), &[".yaml:3:", "99999"]),
         (format!("{good}trust: {{ proxies: [\"10.0.0.1/8\"] }}\n"), &[".yaml:", "10.0.0.0/8"]),
         (format!("{good}limits: {{ idle_timeout_ms: soon }}\n"), &[".yaml:", "soon"]),
     ] {
@@ -92,7 +96,7 @@ fn a_bad_configuration_never_starts() {
 fn check_sums_a_good_file_up() {
     let finished = Finished::run_on("check", &Config::to_addresses(&[nobody()]).yaml());
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
-    assert!(finished.stdout.starts_with("ok") && finished.stdout.contains("1 route"), "{}", finished.stdout);
+    assert!(finished.stdout.contains(": ok: ") && finished.stdout.contains("1 route"), "{}", finished.stdout);
 }
 
 #[test]
@@ -113,5 +117,5 @@ fn too_few_descriptors_are_one_clear_line() {
     let stderr = gateway.stderr();
     let warnings: Vec<&String> = stderr.iter().filter(|line| !line.contains("listening on")).collect();
     assert_eq!(warnings.len(), 1, "{stderr:#?}");
-    assert!(warnings[0].contains("descriptors") && warnings[0].contains("40"), "{stderr:#?}");
+    assert!(warnings[0].contains("limited to 40") && warnings[0].contains("ulimit -n"), "{stderr:#?}");
 }

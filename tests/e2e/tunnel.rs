@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Config, Gateway, Message, Origin, Peer, Wire, noise};
+use crate::harness::{Config, Gateway, Message, OK, Origin, Peer, Wire, noise};
 
 const UPGRADE: &str = "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -161,10 +161,26 @@ fn a_tunnel_ends_with_either_peer() {
 fn an_upgrade_that_the_origin_declines_is_an_ordinary_exchange() {
     let origin = Origin::answering("HTTP/1.1 426 Upgrade Required\r\nUpgrade: other\r\nContent-Length: 2\r\n\r\nno");
     let gateway = gateway_to(&origin);
-    let mut client = gateway.client();
     for _ in 0..2 {
+        let mut client = gateway.client();
         client.send(UPGRADE);
         let response = client.response();
         assert_eq!((response.status(), response.text().as_str()), (426, "no"));
+        // What would follow might have been meant for the tunnel: the connection ends, and says so.
+        assert!(response.closes(), "{response:?}");
+        client.expect_closed_cleanly();
     }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn a_route_without_upgrades_passes_none_on() {
+    let origin = Origin::answering(OK);
+    let gateway = Gateway::start(&Config::to(&origin));
+    let mut client = gateway.client();
+    client.send(UPGRADE);
+    assert_eq!(client.response().text(), "ok");
+    let request = origin.only_request();
+    assert!(!request.has("upgrade"), "{request:#?}");
+    assert!(!request.values("connection").iter().any(|value| value.to_ascii_lowercase().contains("upgrade")));
 }
