@@ -122,11 +122,11 @@ fn a_slow_origin_does_not_make_its_client_slow() {
     let origin = Origin::start(|peer| {
         let head = peer.request_head().unwrap();
         assert_eq!(head.value("content-length"), Some(BODY.to_string().as_str()));
-        thread::sleep(Duration::from_secs(1));
+        thread::sleep(Duration::from_secs(2));
         assert_eq!(peer.bytes(BODY).len(), BODY);
         peer.send(OK);
     });
-    let gateway = gateway_with(&origin, "body_bytes_per_s_min: 100000000, body_rate_grace_ms: 300");
+    let gateway = gateway_with(&origin, "body_bytes_per_s_min: 20000000, body_rate_grace_ms: 300");
     let mut client = gateway.client();
     client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY}\r\n\r\n"));
     client.send(vec![b'x'; BODY]);
