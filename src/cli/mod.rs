@@ -1,59 +1,95 @@
-//! temporary
+//! The command line.
+
+pub mod check;
 pub mod echo;
+pub mod run;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+
+/// An API gateway.
+#[derive(Debug, Parser)]
+#[command(name = "shardgate", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway on a configuration file
+    Run {
+        /// The configuration, as in `config/quickstart.yaml`
+        file: PathBuf,
+    },
+    /// Say whether a configuration file is good, and what is wrong if not
+    Check {
+        /// The configuration
+        file: PathBuf,
+    },
+    /// Run an origin that answers every request with what it received, to try a gateway on
+    Echo {
+        /// Where to listen, as in `127.0.0.1:9000`
+        address: SocketAddr,
+    },
+}
+
+/// What the binary does: 0 is success, 1 a failure, 2 a command line that makes no sense.
 pub fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().collect();
-    if args[1] == "echo" {
-        echo::run(args[2].parse().unwrap()).unwrap();
-    }
-    let service = crate::upstream::Service {
-        id: 0,
-        name: "origin".into(),
-        endpoints: vec![crate::upstream::service::Endpoint {
-            address: args[3].parse().unwrap(),
-            name: args[3].clone(),
-        }],
-        timeouts: Default::default(),
-        pool: Default::default(),
-        retry: Default::default(),
-    };
-    let route = Arc::new(crate::route::Route {
-        id: 0,
-        name: "all".into(),
-        service: 0,
-        rules: vec![crate::route::Rule {
-            host: crate::route::HostRule::Any,
-            path: crate::route::PathRule::Prefix(b"/".to_vec().into()),
-            rank: 1,
-        }],
-        preserve_host: true,
-        websocket: true,
-        body_bytes_max: None,
-    });
-    let plan = crate::proxy::Plan {
-        services: vec![Arc::new(service)],
-        table: crate::route::Table::compile(&[route.clone()]),
-        routes: vec![route],
-        limits: Default::default(),
-        trust: vec![],
-        http: Default::default(),
-    };
-    let s = crate::config::snapshot::Snapshot {
-        listeners: vec![crate::config::snapshot::Listener {
-            id: 0,
-            name: "public".into(),
-            address: args[2].parse().unwrap(),
-        }],
-        plan: Arc::new(plan),
-        access_log: crate::config::snapshot::AccessLog { enabled: args.len() > 4 },
-        drain_timeout: std::time::Duration::from_secs(5),
-    };
-    match crate::control::run(&s) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("shardgate: {e}");
-            ExitCode::FAILURE
+    match Cli::try_parse() {
+        Ok(cli) => dispatch(cli.command),
+        Err(usage) => {
+            // Help and version come this way too. Nothing is left to be done when the terminal is gone.
+            let _ = usage.print();
+            ExitCode::from(usage.exit_code().try_into().unwrap_or(1))
         }
+    }
+}
+
+fn dispatch(command: Command) -> ExitCode {
+    match command {
+        Command::Run { file } => run::run(&file),
+        Command::Check { file } => check::check(&file),
+        Command::Echo { address } => match echo::run(address) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("shardgate echo: cannot serve on {address}: {error}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[track_caller]
+    fn check(line: &str, want: Result<&str, i32>) {
+        let got = Cli::try_parse_from(line.split(' ')).map(|cli| format!("{:?}", cli.command));
+        assert_eq!(got.map_err(|usage| usage.exit_code()), want.map(str::to_owned), "{line}");
+    }
+
+    #[test]
+    fn a_command_line_that_makes_no_sense_exits_with_2() {
+        check("shardgate run a.yaml", Ok("Run { file: \"a.yaml\" }"));
+        check("shardgate check a.yaml", Ok("Check { file: \"a.yaml\" }"));
+        check("shardgate echo 127.0.0.1:9000", Ok("Echo { address: 127.0.0.1:9000 }"));
+        check("shardgate", Err(2));
+        check("shardgate run", Err(2));
+        check("shardgate echo 9000", Err(2));
+        check("shardgate start a.yaml", Err(2));
+        check("shardgate --version", Err(0));
+        check("shardgate run --help", Err(0));
     }
 }

@@ -15,10 +15,21 @@ pub struct Cidr {
 pub enum CidrError {
     #[error("`{0}` is not an IP address")]
     Address(String),
-    #[error("the prefix length `{prefix}` is not a number from 0 to {prefix_bits_max}")]
+    #[error("`{prefix}` is not a prefix length")]
     Prefix { prefix: String, prefix_bits_max: u8 },
-    #[error("`{given}` has bits set beyond its prefix: write `{corrected}`")]
+    #[error("`{given}` has bits set beyond its prefix")]
     HostBits { given: String, corrected: Cidr },
+}
+
+impl CidrError {
+    /// What to do about it.
+    pub fn help(&self) -> String {
+        match self {
+            Self::Address(_) => "write a network as in `10.0.0.0/8` or `::1`".to_owned(),
+            Self::Prefix { prefix_bits_max, .. } => format!("write a number from 0 to {prefix_bits_max}"),
+            Self::HostBits { corrected, .. } => format!("write `{corrected}`"),
+        }
+    }
 }
 
 impl Cidr {
@@ -118,7 +129,8 @@ mod tests {
 
     #[track_caller]
     fn check_refused(text: &str, message: &str) {
-        assert_eq!(text.parse::<Cidr>().unwrap_err().to_string(), message);
+        let error = text.parse::<Cidr>().unwrap_err();
+        assert_eq!(format!("{error}: {}", error.help()), message);
     }
 
     #[test]
@@ -146,11 +158,11 @@ mod tests {
     fn what_is_refused_says_what_to_write() {
         check_refused("10.0.0.1/8", "`10.0.0.1/8` has bits set beyond its prefix: write `10.0.0.0/8`");
         check_refused("2001:db8::1/64", "`2001:db8::1/64` has bits set beyond its prefix: write `2001:db8::/64`");
-        check_refused("10.0.0.0/33", "the prefix length `33` is not a number from 0 to 32");
-        check_refused("::/129", "the prefix length `129` is not a number from 0 to 128");
-        check_refused("10.0.0.0/+8", "the prefix length `+8` is not a number from 0 to 32");
-        check_refused("10.0.0.0/", "the prefix length `` is not a number from 0 to 32");
-        check_refused("10.0/8", "`10.0` is not an IP address");
-        check_refused("internal", "`internal` is not an IP address");
+        check_refused("10.0.0.0/33", "`33` is not a prefix length: write a number from 0 to 32");
+        check_refused("::/129", "`129` is not a prefix length: write a number from 0 to 128");
+        check_refused("10.0.0.0/+8", "`+8` is not a prefix length: write a number from 0 to 32");
+        check_refused("10.0.0.0/", "`` is not a prefix length: write a number from 0 to 32");
+        check_refused("10.0/8", "`10.0` is not an IP address: write a network as in `10.0.0.0/8` or `::1`");
+        check_refused("internal", "`internal` is not an IP address: write a network as in `10.0.0.0/8` or `::1`");
     }
 }
