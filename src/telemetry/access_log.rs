@@ -1,0 +1,265 @@
+//! The access log: one line of JSON for every exchange, its own failures included.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::clock::{Clock, STAMP_BYTES};
+use super::json::{self, ESCAPED_BYTES_MAX};
+use crate::stdx::text::{push_ip, push_socket_addr, push_u64};
+use crate::stdx::time::Wall;
+
+/// One finished exchange, borrowed from where it lives. What is `None` is left out of the line.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// When the request began.
+    pub time: Wall,
+    /// From then until the exchange was over.
+    pub duration: Duration,
+    /// Who asked, by the configured trust.
+    pub client: IpAddr,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    pub listener: &'a str,
+    pub route: Option<&'a str>,
+    pub service: Option<&'a str>,
+    pub upstream: Option<SocketAddr>,
+    pub method: &'a [u8],
+    pub host: &'a [u8],
+    /// Normalised: the bytes that were matched and sent.
+    pub path: &'a [u8],
+    pub query: Option<&'a [u8]>,
+    /// `HTTP/1.1`
+    pub version: &'static str,
+    /// 0 when no answer was sent.
+    pub status: u16,
+    pub request_id: &'a [u8],
+    pub request_body_bytes: u64,
+    pub response_body_bytes: u64,
+    /// Until the upstream's first byte.
+    pub upstream_duration: Option<Duration>,
+    pub retried: bool,
+    /// The problem type of our own answer, or what ended the exchange.
+    pub error: Option<&'static str>,
+    pub user_agent: Option<&'a [u8]>,
+    pub referer: Option<&'a [u8]>,
+}
+
+impl Record<'_> {
+    /// Appends the line, of at most [`LINE_BYTES_MAX`] bytes, its `\n` included.
+    pub fn write_json(&self, out: &mut Vec<u8>, clock: &mut Clock) {
+        out.extend_from_slice(b"{\"time\":\"");
+        out.extend_from_slice(clock.stamp(self.time));
+        out.push(b'"');
+        let mut line = Line { out, cut: false };
+        line.number(key!("duration_us"), micros(self.duration));
+        line.quoted(key!("client"), |out| push_ip(out, self.client));
+        line.quoted(key!("peer"), |out| push_socket_addr(out, self.peer));
+        line.text(key!("listener"), self.listener.as_bytes(), NAME_BYTES_MAX);
+        line.maybe_text(key!("route"), self.route.map(str::as_bytes), NAME_BYTES_MAX);
+        line.maybe_text(key!("service"), self.service.map(str::as_bytes), NAME_BYTES_MAX);
+        if let Some(upstream) = self.upstream {
+            line.quoted(key!("upstream"), |out| push_socket_addr(out, upstream));
+        }
+        line.text(key!("method"), self.method, NAME_BYTES_MAX);
+        line.text(key!("host"), self.host, NAME_BYTES_MAX);
+        line.text(key!("path"), self.path, TEXT_BYTES_MAX);
+        line.maybe_text(key!("query"), self.query, TEXT_BYTES_MAX);
+        line.text(key!("version"), self.version.as_bytes(), NAME_BYTES_MAX);
+        line.number(key!("status"), self.status.into());
+        line.text(key!("request_id"), self.request_id, NAME_BYTES_MAX);
+        line.number(key!("request_body_bytes"), self.request_body_bytes);
+        line.number(key!("response_body_bytes"), self.response_body_bytes);
+        if let Some(duration) = self.upstream_duration {
+            line.number(key!("upstream_duration_us"), micros(duration));
+        }
+        line.flag(key!("retried"), self.retried);
+        line.maybe_text(key!("error"), self.error.map(str::as_bytes), NAME_BYTES_MAX);
+        line.maybe_text(key!("user_agent"), self.user_agent, TEXT_BYTES_MAX);
+        line.maybe_text(key!("referer"), self.referer, TEXT_BYTES_MAX);
+        let cut = line.cut;
+        line.flag(key!("cut"), cut);
+        out.extend_from_slice(b"}\n");
+    }
+}
+
+/// A line in the making.
+struct Line<'a> {
+    out: &'a mut Vec<u8>,
+    /// Some value was longer than its bound.
+    cut: bool,
+}
+
+impl Line<'_> {
+    fn number(&mut self, key: &'static [u8], number: u64) {
+        self.out.extend_from_slice(key);
+        push_u64(self.out, number);
+    }
+
+    /// Written only when true: nearly always it is not.
+    fn flag(&mut self, key: &'static [u8], value: bool) {
+        if value {
+            self.out.extend_from_slice(key);
+            self.out.extend_from_slice(b"true");
+        }
+    }
+
+    /// For what never needs an escape.
+    fn quoted(&mut self, key: &'static [u8], push: impl FnOnce(&mut Vec<u8>)) {
+        self.out.extend_from_slice(key);
+        self.out.push(b'"');
+        push(self.out);
+        self.out.push(b'"');
+    }
+
+    fn text(&mut self, key: &'static [u8], bytes: &[u8], bytes_max: usize) {
+        self.cut |= bytes.len() > bytes_max;
+        self.out.extend_from_slice(key);
+        json::push_string(self.out, &bytes[..bytes.len().min(bytes_max)]);
+    }
+
+    fn maybe_text(&mut self, key: &'static [u8], bytes: Option<&[u8]>, bytes_max: usize) {
+        if let Some(bytes) = bytes {
+            self.text(key, bytes, bytes_max);
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A key with the comma before it and the colon after it, put together when compiled: one copy a key.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":").as_bytes()
+    };
+}
+use key;
+
+/// A longer value is cut, and the line says so with `"cut":true`: a line has a bound, and is never dropped for its
+/// length, which would let a client hide.
+const TEXT_BYTES_MAX: usize = 2_048;
+/// The same for names, which are short when they are honest.
+const NAME_BYTES_MAX: usize = 256;
+const TEXTS: usize = 4;
+const NAMES: usize = 8;
+/// Keys, quotes, numbers at their longest, three addresses.
+const FIXED_BYTES_MAX: usize = STAMP_BYTES + 576 + 3 * 64;
+/// No line is longer.
+pub const LINE_BYTES_MAX: usize =
+    (TEXTS * TEXT_BYTES_MAX + NAMES * NAME_BYTES_MAX) * ESCAPED_BYTES_MAX + FIXED_BYTES_MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn smallest() -> Record<'static> {
+        Record {
+            time: Wall::from_nanos(1_735_689_600_007_000_000),
+            duration: Duration::from_micros(1_234),
+            client: [203, 0, 113, 9].into(),
+            peer: ([10, 0, 0, 2], 40_000).into(),
+            listener: "public",
+            route: None,
+            service: None,
+            upstream: None,
+            method: b"GET",
+            host: b"example.org",
+            path: b"/a",
+            query: None,
+            version: "HTTP/1.1",
+            status: 404,
+            request_id: b"r-1",
+            request_body_bytes: 0,
+            response_body_bytes: 181,
+            upstream_duration: None,
+            retried: false,
+            error: None,
+            user_agent: None,
+            referer: None,
+        }
+    }
+
+    #[track_caller]
+    fn check(record: &Record<'_>, want: &str) {
+        let mut out = b"before\n".to_vec();
+        record.write_json(&mut out, &mut Clock::new());
+        assert_eq!(String::from_utf8(out).unwrap(), format!("before\n{want}\n"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        check(
+            &smallest(),
+            concat!(
+                r#"{"time":"2025-01-01T00:00:00.007Z","duration_us":1234,"client":"203.0.113.9","#,
+                r#""peer":"10.0.0.2:40000","listener":"public","method":"GET","host":"example.org","path":"/a","#,
+                r#""version":"HTTP/1.1","status":404,"request_id":"r-1","request_body_bytes":0,"#,
+                r#""response_body_bytes":181}"#,
+            ),
+        );
+    }
+
+    #[test]
+    fn every_field_has_its_place() {
+        let record = Record {
+            client: "2001:db8::1".parse().unwrap(),
+            peer: "[::1]:5".parse().unwrap(),
+            route: Some("agents"),
+            service: Some("pool \"a\""),
+            upstream: Some(([127, 0, 0, 1], 9_000).into()),
+            query: Some(b"q=\x1b"),
+            upstream_duration: Some(Duration::from_millis(2)),
+            retried: true,
+            error: Some("upstream-timeout"),
+            user_agent: Some(b"curl/8"),
+            referer: Some(b"\r\n{\"forged\":1}"),
+            ..smallest()
+        };
+        check(
+            &record,
+            concat!(
+                r#"{"time":"2025-01-01T00:00:00.007Z","duration_us":1234,"client":"2001:db8::1","peer":"[::1]:5","#,
+                r#""listener":"public","route":"agents","service":"pool \"a\"","upstream":"127.0.0.1:9000","#,
+                r#""method":"GET","host":"example.org","path":"/a","query":"q=\u001b","version":"HTTP/1.1","#,
+                r#""status":404,"request_id":"r-1","request_body_bytes":0,"response_body_bytes":181,"#,
+                r#""upstream_duration_us":2000,"retried":true,"error":"upstream-timeout","user_agent":"curl/8","#,
+                r#""referer":"\u000d\u000a{\"forged\":1}"}"#,
+            ),
+        );
+    }
+
+    #[test]
+    fn the_longest_line_stays_within_its_bound_and_says_that_it_was_cut() {
+        let (bytes, name) = ([0x1b; 70_000], "\u{1b}".repeat(70_000));
+        let widest = SocketAddr::new("1111:2222:3333:4444:5555:6666:7777:8888".parse().unwrap(), u16::MAX);
+        let record = Record {
+            duration: Duration::MAX,
+            client: widest.ip(),
+            peer: widest,
+            listener: &name,
+            route: Some(&name),
+            service: Some(&name),
+            upstream: Some(widest),
+            method: &bytes,
+            host: &bytes,
+            path: &bytes,
+            query: Some(&bytes),
+            status: u16::MAX,
+            request_id: &bytes,
+            request_body_bytes: u64::MAX,
+            response_body_bytes: u64::MAX,
+            upstream_duration: Some(Duration::MAX),
+            retried: true,
+            error: Some("e"),
+            user_agent: Some(&bytes),
+            referer: Some(&bytes),
+            ..smallest()
+        };
+        let mut out = Vec::new();
+        record.write_json(&mut out, &mut Clock::new());
+        assert!(out.len() <= LINE_BYTES_MAX, "{} bytes", out.len());
+        assert!(out.len() > LINE_BYTES_MAX * 9 / 10, "the bound is near the truth: {} bytes", out.len());
+        assert!(out.ends_with(b",\"cut\":true}\n"));
+    }
+}

@@ -1,0 +1,113 @@
+//! RFC 3339 time stamps. The calendar is worked out once a second, not once a line.
+
+use crate::stdx::time::Wall;
+
+/// A time stamp's text, kept for the second that it was made for.
+#[derive(Debug)]
+pub struct Clock {
+    second: u64,
+    text: [u8; STAMP_BYTES],
+}
+
+impl Clock {
+    pub const fn new() -> Self {
+        Self { second: 0, text: *b"1970-01-01T00:00:00.000Z" }
+    }
+
+    /// `2026-01-31T23:59:59.999Z`
+    pub fn stamp(&mut self, time: Wall) -> &[u8; STAMP_BYTES] {
+        if time.as_secs() != self.second {
+            self.second = time.as_secs();
+            self.write_second();
+        }
+        let millis = (time.as_nanos() / 1_000_000 % 1_000) as u32;
+        put(&mut self.text[20..23], millis);
+        &self.text
+    }
+
+    fn write_second(&mut self) {
+        let Date { year, month, day } = Date::of(self.second / SECONDS_A_DAY);
+        let rest = (self.second % SECONDS_A_DAY) as u32;
+        put(&mut self.text[0..4], year);
+        put(&mut self.text[5..7], month);
+        put(&mut self.text[8..10], day);
+        put(&mut self.text[11..13], rest / 3_600);
+        put(&mut self.text[14..16], rest / 60 % 60);
+        put(&mut self.text[17..19], rest % 60);
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+struct Date {
+    year: u32,
+    month: u32,
+    day: u32,
+}
+
+impl Date {
+    /// Howard Hinnant's `civil_from_days` (<https://howardhinnant.github.io/date_algorithms.html>): years are counted
+    /// from March, so that the leap day is a year's last.
+    fn of(days_since_1970: u64) -> Self {
+        let days = days_since_1970 + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        Self {
+            year: (era * 400 + year_of_era + u64::from(month <= 2)) as u32,
+            month: month as u32,
+            day: (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32,
+        }
+    }
+}
+
+/// Fills `digits` with the number, zeros in front.
+fn put(digits: &mut [u8], mut number: u32) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+pub const STAMP_BYTES: usize = 24;
+const SECONDS_A_DAY: u64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(clock: &mut Clock, millis: u64, stamp: &str) {
+        let time = Wall::from_nanos(millis * 1_000_000);
+        assert_eq!(std::str::from_utf8(clock.stamp(time)).unwrap(), stamp);
+    }
+
+    #[test]
+    fn stamps_follow_the_calendar() {
+        let clock = &mut Clock::new();
+        check(clock, 0, "1970-01-01T00:00:00.000Z");
+        check(clock, 999, "1970-01-01T00:00:00.999Z");
+        check(clock, 951_782_399_000, "2000-02-28T23:59:59.000Z");
+        check(clock, 951_782_400_000, "2000-02-29T00:00:00.000Z");
+        check(clock, 951_868_800_000, "2000-03-01T00:00:00.000Z");
+        check(clock, 1_709_251_199_999, "2024-02-29T23:59:59.999Z");
+        check(clock, 1_735_689_599_001, "2024-12-31T23:59:59.001Z");
+        check(clock, 1_735_689_600_000, "2025-01-01T00:00:00.000Z");
+        check(clock, 4_107_542_400_000, "2100-03-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_kept_second_serves_its_milliseconds_and_no_other_second() {
+        let clock = &mut Clock::new();
+        check(clock, 1_735_689_600_007, "2025-01-01T00:00:00.007Z");
+        check(clock, 1_735_689_600_050, "2025-01-01T00:00:00.050Z");
+        check(clock, 1_735_689_601_050, "2025-01-01T00:00:01.050Z");
+        check(clock, 1_735_689_600_120, "2025-01-01T00:00:00.120Z");
+    }
+}

@@ -1,0 +1,204 @@
+//! What a shard counts: plain fields that only it touches. The control thread adds up copies.
+
+/// Declares the struct and its list of fields from one table, so that no field can be left out of a sum or an export.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident: $cells:ty,)*) => {
+        /// The counters of one shard; those named `_active` and `_in_flight` also go down.
+        #[derive(Clone, Debug, Eq, PartialEq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: $cells,)*
+        }
+
+        impl Counters {
+            pub const ZERO: Self = Self { $($name: <$cells as Cells>::ZERO,)* };
+
+            /// Every counter with its cells: one, or one for each index that its doc comment names.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, &[u64])> {
+                [$((stringify!($name), self.$name.cells()),)*].into_iter()
+            }
+
+            /// Adds another shard's counts.
+            pub fn merge(&mut self, other: &Self) {
+                $(add(self.$name.cells_mut(), other.$name.cells());)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted from clients, those refused at once included.
+    connections_accepted: u64,
+    /// Client connections open now.
+    connections_active: u64,
+    /// Client connections closed right after accept, by [`Refusal`].
+    connections_refused: [u64; Refusal::COUNT],
+    /// Requests whose head was read, well-formed or not.
+    requests_total: u64,
+    /// Exchanges going on now.
+    requests_in_flight: u64,
+    /// Responses sent, by the hundreds of their status, 1 to 5; cell 0 is for an exchange that ended without one.
+    responses: [u64; 6],
+    /// Exchanges that ended with an error, by the caller's number for its kind.
+    errors: [u64; ERROR_KINDS_MAX],
+    /// Requests refused before any work because the gateway had too much to do.
+    sheds: u64,
+    /// Exchanges whose code panicked; each cost its connection.
+    exchange_panics: u64,
+    /// Bytes read from clients, framing included.
+    downstream_received_bytes: u64,
+    /// Bytes written to clients, framing included.
+    downstream_sent_bytes: u64,
+    /// Bytes read from upstreams, framing included.
+    upstream_received_bytes: u64,
+    /// Bytes written to upstreams, framing included.
+    upstream_sent_bytes: u64,
+    /// Connections opened to upstreams.
+    upstream_connects: u64,
+    /// Connections to upstreams that could not be opened.
+    upstream_connects_failed: u64,
+    /// Exchanges that found an idle upstream connection.
+    upstream_reuses: u64,
+    /// Requests sent a second time because a reused connection died before it answered.
+    upstream_retries: u64,
+    /// Access log lines that found no room on their way to the writer.
+    log_lines_dropped: u64,
+}
+
+impl Counters {
+    /// Counts a response by its status; 0 means that none was sent.
+    pub fn count_response(&mut self, status: u16) {
+        let class = usize::from(status / 100);
+        self.responses[if class < self.responses.len() { class } else { 0 }] += 1;
+    }
+
+    pub fn count_refusal(&mut self, refusal: Refusal) {
+        self.connections_refused[refusal as usize] += 1;
+    }
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+/// Why a connection was closed right after accept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// The listener's process has as many connections as it may.
+    Total,
+    /// This client has as many connections as one may.
+    Client,
+    /// No descriptor was left.
+    Descriptors,
+}
+
+impl Refusal {
+    pub const COUNT: usize = 3;
+}
+
+/// One counter or an array of them, seen as a slice.
+trait Cells {
+    const ZERO: Self;
+    fn cells(&self) -> &[u64];
+    fn cells_mut(&mut self) -> &mut [u64];
+}
+
+impl Cells for u64 {
+    const ZERO: Self = 0;
+
+    fn cells(&self) -> &[u64] {
+        std::slice::from_ref(self)
+    }
+
+    fn cells_mut(&mut self) -> &mut [u64] {
+        std::slice::from_mut(self)
+    }
+}
+
+impl<const N: usize> Cells for [u64; N] {
+    const ZERO: Self = [0; N];
+
+    fn cells(&self) -> &[u64] {
+        self
+    }
+
+    fn cells_mut(&mut self) -> &mut [u64] {
+        self
+    }
+}
+
+fn add(to: &mut [u64], from: &[u64]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to += from;
+    }
+}
+
+/// Room for the kinds of error of whoever counts them.
+pub const ERROR_KINDS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every cell another number, so that two fields mixed up show.
+    fn distinct(step: u64) -> Counters {
+        let (mut counters, mut one) = (Counters::ZERO, Counters::ZERO);
+        one.connections_accepted = step;
+        one.connections_active = 2 * step;
+        one.connections_refused = [3 * step, 4 * step, 5 * step];
+        one.requests_total = 6 * step;
+        one.requests_in_flight = 7 * step;
+        one.responses = std::array::from_fn(|class| (8 + class as u64) * step);
+        one.errors = std::array::from_fn(|kind| (14 + kind as u64) * step);
+        one.sheds = 78 * step;
+        one.exchange_panics = 79 * step;
+        one.downstream_received_bytes = 80 * step;
+        one.downstream_sent_bytes = 81 * step;
+        one.upstream_received_bytes = 82 * step;
+        one.upstream_sent_bytes = 83 * step;
+        one.upstream_connects = 84 * step;
+        one.upstream_connects_failed = 85 * step;
+        one.upstream_reuses = 86 * step;
+        one.upstream_retries = 87 * step;
+        one.log_lines_dropped = 88 * step;
+        counters.merge(&one);
+        counters
+    }
+
+    #[test]
+    fn the_list_holds_every_field_once_and_in_order() {
+        let counters = distinct(1);
+        let values: Vec<u64> = counters.iter().flat_map(|(_, cells)| cells).copied().collect();
+        assert_eq!(values, (1..=88).collect::<Vec<u64>>());
+        assert_eq!(size_of::<Counters>(), values.len() * size_of::<u64>());
+        assert_eq!(counters.iter().next().unwrap().0, "connections_accepted");
+        assert_eq!(counters.iter().last().unwrap().0, "log_lines_dropped");
+    }
+
+    #[test]
+    fn merging_adds_every_cell() {
+        let mut sum = distinct(1);
+        sum.merge(&distinct(10));
+        assert_eq!(sum, distinct(11));
+    }
+
+    #[test]
+    fn responses_are_counted_by_class() {
+        let mut counters = Counters::default();
+        for status in [0, 101, 200, 204, 304, 404, 503, 599, 999] {
+            counters.count_response(status);
+        }
+        assert_eq!(counters.responses, [2, 1, 2, 1, 1, 2]);
+    }
+
+    #[test]
+    fn refusals_are_counted_by_reason() {
+        let mut counters = Counters::ZERO;
+        counters.count_refusal(Refusal::Total);
+        counters.count_refusal(Refusal::Descriptors);
+        counters.count_refusal(Refusal::Descriptors);
+        assert_eq!(counters.connections_refused, [1, 0, 2]);
+        assert_eq!(Refusal::Descriptors as usize + 1, Refusal::COUNT);
+    }
+}
