@@ -1,0 +1,14 @@
+//! Judges that nobody here wrote. They need files from outside the project and fail without them; they never skip.
+
+mod llhttp;
+
+use std::path::PathBuf;
+
+/// A folder of `VECTORS`.
+fn vectors(folder: &str) -> PathBuf {
+    let root =
+        std::env::var_os("VECTORS").unwrap_or_else(|| panic!("VECTORS must name the folder that holds `{folder}`"));
+    let path = PathBuf::from(root).join(folder);
+    assert!(path.is_dir(), "there is no folder {}", path.display());
+    path
+}
