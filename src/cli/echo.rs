@@ -41,7 +41,8 @@ async fn serve(runtime: &Runtime, stream: TcpStream) -> Result<(), ReadError> {
         let mut scan = Scan::default();
         let mut parse = |bytes: &[u8]| head.parse(bytes, &HEAD_LIMITS, &mut scan);
         let Connection { stream, reader } = &mut connection;
-        let bytes = reader.head(stream, runtime.now().mono + PATIENCE, &mut parse).await?;
+        let length = reader.head(stream, runtime.now().mono + PATIENCE, &mut parse).await?;
+        let bytes = reader.take_head(length)?;
         reader.begin_body(head.framing, &BODY_LIMITS);
         if head.expect_continue && !reader.has_input() {
             let asked = buf(runtime, b"HTTP/1.1 100 Continue\r\n\r\n")?;

@@ -33,6 +33,8 @@ pub enum HeadError {
     VersionUnsupported,
     #[error("the status is not a number from 100 to 599")]
     StatusInvalid,
+    #[error("the reason holds a control character")]
+    ReasonInvalid,
 
     // The fields.
     #[error("more fields than allowed")]

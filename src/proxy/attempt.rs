@@ -21,7 +21,7 @@ pub async fn forward(
     exchange: &Exchange<'_>,
     body: &mut Reader,
     response: &mut ResponseHead,
-) -> Result<(Answered, Upstream), Failure> {
+) -> Result<(Answered, Box<Upstream>), Failure> {
     let mut replay = Replay::new(exchange);
     let mut upstream = acquire(exchange).await?;
     loop {
@@ -48,7 +48,7 @@ fn may_repeat(exchange: &Exchange<'_>, failure: Failure, replay: &Replay) -> boo
 }
 
 /// An idle connection to the endpoint whose turn it is, or a new one; to the next endpoint if that cannot be reached.
-async fn acquire(exchange: &Exchange<'_>) -> Result<Upstream, Failure> {
+async fn acquire(exchange: &Exchange<'_>) -> Result<Box<Upstream>, Failure> {
     let (shared, service) = (exchange.shared, exchange.service);
     let mut tries_left = CONNECTS_MAX.min(service.endpoints.len());
     loop {
@@ -68,7 +68,7 @@ async fn acquire(exchange: &Exchange<'_>) -> Result<Upstream, Failure> {
     }
 }
 
-async fn connect(exchange: &Exchange<'_>, address: std::net::SocketAddr) -> Result<Upstream, Failure> {
+async fn connect(exchange: &Exchange<'_>, address: std::net::SocketAddr) -> Result<Box<Upstream>, Failure> {
     let runtime = &exchange.shared.runtime;
     exchange.account.upstream.set(Some(address));
     let deadline = exchange.deadline.min(runtime.now().mono + exchange.service.timeouts.connect);
@@ -77,7 +77,7 @@ async fn connect(exchange: &Exchange<'_>, address: std::net::SocketAddr) -> Resu
     match connected {
         Ok(stream) => {
             counters.upstream_connects += 1;
-            Ok(Upstream::new(Connection::new(stream), address, runtime.now().mono))
+            Ok(Box::new(Upstream::new(Connection::new(stream), address, runtime.now().mono)))
         }
         Err(error) => {
             counters.upstream_connects_failed += 1;

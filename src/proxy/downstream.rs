@@ -2,6 +2,7 @@
 
 use super::error::Failure;
 use super::exchange::{self, Next};
+use super::origin::Origin;
 use super::shared::{Scratch, Shared};
 use crate::http::h1::Scan;
 use crate::http::head::RequestHead;
@@ -13,8 +14,8 @@ use std::rc::Rc;
 pub struct Downstream {
     pub connection: Connection,
     pub peer: SocketAddr,
-    /// Where it came in.
-    pub local: SocketAddr,
+    /// What upstreams are told of it.
+    pub origin: Origin,
     pub listener: Rc<str>,
     /// Requests it has brought.
     pub requests: u32,
@@ -29,7 +30,7 @@ pub enum NoRequest {
 
 impl Downstream {
     pub fn new(stream: TcpStream, peer: SocketAddr, local: SocketAddr, listener: Rc<str>) -> Self {
-        Self { connection: Connection::new(stream), peer, local, listener, requests: 0 }
+        Self { connection: Connection::new(stream), peer, origin: Origin::new(peer.ip(), local), listener, requests: 0 }
     }
 
     /// Reads a head, and returns its bytes.
@@ -38,7 +39,8 @@ impl Downstream {
         let (limits, mut scan) = (shared.plan.head_limits(), Scan::default());
         let Connection { stream, reader } = &mut self.connection;
         let mut parse = |bytes: &[u8]| head.parse(bytes, &limits, &mut scan);
-        match reader.head(stream, deadline, &mut parse).await {
+        let read = reader.head(stream, deadline, &mut parse).await;
+        match read.and_then(|length| reader.take_head(length)) {
             Ok(bytes) => {
                 self.requests += 1;
                 shared.counters.borrow_mut().requests_total += 1;
@@ -61,7 +63,7 @@ impl Downstream {
 
 /// Answers the requests of a connection as long as they arrive without a pause. Returns the connection when it is idle,
 /// or `None` when it has ended.
-pub async fn serve(shared: &Shared, scratch: &mut Scratch, mut downstream: Downstream) -> Option<Downstream> {
+pub async fn serve(shared: &Shared, scratch: &mut Scratch, mut downstream: Box<Downstream>) -> Option<Box<Downstream>> {
     loop {
         match exchange::run(shared, scratch, &mut downstream).await {
             Next::Request if downstream.connection.reader.has_input() => {

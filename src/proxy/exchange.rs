@@ -5,6 +5,7 @@ use super::attempt;
 use super::downstream::{Downstream, NoRequest};
 use super::error::Failure;
 use super::forward::ForwardedRequest;
+use super::origin::Origin;
 use super::reply;
 use super::shared::{Scratch, Shared};
 use super::tunnel;
@@ -16,7 +17,7 @@ use crate::runtime::{Buf, Error, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 use crate::telemetry::access_log::Record;
 use crate::upstream::{Service, Upstream};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,8 +48,7 @@ pub struct Exchange<'a> {
 #[derive(Clone, Copy)]
 pub struct Client<'a> {
     pub stream: &'a TcpStream,
-    pub peer: SocketAddr,
-    pub local: SocketAddr,
+    pub origin: &'a Origin,
     pub is_trusted: bool,
     /// This is the last request that the connection may bring.
     pub is_last: bool,
@@ -105,8 +105,7 @@ async fn proceed<'a>(
         shared,
         client: Client {
             stream: &downstream.connection.stream,
-            peer: downstream.peer,
-            local: downstream.local,
+            origin: &downstream.origin,
             is_trusted,
             is_last: downstream.requests >= limits.requests_per_connection_max,
         },
@@ -150,9 +149,8 @@ impl Exchange<'_> {
             host: (!keep_host).then_some(endpoint),
             upgrade: self.asks_to_switch(),
             expect_continue,
-            peer: self.client.peer.ip(),
+            origin: self.client.origin,
             peer_is_trusted: self.client.is_trusted,
-            local: self.client.local,
             request_id: self.account.request_id.bytes(self.bytes),
             http: &self.shared.plan.http,
         };
@@ -171,7 +169,7 @@ impl Exchange<'_> {
     }
 
     /// Keeps the upstream connection for another request, or closes it.
-    fn settle(&self, mut upstream: Upstream, reusable: bool) {
+    fn settle(&self, mut upstream: Box<Upstream>, reusable: bool) {
         let received = upstream.connection.reader.take_bytes_received();
         self.shared.counters.borrow_mut().upstream_received_bytes += received;
         if reusable {

@@ -3,12 +3,12 @@
 //! Fields keep their order and case. What belongs to one hop stays behind (RFC 9110 §7.6.1), whatever frames is written
 //! anew, and whatever says who asked is either ours or comes from a peer that is trusted to say it.
 
+use super::origin::Origin;
 use super::plan::HttpOptions;
 use crate::http::body::Framing;
 use crate::http::field::{Field, Known};
 use crate::http::head::{Method, RequestHead, ResponseHead, Version};
 use crate::runtime::{Buf, Class, Pool};
-use std::net::{IpAddr, SocketAddr};
 
 /// A request on its way to an upstream.
 pub struct ForwardedRequest<'a> {
@@ -22,11 +22,10 @@ pub struct ForwardedRequest<'a> {
     pub upgrade: bool,
     /// Ask whether the body is wanted before it is sent.
     pub expect_continue: bool,
-    pub peer: IpAddr,
+    /// What is said of the client's connection, written when it was accepted.
+    pub origin: &'a Origin,
     /// The peer's own account of who asked is believed, and continued.
     pub peer_is_trusted: bool,
-    /// Where the request came in.
-    pub local: SocketAddr,
     pub request_id: &'a [u8],
     pub http: &'a HttpOptions,
 }
@@ -55,14 +54,10 @@ impl ForwardedRequest<'_> {
             out.push(b"?");
             out.push(query.of(self.bytes));
         }
-        out.push(b" HTTP/1.1\r\n");
-        let host = self.host.map_or_else(|| self.head.authority.of(self.bytes), str::as_bytes);
-        out.field(b"Host", host);
-        for field in self.head.fields() {
-            if self.passes(field) {
-                out.copy(self.bytes, field);
-            }
-        }
+        out.push(b" HTTP/1.1\r\nHost: ");
+        out.push(self.host.map_or_else(|| self.head.authority.of(self.bytes), str::as_bytes));
+        out.push(CRLF);
+        out.copy_fields(self.bytes, self.head.fields(), |field| self.passes(field));
         self.write_origin(&mut out);
         self.write_hop(&mut out);
         out.finish()
@@ -97,8 +92,36 @@ impl ForwardedRequest<'_> {
     /// Who asked, for what and through whom.
     fn write_origin(&self, out: &mut Writer) {
         let authority = self.head.authority.of(self.bytes);
-        let told = |known| self.peer_is_trusted && self.head.value(self.bytes, known).is_some();
-        self.write_list(out, b"X-Forwarded-For: ", Known::XForwardedFor, |out| out.address(self.peer));
+        if self.peer_is_trusted {
+            self.write_trusted_origin(out, authority);
+        } else if authority.is_empty() {
+            out.push(self.origin.headers());
+            out.push(CRLF);
+        } else {
+            out.push(self.origin.headers());
+            // A host may hold characters that a token may not (RFC 7239 §4), so it is always quoted.
+            out.push(FORWARDED_HOST);
+            out.push(authority);
+            out.push(b"\"\r\nX-Forwarded-Host: ");
+            out.push(authority);
+            out.push(CRLF);
+        }
+        out.push(b"X-Request-Id: ");
+        out.push(self.request_id);
+        out.push(CRLF);
+        if let Some(via) = &self.http.via {
+            out.push(if self.head.version == Version::Http10 { b"Via: 1.0 " } else { b"Via: 1.1 " });
+            out.push(via.as_bytes());
+            out.push(CRLF);
+        }
+    }
+
+    /// The same where the peer has spoken for others before: its account is continued.
+    fn write_trusted_origin(&self, out: &mut Writer, authority: &[u8]) {
+        let told = |known| self.head.value(self.bytes, known).is_some();
+        self.write_list(out, b"X-Forwarded-For: ", Known::XForwardedFor);
+        out.push(self.origin.address());
+        out.push(CRLF);
         if !told(Known::XForwardedProto) {
             out.push(b"X-Forwarded-Proto: http\r\n");
         }
@@ -106,47 +129,25 @@ impl ForwardedRequest<'_> {
             out.field(b"X-Forwarded-Host", authority);
         }
         if !told(Known::XForwardedPort) {
-            out.push(b"X-Forwarded-Port: ");
-            out.number(u64::from(self.local.port()));
-            out.push(CRLF);
+            out.field(b"X-Forwarded-Port", self.origin.port());
         }
-        self.write_list(out, b"Forwarded: ", Known::Forwarded, |out| {
-            out.push(b"for=");
-            if self.peer.is_ipv4() {
-                out.address(self.peer);
-            } else {
-                out.push(b"\"[");
-                out.address(self.peer);
-                out.push(b"]\"");
-            }
-            if !authority.is_empty() {
-                // A host may hold characters that a token may not (RFC 7239 §4), so it is always quoted.
-                out.push(b";host=\"");
-                out.push(authority);
-                out.push(b"\"");
-            }
-            out.push(b";proto=http");
-        });
-        out.field(b"X-Request-Id", self.request_id);
-        if let Some(via) = &self.http.via {
-            let version: &[u8] = if self.head.version == Version::Http10 { b"Via: 1.0 " } else { b"Via: 1.1 " };
-            out.push(version);
-            out.push(via.as_bytes());
-            out.push(CRLF);
+        self.write_list(out, b"Forwarded: ", Known::Forwarded);
+        out.push(self.origin.forwarded());
+        if !authority.is_empty() {
+            out.push(FORWARDED_HOST);
+            out.push(authority);
+            out.push(b"\"");
         }
+        out.push(CRLF);
     }
 
-    /// A field that lists one element a hop: what a trusted peer said, then ours.
-    fn write_list(&self, out: &mut Writer, name: &[u8], known: Known, ours: impl FnOnce(&mut Writer)) {
+    /// What earlier hops said in a field that lists one element a hop.
+    fn write_list(&self, out: &mut Writer, name: &[u8], known: Known) {
         out.push(name);
-        if self.peer_is_trusted {
-            for field in self.head.fields().iter().filter(|field| field.known == known) {
-                out.push(field.value.of(self.bytes));
-                out.push(b", ");
-            }
+        for field in self.head.fields().iter().filter(|field| field.known == known) {
+            out.push(field.value.of(self.bytes));
+            out.push(b", ");
         }
-        ours(out);
-        out.push(CRLF);
     }
 
     /// What this hop needs.
@@ -170,19 +171,24 @@ impl ForwardedRequest<'_> {
 }
 
 impl ForwardedResponse<'_> {
-    /// The head in a buffer of its own; `None` if no buffer holds it or none is left.
-    pub fn write(&self, pool: &Pool) -> Option<Buf> {
-        let mut out = Writer::new(pool, self.bytes.len() + ADDED_BYTES_MAX)?;
+    fn write_status(&self, out: &mut Writer) {
+        let reason_end = usize::from(self.head.reason.start) + usize::from(self.head.reason.len);
+        if self.head.version == Version::Http11 && self.head.reason.len > 0 {
+            // As we would write it, up to the line's end.
+            return out.push(&self.bytes[..reason_end + CRLF.len()]);
+        }
         out.push(b"HTTP/1.1 ");
         out.number(u64::from(self.head.status));
         out.push(b" ");
         out.push(self.head.reason.of(self.bytes));
         out.push(CRLF);
-        for field in self.head.fields() {
-            if self.passes(field) {
-                out.copy(self.bytes, field);
-            }
-        }
+    }
+
+    /// The head in a buffer of its own; `None` if no buffer holds it or none is left.
+    pub fn write(&self, pool: &Pool) -> Option<Buf> {
+        let mut out = Writer::new(pool, self.bytes.len() + ADDED_BYTES_MAX)?;
+        self.write_status(&mut out);
+        out.copy_fields(self.bytes, self.head.fields(), |field| self.passes(field));
         self.write_hop(&mut out);
         out.finish()
     }
@@ -257,31 +263,23 @@ impl Writer {
         self.push(CRLF);
     }
 
-    fn copy(&mut self, bytes: &[u8], field: &Field) {
-        self.field(field.name.of(bytes), field.value.of(bytes));
-    }
-
-    fn address(&mut self, address: IpAddr) {
-        match address.to_canonical() {
-            IpAddr::V4(address) => {
-                for (index, octet) in address.octets().into_iter().enumerate() {
-                    if index > 0 {
-                        self.push(b".");
-                    }
-                    self.push(itoa::Buffer::new().format(octet).as_bytes());
-                }
+    /// Copies the fields that pass; neighbours that are spelt as we would spell them in one go.
+    fn copy_fields(&mut self, bytes: &[u8], fields: &[Field], passes: impl Fn(&Field) -> bool) {
+        let mut run = 0..0;
+        for field in fields {
+            let line = line_of(field);
+            let continues = passes(field) && is_plain(bytes, field);
+            if continues && line.start == run.end {
+                run.end = line.end;
+                continue;
             }
-            IpAddr::V6(address) => {
-                use std::io::Write;
-                let mut text = [0; 45];
-                let mut rest = &mut text[..];
-                // Every IPv6 address fits 45 bytes.
-                let wrote = write!(rest, "{address}");
-                debug_assert!(wrote.is_ok());
-                let length = 45 - rest.len();
-                self.push(&text[..length]);
+            self.push(&bytes[run]);
+            run = if continues { line } else { 0..0 };
+            if !continues && passes(field) {
+                self.field(field.name.of(bytes), field.value.of(bytes));
             }
         }
+        self.push(&bytes[run]);
     }
 
     pub(super) fn finish(self) -> Option<Buf> {
@@ -289,6 +287,22 @@ impl Writer {
     }
 }
 
+/// Where the field's line lies if it is plain: `Name: value`, CRLF.
+fn line_of(field: &Field) -> std::ops::Range<usize> {
+    let value_end = usize::from(field.value.start) + usize::from(field.value.len);
+    usize::from(field.name.start)..value_end + CRLF.len()
+}
+
+/// One space after the colon and none before the line's end.
+fn is_plain(bytes: &[u8], field: &Field) -> bool {
+    let line = line_of(field);
+    let name_end = line.start + usize::from(field.name.len);
+    usize::from(field.value.start) == name_end + 2
+        && bytes[name_end + 1] == b' '
+        && bytes.get(line.end - 2..line.end) == Some(CRLF)
+}
+
 const CRLF: &[u8] = b"\r\n";
+const FORWARDED_HOST: &[u8] = b";host=\"";
 /// More than everything that is added to a head apart from what is copied of it: names, three addresses, an id, a name.
 const ADDED_BYTES_MAX: usize = 768;

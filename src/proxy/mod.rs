@@ -7,6 +7,7 @@ pub mod error;
 pub mod exchange;
 pub mod forward;
 pub mod limits;
+pub mod origin;
 pub mod plan;
 pub mod reply;
 pub mod respond;

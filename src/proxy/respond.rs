@@ -9,7 +9,7 @@ use crate::http::body::Framing;
 use crate::http::h1::Scan;
 use crate::http::head::{ResponseHead, Version};
 use crate::runtime::wait::until;
-use crate::runtime::{Buf, TcpStream};
+use crate::runtime::{Buf, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 use crate::wire::{Encoder, Piece, ReadError, Reader};
 use std::pin::pin;
@@ -34,12 +34,13 @@ pub async fn respond(
     head: &mut ResponseHead,
     watch: &Watch,
 ) -> Result<Answered, Failure> {
-    let bytes = final_head(exchange, stream, reader, head, watch).await?;
+    let length = final_head(exchange, stream, reader, head, watch).await?;
     watch.answered.set(true);
     if head.status == 101 {
-        let down = forwarded(exchange, head, bytes.bytes(), Framing::Empty, true)?;
+        let down = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, true)?;
+        reader.skip(length);
         exchange.account.status.set(101);
-        exchange.send_down(crate::runtime::Pieces::one(down)).await?;
+        exchange.send_down(Pieces::one(down)).await?;
         return Ok(Answered { upstream_reusable: false, downstream_reusable: false, switched: true });
     }
     let framing = head.framing(exchange.request.method).map_err(|error| failed(UpstreamFailure::Head(error)))?;
@@ -50,9 +51,8 @@ pub async fn respond(
         (other, _) => other,
     };
     let close = closes(exchange, down_framing);
-    let down = forwarded(exchange, head, bytes.bytes(), down_framing, close)?;
-    // A long response needs its head no more.
-    drop(bytes);
+    let down = forwarded(exchange, head, &reader.input()[..length], down_framing, close)?;
+    reader.skip(length);
     exchange.account.status.set(head.status);
     body(exchange, stream, reader, Encoder::new(down_framing), down).await?;
     Ok(Answered {
@@ -95,25 +95,25 @@ fn forwarded(
     response.write(exchange.shared.runtime.pool()).ok_or(Failure::NoBuffer)
 }
 
-/// Reads up to the head of the final response, or of the switch that was asked for.
+/// Reads up to the head of the final response, or of the switch that was asked for, and returns its length.
 async fn final_head(
     exchange: &Exchange<'_>,
     stream: &TcpStream,
     reader: &mut Reader,
     head: &mut ResponseHead,
     watch: &Watch,
-) -> Result<Buf, Failure> {
+) -> Result<usize, Failure> {
     let limits = exchange.shared.plan.response_head_limits();
     for _ in 0..=exchange.shared.plan.limits.informational_max {
         let mut scan = Scan::default();
         let mut parse = |bytes: &[u8]| head.parse(bytes, &limits, &mut scan);
-        let bytes = next_head(exchange, stream, reader, &mut parse, watch).await?;
+        let length = next_head(exchange, stream, reader, &mut parse, watch).await?;
         if exchange.account.first_byte_after.get().is_none() {
             let now = exchange.shared.runtime.now().mono;
             exchange.account.first_byte_after.set(Some(now.since(exchange.account.began.mono)));
         }
         match head.status {
-            101 if exchange.asks_to_switch() && head.upgrade => return Ok(bytes),
+            101 if exchange.asks_to_switch() && head.upgrade => return Ok(length),
             101 => return Err(failed(UpstreamFailure::UnexpectedSwitch)),
             100 if !exchange.request.expect_continue || exchange.account.continued.get() => {}
             100..=199 => {
@@ -122,12 +122,13 @@ async fn final_head(
                 }
                 // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
                 if exchange.request.version == Version::Http11 {
-                    let interim = forwarded(exchange, head, bytes.bytes(), Framing::Empty, false)?;
-                    exchange.send_down(crate::runtime::Pieces::one(interim)).await?;
+                    let interim = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, false)?;
+                    exchange.send_down(Pieces::one(interim)).await?;
                 }
             }
-            _ => return Ok(bytes),
+            _ => return Ok(length),
         }
+        reader.skip(length);
     }
     Err(failed(UpstreamFailure::TooManyInformational))
 }
@@ -140,7 +141,7 @@ async fn next_head(
     reader: &mut Reader,
     parse: &mut impl FnMut(&[u8]) -> Result<Option<usize>, crate::http::error::HeadError>,
     watch: &Watch,
-) -> Result<Buf, Failure> {
+) -> Result<usize, Failure> {
     let deadline = match watch.sent.get() {
         Some(sent) => exchange.deadline.min(sent + exchange.service.timeouts.first_byte),
         // While the request is under way its own pace is the measure; `attempt::both` takes over from there.

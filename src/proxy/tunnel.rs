@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 /// Runs until both directions have ended, one has failed, or neither has carried a byte for the service's idle timeout.
-pub async fn run(exchange: &Exchange<'_>, client: &mut Reader, upstream: Upstream) {
+pub async fn run(exchange: &Exchange<'_>, client: &mut Reader, upstream: Box<Upstream>) {
     let runtime = &exchange.shared.runtime;
     let mut connection = upstream.connection;
     let last_byte = Cell::new(runtime.now().mono);

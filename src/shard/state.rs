@@ -26,7 +26,7 @@ pub struct State {
 }
 
 /// A connection with something to say, and its place in the table.
-pub type Job = (Key<Slot>, Downstream);
+pub type Job = (Key<Slot>, Box<Downstream>);
 
 impl State {
     pub fn new(shared: Shared, seed: u64) -> Self {
@@ -105,7 +105,7 @@ impl State {
         let admitted = self.connections.borrow_mut().admit(peer.ip(), limits);
         match admitted {
             Ok(key) => {
-                let downstream = Downstream::new(stream, peer, local, listener.clone());
+                let downstream = Box::new(Downstream::new(stream, peer, local, listener.clone()));
                 self.park(key, downstream, limits.header_read_timeout);
             }
             Err(refusal) => self.shared.counters.borrow_mut().count_refusal(refusal),
@@ -113,7 +113,7 @@ impl State {
     }
 
     /// The connection is idle: nothing of it is left but its record and an armed receive.
-    pub fn park(self: &Rc<Self>, key: Key<Slot>, mut downstream: Downstream, patience: Duration) {
+    pub fn park(self: &Rc<Self>, key: Key<Slot>, mut downstream: Box<Downstream>, patience: Duration) {
         match downstream.connection.stream.arm_idle(Class::Head, key.to_bits()) {
             None => {
                 let deadline = self.shared.runtime.now().mono + patience;
@@ -137,7 +137,7 @@ impl State {
     }
 
     /// Gives the connection to a coroutine.
-    fn work(self: &Rc<Self>, key: Key<Slot>, downstream: Downstream) {
+    fn work(self: &Rc<Self>, key: Key<Slot>, downstream: Box<Downstream>) {
         self.jobs.borrow_mut().push_back((key, downstream));
         let worker = self.workers.borrow_mut().pop();
         match worker {

@@ -194,7 +194,8 @@ mod tests {
             concat!(
                 r#"{"time":"2025-01-01T00:00:00.007Z","duration_us":1234,"client":"203.0.113.9","#,
                 r#""peer":"10.0.0.2:40000","listener":"public","method":"GET","host":"example.org","path":"/a","#,
-                r#""version":"HTTP/1.1","status":404,"request_id":"r-1","request_body_bytes":0,"response_body_bytes":181}"#,
+                r#""version":"HTTP/1.1","status":404,"request_id":"r-1","request_body_bytes":0,"#,
+                r#""response_body_bytes":181}"#,
             ),
         );
     }

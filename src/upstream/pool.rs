@@ -43,7 +43,7 @@ struct EndpointPool {
 }
 
 struct Idle {
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     service: usize,
     since: Mono,
 }
@@ -70,14 +70,16 @@ impl Pools {
     }
 
     /// The connection to this endpoint that was used last.
-    pub fn take(&mut self, service: &Service, address: SocketAddr, now: Mono) -> Option<Upstream> {
+    pub fn take(&mut self, service: &Service, address: SocketAddr, now: Mono) -> Option<Box<Upstream>> {
         let pool = self.services.get_mut(service.id as usize)?.iter_mut().find(|pool| pool.address == address)?;
         while let Some(key) = pool.idle.pop_back() {
             let Some(idle) = self.idle.remove(key) else { continue };
             if now.since(idle.since) < service.pool.idle_timeout
                 && now.since(idle.upstream.connected_at) < service.pool.age_max
             {
-                return Some(Upstream { reused: true, ..idle.upstream });
+                let mut upstream = idle.upstream;
+                upstream.reused = true;
+                return Some(upstream);
             }
         }
         None
@@ -85,7 +87,7 @@ impl Pools {
 
     /// Keeps a connection on which the last exchange came to a clean end. Closes it, or the one idle longest, if that is
     /// one too many.
-    pub fn put(&mut self, service: &Service, upstream: Upstream, now: Mono) {
+    pub fn put(&mut self, service: &Service, upstream: Box<Upstream>, now: Mono) {
         if service.pool.idle_max == 0 || now.since(upstream.connected_at) >= service.pool.age_max {
             return;
         }

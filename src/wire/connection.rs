@@ -90,20 +90,19 @@ impl Reader {
         self.decoder.trailers()
     }
 
-    /// Reads until `parse` finds the end of a head, and returns exactly its bytes. A head that was truncated leaves
-    /// `Closed` or `HeadTruncated`.
+    /// Reads until `parse` finds the end of a head, and returns its length: it is the first bytes of `input`.
     pub async fn head(
         &mut self,
         stream: &TcpStream,
         deadline: Mono,
         parse: &mut impl FnMut(&[u8]) -> Result<Option<usize>, HeadError>,
-    ) -> Result<Buf, ReadError> {
+    ) -> Result<usize, ReadError> {
         loop {
             self.head_begun = self.input.is_some();
             if let Some(input) = &self.input
                 && let Some(length) = parse(input.bytes())?
             {
-                return self.split_head(length);
+                return Ok(length);
             }
             let before = self.input.as_ref().map_or(0, Buf::len);
             let received = match self.input.take() {
@@ -121,8 +120,23 @@ impl Reader {
         }
     }
 
-    /// Takes the first `length` bytes; what follows them stays.
-    fn split_head(&mut self, length: usize) -> Result<Buf, ReadError> {
+    /// What has arrived and has not been used.
+    pub fn input(&self) -> &[u8] {
+        self.input.as_ref().map_or(&[], Buf::bytes)
+    }
+
+    /// Drops the first `length` bytes of the input: a head that nobody needs any more.
+    pub fn skip(&mut self, length: usize) {
+        if let Some(input) = &mut self.input {
+            input.advance(length);
+            if input.is_empty() {
+                self.input = None;
+            }
+        }
+    }
+
+    /// Takes the head of `length` bytes out of the input.
+    pub fn take_head(&mut self, length: usize) -> Result<Buf, ReadError> {
         let mut head = self.input.take().expect("a head was found in it");
         if head.len() > length {
             self.input = Some(copy_of(&head, length)?);

@@ -7,7 +7,11 @@ use crate::http::error::HeadError;
 #[cold]
 pub(super) fn request_refusal(text: &[u8], error: httparse::Error) -> HeadError {
     match error {
-        httparse::Error::Token | httparse::Error::Version => first_line_refusal(text),
+        httparse::Error::Token => method_or_target_refusal(text),
+        httparse::Error::Version => {
+            // Method and target were taken: the version follows the second space.
+            version_refusal(text.splitn(3, |&byte| byte == b' ').nth(2).unwrap_or(text))
+        }
         other => line_refusal(text, other),
     }
 }
@@ -17,17 +21,21 @@ pub(super) fn request_refusal(text: &[u8], error: httparse::Error) -> HeadError 
 pub(super) fn response_refusal(text: &[u8], error: httparse::Error) -> HeadError {
     match error {
         httparse::Error::Version => version_refusal(text),
+        httparse::Error::Status
+            if matches!(text, [_, _, _, _, _, _, _, _, _, b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ', ..]) =>
+        {
+            HeadError::ReasonInvalid
+        }
         other => line_refusal(text, other),
     }
 }
 
-fn first_line_refusal(text: &[u8]) -> HeadError {
+fn method_or_target_refusal(text: &[u8]) -> HeadError {
     let method_len = text.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(text.len());
     let Some(target) = text[method_len..].strip_prefix(b" ").filter(|_| method_len > 0) else {
         return HeadError::MethodInvalid;
     };
     match target.iter().position(|byte| b" \r\n".contains(byte)) {
-        Some(len) if len > 0 && target[len] == b' ' => version_refusal(&target[len + 1..]),
         // `GET /path` and nothing else is HTTP/0.9.
         Some(len) if len > 0 && target[len..].starts_with(b"\r\n") => HeadError::VersionUnsupported,
         Some(len) if target[len] == b'\n' => HeadError::BareLf,

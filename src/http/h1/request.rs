@@ -506,6 +506,8 @@ mod tests {
             let pieces = (0..=bytes.len()).map(&mut feed).find(|result| *result != Ok(None)).unwrap_or(Ok(None));
             match (whole, pieces) {
                 (Err(_), Err(_)) => refused += 1,
+                // What a whole head is refused for may wait for its end when it comes in pieces.
+                (Err(_), Ok(None)) => assert!(!bytes.windows(4).any(|window| window == b"\r\n\r\n")),
                 (Ok(whole), Ok(pieces)) => {
                     assert_eq!(whole, pieces, "{}", bytes.escape_ascii());
                     complete += usize::from(whole.is_some());

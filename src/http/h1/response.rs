@@ -131,8 +131,8 @@ mod tests {
         refuse("HTTP/1.1 20 A\r\n\r\n", HeadError::StatusInvalid);
         refuse("HTTP/1.1 2000\r\n\r\n", HeadError::StatusInvalid);
         refuse("HTTP/1.1  200 OK\r\n\r\n", HeadError::StatusInvalid);
-        refuse("HTTP/1.1 200 \0\r\n\r\n", HeadError::StatusInvalid);
-        refuse("HTTP/1.1 200 O\rK\r\n\r\n", HeadError::LineEndInvalid);
+        refuse("HTTP/1.1 200 \0\r\n\r\n", HeadError::ReasonInvalid);
+        refuse("HTTP/1.1 200 O\rK\r\n\r\n", HeadError::ReasonInvalid);
         refuse("HTTP/2.0 200 OK\r\n\r\n", HeadError::VersionUnsupported);
         refuse("HTTP/0.9 200 OK\r\n\r\n", HeadError::VersionUnsupported);
         refuse("http/1.1 200 OK\r\n\r\n", HeadError::VersionInvalid);

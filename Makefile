@@ -1,0 +1,40 @@
+# What a newcomer, a reviewer and the continuous integration run. `make` alone lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test lint conformance sim sim-mutants bench
+
+CARGO ?= cargo
+BINARY = $${CARGO_TARGET_DIR:-target}/release/shardgate
+
+help: ## List what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
+
+run: ## Build, and serve config/quickstart.yaml with its origin; Ctrl-C drains and ends both
+	$(CARGO) build --release --bin shardgate
+	@scripts/run.sh "$(BINARY)"
+
+test: ## Install what the tests need, check form and lints, run every test
+	scripts/install-test-tools.sh
+	@$(MAKE) --no-print-directory lint
+	$(CARGO) test --workspace
+
+lint: ## Check form and lints only
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+
+conformance: ## Run the outside judges: make conformance VECTORS=DIR
+	@[ -n "$(VECTORS)" ] || { echo 'say where the vectors are: make conformance VECTORS=DIR' >&2; exit 2; }
+	@[ -d "$(VECTORS)" ] || { echo 'VECTORS=$(VECTORS) is not a folder' >&2; exit 2; }
+	VECTORS="$(abspath $(VECTORS))" $(CARGO) test --features conformance --test conformance -- --nocapture
+
+sim: ## Simulate the whole gateway: make sim SEEDS=N, or SEED=X to replay one
+	$(if $(SEEDS),SHARDGATE_SEEDS=$(SEEDS)) $(if $(SEED),SHARDGATE_SEED=$(SEED)) $(CARGO) test --release --test sim -- --nocapture
+
+sim-mutants: ## Show that the simulation finds ten planted bugs
+	tests/sim/mutants/run.sh
+
+bench: ## Measure beside the floor, nginx and HAProxy; writes loadtest/results/
+	$(CARGO) build --release --workspace
+	loadtest/compare
