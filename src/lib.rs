@@ -3,6 +3,24 @@
 #![deny(unsafe_code)]
 
 pub mod stdx;
+
 pub mod telemetry;
 
+pub mod runtime;
+
+pub mod http;
+
+pub mod wire;
+
+pub mod route;
+
+pub mod upstream;
+
+pub mod proxy;
+
+pub mod config;
+
+pub mod shard;
+
+pub mod cli;
 pub mod control;

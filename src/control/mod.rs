@@ -1,3 +1,6 @@
-//! The control thread and its helpers: what may block, so that no shard ever does.
+//! The control plane: starts the shards, listens to the operator, writes the log.
 
 pub mod log;
+mod node;
+
+pub use self::node::{StartError, run};

@@ -1,5 +1,7 @@
 //! What the standard library lacks. No word of HTTP here, and no dependency on any other module.
 
+pub mod cidr;
+pub mod hash;
 pub mod rng;
 pub mod slab;
 pub mod text;

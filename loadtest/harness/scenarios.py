@@ -1,0 +1,260 @@
+"""The scenarios. Each runs rounds in which every proxy has its turn, A B C A B C, and knows the bars it decides."""
+
+import json
+import time
+from collections import defaultdict
+
+from .counters import Counters
+from .load import Load
+from .process import Failed
+from .samples import Bar, Samples
+
+GATEWAY = "shardgate"
+
+# What a floor must show of itself before it may be compared with.
+FLOOR_SYSCALLS_MAX = 4.1
+FLOOR_INSTRUCTIONS_MAX = 4000
+
+RATE = 20_000
+
+# How often one turn is tried.
+TRIES = 3
+
+
+class Scenario:
+    """`bench` gives the proxies, the load generator and whether to be quick."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.samples = Samples()
+        # Why turns of a proxy failed; after TRIES of one turn it takes no more.
+        self.failures = defaultdict(list)
+        self.out = set()
+
+    def round(self):
+        for proxy in self.bench.proxies:
+            if proxy not in self.out:
+                self.try_turn(proxy)
+
+    def try_turn(self, proxy):
+        """A turn that something else on the machine spoilt is taken again at once."""
+        for _ in range(TRIES):
+            try:
+                with self.bench.start(proxy) as server:
+                    self.turn(proxy, server)
+                self.samples.keep()
+                return
+            except (Failed, OSError) as failure:
+                self.samples.discard()
+                self.failures[proxy].append(str(failure))
+        self.out.add(proxy)
+
+    def bars(self):
+        return []
+
+    def measured(self, server, *options):
+        """One gated run: its own result, and the CPU time that the proxy took for it."""
+        with self.bench.load(server, *options, "--gate") as load:
+            load.ready()
+            before, start = server.cpu_ns(), time.monotonic()
+            load.go()
+            result = load.result()
+            elapsed = time.monotonic() - start
+            result["cpu_us"] = (server.cpu_ns() - before) / 1000 / result["requests"]
+            result["busy"] = result["cpu_us"] * result["requests"] / 1e6 / elapsed
+            return result
+
+
+class Counts(Scenario):
+    """Instructions and system calls a request, as slopes: what a run costs besides its requests cancels out."""
+
+    title = "Counts a request, 64 connections, 20,000 requests/s"
+    metrics = ("user instructions", "system calls, waits apart")
+    few, many = 2_000, 12_000
+    rounds_max = 3
+
+    def turn(self, proxy, server):
+        few, many = self._count(server, self.few), self._count(server, self.many)
+        for metric, low, high in zip(self.metrics, few, many):
+            self.samples.add(metric, proxy, (high - low) / (self.many - self.few))
+
+    def _count(self, server, requests):
+        with self.bench.load(server, "--rate", RATE, "--requests", requests, "--gate") as load:
+            load.ready()
+            counters = Counters(server.working_tid())
+            counters.start()
+            load.go()
+            load.result()
+            # The last answer is on its way to the client before the proxy has gone to sleep.
+            time.sleep(0.05)
+            return counters.stop()
+
+    def floor_fits(self):
+        """Whether the floor is one: None when it was not counted."""
+        held = [bar.held() for bar in self._floor_bars()]
+        return None if None in held else all(held)
+
+    def bars(self):
+        instructions, calls = (self.samples.of(metric, GATEWAY) for metric in self.metrics)
+        return [
+            *self._floor_bars(),
+            Bar("user instructions a request", instructions, 9000),
+            Bar("system calls a request", calls, 4.2),
+            self._allocations(),
+        ]
+
+    def _floor_bars(self):
+        instructions, calls = (self.samples.of(metric, "floor") for metric in self.metrics)
+        return [
+            Bar("floor: user instructions a request", instructions, FLOOR_INSTRUCTIONS_MAX),
+            Bar("floor: system calls a request", calls, FLOOR_SYSCALLS_MAX),
+        ]
+
+    def _allocations(self):
+        """Counted by a test of the library itself, which leaves what it found."""
+        try:
+            found = json.loads((self.bench.results / "allocations.json").read_text())
+            values = [found["allocations_per_request"]]
+        except (OSError, ValueError, KeyError):
+            values = []
+        return Bar("heap allocations a request", values, 0, missing="not measured: run the allocation test first")
+
+
+class Cpu(Scenario):
+    """CPU time a request at a rate that every proxy can serve, and what each can do at most."""
+
+    title = "CPU, 1 KiB answers"
+    connections = (64, 512)
+    metrics = {"CPU us a request": "cpu_us", "busy share of a core": "busy", "p50 us": "p50_us", "p99 us": "p99_us"}
+
+    def turn(self, proxy, server):
+        for connections in self.connections:
+            open_seconds, closed_seconds = (1, 1) if self.bench.quick else (2, 1)
+            at_rate = self.measured(server, "--connections", connections, "--rate", RATE, "--seconds", open_seconds)
+            if at_rate["rate"] < 0.98 * RATE:
+                raise Failed(f"{proxy} answered {at_rate['rate']:.0f} requests/s of {RATE}: this machine is too slow")
+            self._add(proxy, f"{connections} connections, 20,000/s", at_rate)
+            full = self.measured(server, "--connections", connections, "--closed", "--seconds", closed_seconds)
+            self._add(proxy, f"{connections} connections, full load", full)
+            self.samples.add(f"{connections} connections, full load: requests/s", proxy, full["rate"])
+        self.samples.add("resident KiB after 512 connections", proxy, server.memory_bytes("Rss") / 1024)
+        self.samples.add("private KiB after 512 connections", proxy, server.private_bytes() / 1024)
+
+    def _add(self, proxy, where, result):
+        for metric, key in self.metrics.items():
+            self.samples.add(f"{where}: {metric}", proxy, result[key])
+
+    def bars(self):
+        bars = []
+        for connections in self.connections:
+            metric = f"{connections} connections, 20,000/s: CPU us a request"
+            for peer, limit in (("floor", 1.20), ("nginx", 0.70), ("haproxy", 0.70)):
+                fits = self.bench.comparable(peer)
+                values = self.samples.ratios(metric, GATEWAY, peer) if fits else []
+                missing = "not measured" if fits else "not compared: the floor does not show that it holds its own bars"
+                what = f"{connections} connections: CPU us a request over {peer}"
+                bars.append(Bar(what, values, limit, missing=missing))
+        return bars
+
+
+class Idle(Scenario):
+    """Private memory of connections that wait, each after one request."""
+
+    title = "10,000 idle connections"
+    rounds_max = 3
+
+    def turn(self, proxy, server):
+        if proxy == "floor":
+            # The floor keeps nothing for a connection that a gateway has to: its figure would say nothing.
+            return
+        connections = 2_000 if self.bench.quick else 10_000
+        before = server.private_bytes()
+        with self.bench.load(server, "--idle", "--connections", connections, "--sources", 8) as load:
+            load.result()
+            time.sleep(0.3)
+            self.samples.add("private bytes a connection", proxy, (server.private_bytes() - before) / connections)
+            load.process.stdin.close()
+            closed = load.result()["closed"]
+            if closed:
+                raise Failed(f"{proxy} closed {closed} of {connections} idle connections")
+
+    def bars(self):
+        return [Bar("private bytes an idle connection", self.samples.of("private bytes a connection", GATEWAY), 2048)]
+
+
+class Big(Scenario):
+    """One response of 1 GiB."""
+
+    title = "A response of 1 GiB"
+
+    def turn(self, proxy, server):
+        size = 1 << (28 if self.bench.quick else 30)
+        with self.bench.load(server, "--download", f"/bytes/{size}", "--gate") as load:
+            load.ready()
+            before = server.cpu_ns()
+            load.go()
+            if load.line() != "warm":
+                raise Failed("the load generator did not say when 16 MiB had come")
+            server.reset_peak()
+            # Both from the same counter of the kernel, whose error then cancels out.
+            warm = server.peak_bytes()
+            load.result()
+            cpu_seconds = (server.cpu_ns() - before) / 1e9
+            self.samples.add("MiB a CPU second", proxy, size / (1 << 20) / cpu_seconds)
+            self.samples.add("KiB grown after the first 16 MiB", proxy, max(0, server.peak_bytes() - warm) / 1024)
+
+    def bars(self):
+        speed = self.samples.ratios("MiB a CPU second", GATEWAY, "haproxy")
+        grown = self.samples.of("KiB grown after the first 16 MiB", GATEWAY)
+        return [
+            Bar("1 GiB: bytes a CPU second over haproxy", speed, 1.0, ">="),
+            Bar("1 GiB: KiB grown after the first 16 MiB", grown, 1024),
+        ]
+
+
+class Slow(Scenario):
+    """What 1,000 clients of 1 byte/s cost, in memory and to the others."""
+
+    title = "1,000 clients of 1 byte/s"
+    connections = 1_000
+    # The gateway's cap of bytes held for one connection.
+    connection_bytes_max = 128 * 1024
+
+    def turn(self, proxy, server):
+        if proxy == "floor":
+            # It has no timers and no caps: nothing to learn.
+            return
+        self._others(proxy, server, "without")
+        for kind in ("readers", "writers"):
+            before = server.private_bytes()
+            with self.bench.load(server, f"--slow-{kind}", "--connections", self.connections, "--sources", 8) as load:
+                load.result()
+                time.sleep(0.5 if self.bench.quick else 1.5)
+                self._others(proxy, server, f"with {kind}")
+                grown = max(0, server.private_bytes() - before)
+                self.samples.add(f"private bytes a connection, {kind}", proxy, grown / self.connections)
+                load.process.stdin.close()
+                self.samples.add(f"connections that the proxy ended, {kind}", proxy, load.result()["reopened"])
+
+    def _others(self, proxy, server, when):
+        result = self.measured(server, "--rate", RATE, "--seconds", 1 if self.bench.quick else 2)
+        self.samples.add(f"others' CPU us a request, {when}", proxy, result["cpu_us"])
+        self.samples.add(f"others' p99 us, {when}", proxy, result["p99_us"])
+
+    def bars(self):
+        bars = []
+        for kind in ("readers", "writers"):
+            memory = self.samples.of(f"private bytes a connection, {kind}", GATEWAY)
+            cpu, p99 = (
+                self.samples.quotients(f"others' {metric}, with {kind}", f"others' {metric}, without", GATEWAY)
+                for metric in ("CPU us a request", "p99 us")
+            )
+            bars += [
+                Bar(f"slow {kind}: private bytes a connection", memory, self.connection_bytes_max),
+                Bar(f"slow {kind}: others' CPU a request, with over without", cpu, 1.1),
+                Bar(f"slow {kind}: others' p99, with over without", p99, 2.0),
+            ]
+        return bars
+
+
+SCENARIOS = {"counts": Counts, "cpu": Cpu, "idle": Idle, "big": Big, "slow": Slow}

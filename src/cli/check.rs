@@ -1,0 +1,55 @@
+//! `shardgate check FILE`
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::ids::Ids;
+use crate::config::load::load;
+use crate::config::snapshot::Snapshot;
+
+/// One line on standard output, or what is wrong on standard error.
+pub fn check(file: &Path) -> ExitCode {
+    match load(file, &mut Ids::default()) {
+        Ok(snapshot) => {
+            println!("{}: {}", file.display(), summary(&snapshot));
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            eprint!("{problems}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+pub fn summary(snapshot: &Snapshot) -> String {
+    let endpoints = snapshot.plan.services.iter().map(|service| service.endpoints.len()).sum();
+    format!(
+        "ok: {}, {}, {}, {}",
+        counted(snapshot.listeners.len(), "listener"),
+        counted(snapshot.plan.routes.len(), "route"),
+        counted(snapshot.plan.services.len(), "service"),
+        counted(endpoints, "endpoint"),
+    )
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::load_text;
+
+    #[test]
+    fn the_summary_counts() {
+        let text = "{version: 1, listeners: [{name: a, address: \"[::1]:1\"}], \
+                    services: [{name: s, endpoints: [\"127.0.0.1:1\", \"127.0.0.1:2\"]}]}";
+        let resolve = |name: &str| Ok(vec![name.parse().unwrap()]);
+        let snapshot = load_text("f.yaml", text, &mut Ids::default(), &resolve).unwrap();
+        assert_eq!(summary(&snapshot), "ok: 1 listener, 0 routes, 1 service, 2 endpoints");
+    }
+}

@@ -1,0 +1,156 @@
+//! [`Ir`] to [`Snapshot`]: names become indices and ids, endpoints become addresses, rules become a table.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::ids::{Ids, Names};
+use super::ir::{self, Ir, Name};
+use super::problem::Problem;
+use super::snapshot::{Listener, Snapshot};
+use super::suggest::nearest;
+use crate::proxy::Plan;
+use crate::route::{Route, Table};
+use crate::stdx::hash::FixedMap;
+use crate::upstream::service::{Endpoint, Service};
+
+/// Looks up `host:port`. Blocks, so it is called by the control thread or at the start only.
+pub type Resolve<'a> = &'a dyn Fn(&str) -> io::Result<Vec<SocketAddr>>;
+
+/// Adds what is wrong to `problems`; with any, the result must not be used.
+pub fn compile(ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut Vec<Problem>) -> Snapshot {
+    let mut compile = Compile { resolve, problems };
+    let services_by_name = compile.unique("service", ir.services.iter().map(|service| &service.name));
+    compile.unique("route", ir.routes.iter().map(|route| &route.name));
+    compile.unique("listener", ir.listeners.iter().map(|listener| &listener.name));
+    compile.unique_addresses(&ir.listeners);
+
+    let listeners = compile.listeners(ir.listeners, &mut ids.listeners);
+    let services = compile.services(ir.services, &mut ids.services);
+    let routes = compile.routes(ir.routes, &services_by_name, &mut ids.routes);
+    let plan =
+        Plan { services, table: Table::compile(&routes), routes, limits: ir.limits, trust: ir.trust, http: ir.http };
+    Snapshot { listeners, plan: Arc::new(plan), access_log: ir.access_log, drain_timeout: ir.drain_timeout }
+}
+
+struct Compile<'a> {
+    resolve: Resolve<'a>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Compile<'_> {
+    /// The place of each name; of one that is given twice, the first.
+    fn unique<'n>(&mut self, kind: &str, names: impl Iterator<Item = &'n Name>) -> FixedMap<String, u32> {
+        let mut places = FixedMap::default();
+        let mut firsts: FixedMap<&str, &Name> = FixedMap::default();
+        for (place, name) in (0..).zip(names) {
+            if let Some(first) = firsts.get(name.text.as_str()) {
+                let what = format!("{kind} `{}` is there already, at {}", name.text, first.origin);
+                self.problems.push(Problem::new(&name.origin, what, "give it another name"));
+                continue;
+            }
+            firsts.insert(&name.text, name);
+            places.insert(name.text.clone(), place);
+        }
+        places
+    }
+
+    fn unique_addresses(&mut self, listeners: &[ir::Listener]) {
+        let mut firsts: FixedMap<SocketAddr, &Name> = FixedMap::default();
+        for listener in listeners.iter().filter(|listener| listener.address.port() != PORT_ANY) {
+            if let Some(first) = firsts.get(&listener.address) {
+                let what = format!("listener `{}` has this address already", first.text);
+                self.problems.push(Problem::new(&listener.address_origin, what, "use another port"));
+            } else {
+                firsts.insert(listener.address, &listener.name);
+            }
+        }
+    }
+
+    fn listeners(&self, listeners: Vec<ir::Listener>, ids: &mut Names) -> Vec<Listener> {
+        let ids = ids.assign(listeners.iter().map(|listener| listener.name.text.as_str()));
+        let compiled = ids.into_iter().zip(listeners).map(|(id, listener)| Listener {
+            id,
+            name: listener.name.text,
+            address: listener.address,
+        });
+        compiled.collect()
+    }
+
+    fn services(&mut self, services: Vec<ir::Service>, ids: &mut Names) -> Vec<Arc<Service>> {
+        let ids = ids.assign(services.iter().map(|service| service.name.text.as_str()));
+        let compiled = ids.into_iter().zip(services).map(|(id, service)| {
+            Arc::new(Service {
+                id,
+                endpoints: service.endpoints.iter().flat_map(|endpoint| self.endpoints(endpoint)).collect(),
+                name: service.name.text,
+                timeouts: service.timeouts,
+                pool: service.pool,
+                retry: service.retry,
+            })
+        });
+        compiled.collect()
+    }
+
+    /// A name's addresses of one family, IPv4 when it has any: a name that has both, such as `localhost`, often has a
+    /// server on only one, and nearly always on that one.
+    fn endpoints(&mut self, endpoint: &Name) -> Vec<Endpoint> {
+        let name = &endpoint.text;
+        let mut addresses = match (self.resolve)(name) {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                let what = format!("endpoint `{name}` is not found ({error})");
+                self.problems.push(Problem::new(&endpoint.origin, what, "correct the name, or write an IP address"));
+                return Vec::new();
+            }
+        };
+        if addresses.is_empty() {
+            let what = format!("endpoint `{name}` has no address");
+            self.problems.push(Problem::new(&endpoint.origin, what, "correct the name, or write an IP address"));
+        }
+        if addresses.iter().any(SocketAddr::is_ipv4) {
+            addresses.retain(SocketAddr::is_ipv4);
+        }
+        addresses.sort();
+        addresses.dedup();
+        addresses.truncate(ADDRESSES_MAX);
+        addresses.into_iter().map(|address| Endpoint { address, name: name.clone() }).collect()
+    }
+
+    fn routes(&mut self, routes: Vec<ir::Route>, services: &FixedMap<String, u32>, ids: &mut Names) -> Vec<Arc<Route>> {
+        let ids = ids.assign(routes.iter().map(|route| route.name.text.as_str()));
+        let compiled = ids.into_iter().zip(routes).map(|(id, route)| {
+            Arc::new(Route {
+                id,
+                name: route.name.text,
+                service: self.service(&route.service, services),
+                rules: route.rules,
+                preserve_host: route.preserve_host,
+                websocket: route.websocket,
+                body_bytes_max: route.body_bytes_max,
+            })
+        });
+        compiled.collect()
+    }
+
+    fn service(&mut self, name: &Name, services: &FixedMap<String, u32>) -> u32 {
+        if let Some(&service) = services.get(&name.text) {
+            return service;
+        }
+        let mut known: Vec<&str> = services.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        let help = match nearest(&name.text, known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "add it to `services`".to_owned(),
+        };
+        self.problems.push(Problem::new(&name.origin, format!("there is no service `{}`", name.text), help));
+        UNKNOWN
+    }
+}
+
+/// The kernel chooses another port for each such listener.
+const PORT_ANY: u16 = 0;
+/// Addresses used of one name.
+const ADDRESSES_MAX: usize = 64;
+/// Stands in a snapshot that is thrown away.
+const UNKNOWN: u32 = u32::MAX;

@@ -1,0 +1,59 @@
+//! What every front-end says in the same words. Names are not yet resolved, so each object carries its origin.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::problem::Origin;
+use super::snapshot::AccessLog;
+use crate::proxy::HttpOptions;
+use crate::proxy::limits::Limits;
+use crate::route::Rule;
+use crate::stdx::cidr::Cidr;
+use crate::upstream::service::{PoolLimits, Retry, Timeouts};
+
+#[derive(Debug)]
+pub struct Ir {
+    pub listeners: Vec<Listener>,
+    pub services: Vec<Service>,
+    pub routes: Vec<Route>,
+    pub limits: Limits,
+    pub trust: Vec<Cidr>,
+    pub http: HttpOptions,
+    pub access_log: AccessLog,
+    pub drain_timeout: Duration,
+}
+
+/// A name and where it was written.
+#[derive(Clone, Debug)]
+pub struct Name {
+    pub text: String,
+    pub origin: Origin,
+}
+
+#[derive(Debug)]
+pub struct Listener {
+    pub name: Name,
+    pub address: SocketAddr,
+    pub address_origin: Origin,
+}
+
+#[derive(Debug)]
+pub struct Service {
+    pub name: Name,
+    /// `host:port` each, not yet looked up. Never empty.
+    pub endpoints: Vec<Name>,
+    pub timeouts: Timeouts,
+    pub pool: PoolLimits,
+    pub retry: Retry,
+}
+
+#[derive(Debug)]
+pub struct Route {
+    pub name: Name,
+    pub service: Name,
+    /// Each with a rank that no other rule of any route has.
+    pub rules: Vec<Rule>,
+    pub preserve_host: bool,
+    pub websocket: bool,
+    pub body_bytes_max: Option<u64>,
+}

@@ -1,0 +1,21 @@
+//! From what the operator writes to what a shard runs: text, [`model`], [`ir`], [`snapshot`].
+//!
+//! ```text
+//! YAML --parse--> Model --translate--> Ir --compile--> Snapshot
+//! ```
+//!
+//! Our own file is one front-end; others end in the same [`ir`], which names no product.
+
+pub mod compile;
+pub mod ids;
+pub mod ir;
+pub mod load;
+pub mod matcher;
+pub mod model;
+pub mod number;
+pub mod parse;
+pub mod problem;
+mod rules;
+pub mod snapshot;
+pub mod suggest;
+pub mod translate;

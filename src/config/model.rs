@@ -1,0 +1,256 @@
+//! What the operator writes. The comments here are the documentation of the file's keys.
+//!
+//! Keys carry their unit: `_ms`, `_s`, `_bytes`; `_max` and `_min` are bounds. A key that is left out, or `null`, has its
+//! default. Examples of each part are in `config/`.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use super::number::{Bounded, Bytes, Count, Millis};
+use crate::proxy::limits::Limits as Ceilings;
+
+/// Only 1 exists, which is checked where the answer can say so.
+pub type Version = Bounded<0, { u32::MAX as u64 }>;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The form of this file. Always 1.
+    pub version: Spanned<Version>,
+    /// Where clients connect. At least one.
+    pub listeners: Spanned<Vec<Listener>>,
+    /// What answers requests. Default: none.
+    #[serde(default)]
+    pub services: Vec<Service>,
+    /// Which request goes to which service. Default: none, and every request is answered 404.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// Bounds of what clients may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Whom to believe about the client.
+    #[serde(default)]
+    pub trust: Trust,
+    /// How HTTP is read and written.
+    #[serde(default)]
+    pub http: Http,
+    /// One line of JSON a request, on standard output.
+    #[serde(default)]
+    pub access_log: AccessLog,
+    /// What happens on SIGTERM.
+    #[serde(default)]
+    pub shutdown: Shutdown,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Letters, digits, `-`, `_`, `.` and `~`; each listener has its own.
+    pub name: Spanned<String>,
+    /// IP address and port, as in `0.0.0.0:8080` or `[::]:8080`.
+    pub address: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Letters, digits, `-`, `_`, `.` and `~`; each service has its own.
+    pub name: Spanned<String>,
+    /// `HOST:PORT` each, used in turn. A host name is looked up once, when the file is loaded; of its addresses the
+    /// IPv4 ones are used, or all when there is none.
+    pub endpoints: Spanned<Vec<Spanned<String>>>,
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    #[serde(default)]
+    pub pool: Pool,
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+/// How long the gateway waits for a service before it answers 504.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    /// For a connection, in milliseconds. Default: 5000.
+    pub connect_ms: Option<Millis>,
+    /// For the first byte of the response once the request is sent, in milliseconds. Default: 60000.
+    pub first_byte_ms: Option<Millis>,
+    /// For the next byte, either way, in milliseconds. Default: 60000.
+    pub idle_ms: Option<Millis>,
+    /// For the whole exchange, in milliseconds. Default: none.
+    pub total_ms: Option<Millis>,
+}
+
+/// Connections to a service that are kept for the next request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// Idle connections kept to one endpoint; 0 keeps none. Default: 256.
+    pub idle_max: Option<Bounded<0, 65_536>>,
+    /// How long an idle one is kept, in milliseconds. Should be less than the service's own keep-alive timeout.
+    /// Default: 55000.
+    pub idle_timeout_ms: Option<Millis>,
+    /// Age after which a connection serves no further request, in milliseconds. Default: 3600000 (an hour).
+    pub age_max_ms: Option<Millis>,
+}
+
+/// One more try for an idempotent request whose kept connection turned out to be closed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Default: true.
+    pub enabled: Option<bool>,
+    /// Requests with a longer body, in bytes, are not tried again. Default: 65536.
+    pub replay_bytes_max: Option<Bounded<0, { 16 << 20 }>>,
+}
+
+/// The closest match wins: exact host, then the longest `*.suffix`, then any host; among those exact path, then the
+/// longest prefix.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Letters, digits, `-`, `_`, `.` and `~`; each route has its own.
+    pub name: Spanned<String>,
+    /// `example.com`, or `*.example.com` for every name below it. Default: any host.
+    pub hosts: Option<Spanned<Vec<Spanned<String>>>>,
+    /// `/a` (a prefix: `/a` and `/a/b`, not `/ab`), `{ prefix: "/a" }` or `{ exact: "/a" }`. Default: `/`, any path.
+    pub paths: Option<Spanned<Vec<Spanned<Path>>>>,
+    /// The name of the service that answers.
+    pub service: Spanned<String>,
+    /// Whether the service sees the client's `Host`, or else the endpoint as written here. Default: true.
+    pub preserve_host: Option<bool>,
+    /// Protocols that a client may upgrade to. Default: none.
+    #[serde(default)]
+    pub upgrade: Vec<Upgrade>,
+    /// This route's own bound on a request's body, in bytes. Default: that of `limits`.
+    pub body_bytes_max: Option<Bytes>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Path {
+    Prefix(String),
+    Exact(String),
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Upgrade {
+    Websocket,
+}
+
+/// Beyond these a client is refused: with a status when it can still be told, else by closing the connection.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Request line and headers together, in bytes; 431. Default: 32768.
+    pub head_bytes_max: Option<Bounded<512, { Ceilings::HEAD_BYTES_CEILING as u64 }>>,
+    /// Headers in a request; 431. Default: 100.
+    pub fields_max: Option<Bounded<1, { Ceilings::FIELDS_CEILING as u64 }>>,
+    /// The request's target, in bytes; 414. Default: 8192.
+    pub uri_bytes_max: Option<Bounded<1, { Ceilings::HEAD_BYTES_CEILING as u64 }>>,
+    /// A request's body, in bytes; 413. Default: none.
+    pub body_bytes_max: Option<Bytes>,
+    /// The trailer section after a chunked body, in bytes. Default: 8192.
+    pub trailer_bytes_max: Option<Bounded<0, { Ceilings::HEAD_BYTES_CEILING as u64 }>>,
+    /// 1xx responses of a service to one request; 502. Default: 16.
+    pub informational_max: Option<Bounded<0, 1_000>>,
+    /// From the first byte of a request's head to its last, in milliseconds; 408. Default: 10000.
+    pub header_read_timeout_ms: Option<Millis>,
+    /// Bytes a second that a request's body must bring on average; 408; 0 is off. Default: 240.
+    pub body_bytes_per_s_min: Option<Bytes>,
+    /// How long a body may be slower, in milliseconds. Default: 5000.
+    pub body_rate_grace_ms: Option<Millis>,
+    /// How long a connection is kept without a request, in milliseconds. Default: 75000.
+    pub idle_timeout_ms: Option<Millis>,
+    /// How long a client may take no byte of its response, in milliseconds. Default: 30000.
+    pub send_timeout_ms: Option<Millis>,
+    /// How long a refused client is still listened to, so that it can read why, in milliseconds. Default: 2000.
+    pub linger_timeout_ms: Option<Millis>,
+    /// Requests on one connection; the last response says `Connection: close`. Default: 10000.
+    pub requests_per_connection_max: Option<Count>,
+    /// Client connections in all. Default: 20000.
+    pub connections_max: Option<Count>,
+    /// Connections of one client address. Default: 1000.
+    pub connections_per_client_max: Option<Count>,
+    /// Requests at one time; 503 with `Retry-After`. Default: 10000.
+    pub requests_in_flight_max: Option<Count>,
+    /// Memory for what was received and not yet sent on, in bytes. Default: 268435456 (256 MiB).
+    pub receive_bytes_max: Option<Bounded<{ 1 << 20 }, { 1 << 40 }>>,
+    /// What `Retry-After` says when a request is refused for load, in seconds. Default: 1.
+    pub retry_after_s: Option<Bounded<1, 86_400>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// Networks (`10.0.0.0/8`, `::1`) of proxies in front of the gateway. `X-Forwarded-*`, `Forwarded`, `X-Real-IP` and
+    /// `X-Request-Id` are believed from these peers; from others they are dropped. Default: none.
+    #[serde(default)]
+    pub proxies: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Whether `//` in a path is read as `/`. Default: true.
+    pub merge_slashes: Option<bool>,
+    /// Whether headers with `_` in their name are passed on; many programs cannot tell it from `-`. Default: false,
+    /// they are dropped.
+    pub underscores_in_headers: Option<bool>,
+    /// The gateway's name in `Via`; "" sends no `Via`. Default: shardgate.
+    pub via: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLog {
+    /// Default: true.
+    pub enabled: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long requests in flight may take to finish, in milliseconds. Default: 30000.
+    pub drain_timeout_ms: Option<Millis>,
+}
+
+impl<'de> Deserialize<'de> for Path {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(VisitPath)
+    }
+}
+
+/// By hand, because an untagged enum's error would only say that no variant fits.
+struct VisitPath;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PathInWords {
+    Prefix(String),
+    Exact(String),
+}
+
+impl<'de> Visitor<'de> for VisitPath {
+    type Value = Path;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path, `{ prefix: \"/path\" }` or `{ exact: \"/path\" }`")
+    }
+
+    fn visit_str<E: Error>(self, path: &str) -> Result<Path, E> {
+        Ok(Path::Prefix(path.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Path, A::Error> {
+        Ok(match PathInWords::deserialize(MapAccessDeserializer::new(map))? {
+            PathInWords::Prefix(path) => Path::Prefix(path),
+            PathInWords::Exact(path) => Path::Exact(path),
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! What is wrong with a configuration, where, and what to do about it.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Where an object was written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Origin {
+    pub file: Arc<str>,
+    /// From 1; 0 when the whole file is meant.
+    pub line: u32,
+    /// In characters, from 1.
+    pub column: u32,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Problem {
+    pub origin: Origin,
+    pub what: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// All problems of one file. Shown one a line, each with the line of the file that it is about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Problems {
+    pub list: Vec<Problem>,
+    pub text: Arc<str>,
+}
+
+impl Origin {
+    pub fn whole(file: &str) -> Self {
+        Self { file: file.into(), line: 0, column: 0 }
+    }
+}
+
+impl Problem {
+    pub fn new(origin: &Origin, what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { origin: origin.clone(), what: what.into(), help: help.into() }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.file),
+            line => write!(f, "{}:{line}:{}", self.file, self.column),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.origin, self.what, self.help)
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in self.list.iter().take(SHOWN_MAX) {
+            writeln!(f, "{problem}")?;
+            quote(f, &self.text, &problem.origin)?;
+        }
+        match self.list.len().saturating_sub(SHOWN_MAX) {
+            0 => Ok(()),
+            more => writeln!(f, "and {more} more"),
+        }
+    }
+}
+
+/// The line of the file, with a mark below the column.
+fn quote(f: &mut fmt::Formatter<'_>, text: &str, origin: &Origin) -> fmt::Result {
+    let Some(line) = origin.line.checked_sub(1).and_then(|index| text.lines().nth(index as usize)) else {
+        return Ok(());
+    };
+    if line.len() > QUOTE_BYTES_MAX {
+        return Ok(());
+    }
+    // A tab stays a tab, so that the mark stands below its column however wide the terminal shows it.
+    let before = line.chars().take(origin.column.saturating_sub(1) as usize);
+    let indent: String = before.map(|c| if c == '\t' { c } else { ' ' }).collect();
+    let number = origin.line.to_string();
+    writeln!(f, " {number} | {line}")?;
+    writeln!(f, " {:width$} | {indent}^", "", width = number.len())
+}
+
+/// A file that is wrong throughout is not worth more of the terminal.
+const SHOWN_MAX: usize = 20;
+/// Longer lines (a file in one line of JSON) show nothing by being repeated.
+const QUOTE_BYTES_MAX: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(line: u32, column: u32) -> Problem {
+        Problem::new(&Origin { file: "a.yaml".into(), line, column }, "no `x`", "add one")
+    }
+
+    #[track_caller]
+    fn check(list: Vec<Problem>, text: &str, want: &str) {
+        assert_eq!(Problems { list, text: text.into() }.to_string(), want);
+    }
+
+    #[test]
+    fn a_problem_shows_its_line() {
+        check(vec![problem(2, 3)], "a\n  bc\n", "a.yaml:2:3: no `x`: add one\n 2 |   bc\n   |   ^\n");
+        check(vec![problem(1, 2)], "\tb", "a.yaml:1:2: no `x`: add one\n 1 | \tb\n   | \t^\n");
+    }
+
+    #[test]
+    fn a_problem_without_a_line_shows_none() {
+        check(vec![problem(0, 0)], "a", "a.yaml: no `x`: add one\n");
+        check(vec![problem(9, 1)], "a", "a.yaml:9:1: no `x`: add one\n");
+        check(vec![problem(1, 1)], &"a".repeat(QUOTE_BYTES_MAX + 1), "a.yaml:1:1: no `x`: add one\n");
+    }
+
+    #[test]
+    fn many_problems_are_cut() {
+        let shown = Problems { list: vec![problem(0, 0); SHOWN_MAX + 2], text: "".into() }.to_string();
+        assert_eq!(shown.lines().count(), SHOWN_MAX + 1);
+        assert!(shown.ends_with("and 2 more\n"), "{shown}");
+    }
+}

@@ -1,0 +1,30 @@
+//! What a shard runs: immutable, compiled, shared by reference.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::proxy::Plan;
+
+#[derive(Debug)]
+pub struct Snapshot {
+    pub listeners: Vec<Listener>,
+    /// What requests meet.
+    pub plan: Arc<Plan>,
+    pub access_log: AccessLog,
+    /// How long a shutdown waits for the exchanges in flight.
+    pub drain_timeout: Duration,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listener {
+    /// Stable over reloads.
+    pub id: u32,
+    pub name: String,
+    pub address: SocketAddr,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AccessLog {
+    pub enabled: bool,
+}

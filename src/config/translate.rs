@@ -1,0 +1,226 @@
+//! Our own front-end: [`Model`] to [`Ir`].
+//!
+//! An object with a problem stays in, as far as it can, so that what refers to it is not reported too.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_saphyr::{Location, Spanned};
+
+use super::ir::{self, Ir, Name};
+use super::model::{self, Model};
+use super::number::{Bounded, Millis};
+use super::problem::{Origin, Problem};
+use super::rules;
+use super::snapshot::AccessLog;
+use crate::http::authority::Authority;
+use crate::proxy::HttpOptions;
+use crate::proxy::limits::Limits;
+use crate::stdx::cidr::Cidr;
+use crate::upstream::service::{PoolLimits, Retry, Timeouts};
+
+/// Adds what is wrong to `problems`; with any, the result is only good for finding more.
+pub fn translate(file: &str, model: Model, problems: &mut Vec<Problem>) -> Ir {
+    let mut translate = Translate { file: file.into(), problems };
+    translate.version(&model.version);
+    let http = translate.http(model.http);
+    let routes = rules::translate(model.routes, http.merge_slashes, &mut translate);
+    Ir {
+        listeners: translate.listeners(model.listeners),
+        services: model.services.into_iter().map(|service| translate.service(service)).collect(),
+        routes,
+        limits: limits(&model.limits),
+        trust: translate.trust(&model.trust),
+        http,
+        access_log: AccessLog { enabled: model.access_log.enabled.unwrap_or(true) },
+        drain_timeout: model.shutdown.drain_timeout_ms.map_or(DRAIN_TIMEOUT, Millis::duration),
+    }
+}
+
+/// What every part needs: where it is, and where to complain.
+pub(super) struct Translate<'a> {
+    file: Arc<str>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Translate<'_> {
+    pub(super) fn origin(&self, location: Location) -> Origin {
+        let number = |at: u64| u32::try_from(at).unwrap_or(0);
+        Origin { file: self.file.clone(), line: number(location.line()), column: number(location.column()) }
+    }
+
+    pub(super) fn problem(&mut self, location: Location, what: impl Into<String>, help: impl Into<String>) {
+        let problem = Problem::new(&self.origin(location), what, help);
+        self.problems.push(problem);
+    }
+
+    /// Names stand in logs and in metrics, so nothing in them may need escaping.
+    pub(super) fn name(&mut self, name: Spanned<String>) -> Name {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+        if name.value.is_empty() || name.value.len() > NAME_BYTES_MAX || !name.value.bytes().all(fits) {
+            let help = format!("use 1 to {NAME_BYTES_MAX} letters, digits, `-`, `_`, `.` or `~`");
+            self.problem(name.referenced, format!("`{}` is not a name", name.value.escape_debug()), help);
+        }
+        Name { origin: self.origin(name.referenced), text: name.value }
+    }
+
+    fn version(&mut self, version: &Spanned<model::Version>) {
+        if version.value.get() != VERSION {
+            let what = format!("version {} of this file is not known", version.value.get());
+            self.problem(version.referenced, what, format!("write `version: {VERSION}`"));
+        }
+    }
+
+    fn listeners(&mut self, listeners: Spanned<Vec<model::Listener>>) -> Vec<ir::Listener> {
+        if listeners.value.is_empty() {
+            let help = "add one, as in `{ name: public, address: \"0.0.0.0:8080\" }`";
+            self.problem(listeners.referenced, "no listener", help);
+        }
+        listeners.value.into_iter().filter_map(|listener| self.listener(listener)).collect()
+    }
+
+    fn listener(&mut self, listener: model::Listener) -> Option<ir::Listener> {
+        let name = self.name(listener.name);
+        let (text, location) = (&listener.address.value, listener.address.referenced);
+        match text.parse::<SocketAddr>() {
+            Ok(address) => Some(ir::Listener { name, address, address_origin: self.origin(location) }),
+            Err(_) => {
+                let help = "write IP:PORT, as in `0.0.0.0:8080` or `[::]:8080`";
+                self.problem(location, format!("`{}` is not an address to listen on", text.escape_debug()), help);
+                None
+            }
+        }
+    }
+
+    fn service(&mut self, service: model::Service) -> ir::Service {
+        let name = self.name(service.name);
+        if service.endpoints.value.is_empty() {
+            let help = "add one, as in `\"127.0.0.1:9000\"`";
+            self.problem(service.endpoints.referenced, format!("service `{}` has no endpoint", name.text), help);
+        }
+        let mut endpoints: Vec<Name> = Vec::new();
+        for endpoint in service.endpoints.value {
+            let location = endpoint.referenced;
+            let Some(endpoint) = self.endpoint(endpoint) else { continue };
+            if endpoints.iter().any(|other| other.text == endpoint.text) {
+                self.problem(location, format!("endpoint `{}` is given twice", endpoint.text), "keep one");
+            } else {
+                endpoints.push(endpoint);
+            }
+        }
+        let (timeouts, pool, retry) = (timeouts(&service.timeouts), pool(&service.pool), retry(&service.retry));
+        ir::Service { name, endpoints, timeouts, pool, retry }
+    }
+
+    fn endpoint(&mut self, endpoint: Spanned<String>) -> Option<Name> {
+        let (text, location) = (endpoint.value, endpoint.referenced);
+        match Authority::read(text.as_bytes(), &mut Vec::new()) {
+            Some(Authority { port: Some(1..) }) => return Some(Name { origin: self.origin(location), text }),
+            Some(Authority { port: None }) => {
+                self.problem(
+                    location,
+                    format!("endpoint `{text}` has no port"),
+                    format!("write `{text}:80`, or its port"),
+                );
+            }
+            _ => {
+                let help = "write HOST:PORT, as in `127.0.0.1:9000` or `users.internal:80`";
+                self.problem(location, format!("`{}` is not an endpoint", text.escape_debug()), help);
+            }
+        }
+        None
+    }
+
+    fn trust(&mut self, trust: &model::Trust) -> Vec<Cidr> {
+        let mut networks = Vec::new();
+        for proxy in &trust.proxies {
+            match proxy.value.parse::<Cidr>() {
+                Ok(network) => networks.push(network),
+                Err(error) => self.problem(proxy.referenced, error.to_string(), error.help()),
+            }
+        }
+        networks
+    }
+
+    fn http(&mut self, http: model::Http) -> HttpOptions {
+        let default = HttpOptions::default();
+        let via = match http.via {
+            None => default.via,
+            Some(via) if via.value.is_empty() => None,
+            Some(via) => Some(self.name(via).text),
+        };
+        HttpOptions {
+            merge_slashes: http.merge_slashes.unwrap_or(default.merge_slashes),
+            underscores_in_headers: http.underscores_in_headers.unwrap_or(default.underscores_in_headers),
+            via,
+        }
+    }
+}
+
+fn timeouts(given: &model::Timeouts) -> Timeouts {
+    let default = Timeouts::default();
+    Timeouts {
+        connect: duration(given.connect_ms, default.connect),
+        first_byte: duration(given.first_byte_ms, default.first_byte),
+        idle: duration(given.idle_ms, default.idle),
+        total: given.total_ms.map(Millis::duration).or(default.total),
+    }
+}
+
+fn pool(given: &model::Pool) -> PoolLimits {
+    let default = PoolLimits::default();
+    PoolLimits {
+        idle_max: size(given.idle_max, default.idle_max),
+        idle_timeout: duration(given.idle_timeout_ms, default.idle_timeout),
+        age_max: duration(given.age_max_ms, default.age_max),
+    }
+}
+
+fn retry(given: &model::Retry) -> Retry {
+    let default = Retry::default();
+    Retry {
+        enabled: given.enabled.unwrap_or(default.enabled),
+        replay_bytes_max: size(given.replay_bytes_max, default.replay_bytes_max),
+    }
+}
+
+fn limits(given: &model::Limits) -> Limits {
+    let default = Limits::default();
+    Limits {
+        head_bytes_max: size(given.head_bytes_max, default.head_bytes_max),
+        fields_max: size(given.fields_max, default.fields_max),
+        uri_bytes_max: size(given.uri_bytes_max, default.uri_bytes_max),
+        body_bytes_max: given.body_bytes_max.map(Bounded::get).or(default.body_bytes_max),
+        trailer_bytes_max: size(given.trailer_bytes_max, default.trailer_bytes_max),
+        informational_max: count(given.informational_max, default.informational_max),
+        header_read_timeout: duration(given.header_read_timeout_ms, default.header_read_timeout),
+        body_rate_min: given.body_bytes_per_s_min.map_or(default.body_rate_min, Bounded::get),
+        body_rate_grace: duration(given.body_rate_grace_ms, default.body_rate_grace),
+        idle_timeout: duration(given.idle_timeout_ms, default.idle_timeout),
+        send_timeout: duration(given.send_timeout_ms, default.send_timeout),
+        linger_timeout: duration(given.linger_timeout_ms, default.linger_timeout),
+        requests_per_connection_max: count(given.requests_per_connection_max, default.requests_per_connection_max),
+        connections_max: size(given.connections_max, default.connections_max),
+        connections_per_client_max: size(given.connections_per_client_max, default.connections_per_client_max),
+        requests_in_flight_max: size(given.requests_in_flight_max, default.requests_in_flight_max),
+        receive_bytes_max: size(given.receive_bytes_max, default.receive_bytes_max),
+        retry_after_s: count(given.retry_after_s, default.retry_after_s),
+    }
+}
+
+fn duration(given: Option<Millis>, default: Duration) -> Duration {
+    given.map_or(default, Millis::duration)
+}
+
+fn size<const MIN: u64, const MAX: u64>(given: Option<Bounded<MIN, MAX>>, default: usize) -> usize {
+    given.map_or(default, |given| usize::try_from(given.get()).unwrap_or(usize::MAX))
+}
+
+fn count<const MIN: u64, const MAX: u64>(given: Option<Bounded<MIN, MAX>>, default: u32) -> u32 {
+    given.map_or(default, |given| u32::try_from(given.get()).unwrap_or(u32::MAX))
+}
+
+const VERSION: u64 = 1;
+const NAME_BYTES_MAX: usize = 128;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);

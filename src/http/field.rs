@@ -1,0 +1,247 @@
+//! Fields as offsets, and the names the gateway has to recognise.
+
+/// Names that the gateway itself reads, sets or removes; everything else is `Other`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Known {
+    Other,
+    Host,
+    ContentLength,
+    TransferEncoding,
+    Connection,
+    KeepAlive,
+    ProxyConnection,
+    ProxyAuthenticate,
+    ProxyAuthorization,
+    Te,
+    Trailer,
+    Upgrade,
+    Expect,
+    XForwardedFor,
+    XForwardedProto,
+    XForwardedHost,
+    XForwardedPort,
+    XRealIp,
+    Forwarded,
+    Via,
+    XRequestId,
+    Authorization,
+    Cookie,
+    Date,
+    UserAgent,
+    Referer,
+}
+
+impl Known {
+    /// ASCII case-insensitive. `name` must be a token, as every name of a head is.
+    pub fn of(name: &[u8]) -> Self {
+        match name.len() {
+            2 if is(name, b"te") => Self::Te,
+            3 if is(name, b"via") => Self::Via,
+            4 if is(name, b"host") => Self::Host,
+            4 if is(name, b"date") => Self::Date,
+            6 if is(name, b"cookie") => Self::Cookie,
+            6 if is(name, b"expect") => Self::Expect,
+            7 if is(name, b"upgrade") => Self::Upgrade,
+            7 if is(name, b"referer") => Self::Referer,
+            7 if is(name, b"trailer") => Self::Trailer,
+            9 if is(name, b"forwarded") => Self::Forwarded,
+            9 if is(name, b"x-real-ip") => Self::XRealIp,
+            10 if is(name, b"connection") => Self::Connection,
+            10 if is(name, b"user-agent") => Self::UserAgent,
+            10 if is(name, b"keep-alive") => Self::KeepAlive,
+            12 if is(name, b"x-request-id") => Self::XRequestId,
+            13 if is(name, b"authorization") => Self::Authorization,
+            14 if is(name, b"content-length") => Self::ContentLength,
+            15 if is(name, b"x-forwarded-for") => Self::XForwardedFor,
+            16 if is(name, b"x-forwarded-host") => Self::XForwardedHost,
+            16 if is(name, b"x-forwarded-port") => Self::XForwardedPort,
+            16 if is(name, b"proxy-connection") => Self::ProxyConnection,
+            17 if is(name, b"x-forwarded-proto") => Self::XForwardedProto,
+            17 if is(name, b"transfer-encoding") => Self::TransferEncoding,
+            18 if is(name, b"proxy-authenticate") => Self::ProxyAuthenticate,
+            19 if is(name, b"proxy-authorization") => Self::ProxyAuthorization,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Where some bytes of a head lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    pub start: u16,
+    pub len: u16,
+}
+
+impl Span {
+    pub const EMPTY: Self = Self { start: 0, len: 0 };
+
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[usize::from(self.start)..][..usize::from(self.len)]
+    }
+
+    /// Both fit, because no head is longer than [`super::head::HEAD_BYTES_MAX`].
+    pub(super) fn new(start: usize, len: usize) -> Self {
+        debug_assert!(start + len <= super::head::HEAD_BYTES_MAX);
+        Self { start: start as u16, len: len as u16 }
+    }
+
+    /// Where `part`, a slice of `bytes`, lies.
+    pub(super) fn within(bytes: &[u8], part: &[u8]) -> Self {
+        if part.is_empty() {
+            return Self::EMPTY;
+        }
+        Self::new(part.as_ptr().addr() - bytes.as_ptr().addr(), part.len())
+    }
+
+    pub(super) fn start(self) -> usize {
+        usize::from(self.start)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    pub name: Span,
+    pub value: Span,
+    pub known: Known,
+}
+
+/// The fields of one head and what Connection says of them; reusable.
+#[derive(Debug)]
+pub(super) struct FieldTable {
+    fields: Vec<Field>,
+    /// Bit `known as u8` is set when such a field is there: most look-ups are for fields that are not.
+    present: u32,
+    /// What Connection lists beyond `keep-alive` and `close`.
+    connection_options: Vec<Span>,
+}
+
+const _: () = assert!((Known::Referer as u32) < u32::BITS);
+
+/// Each costs a comparison with every field that is forwarded.
+pub(super) const CONNECTION_OPTIONS_MAX: usize = 16;
+
+impl FieldTable {
+    pub(super) fn new() -> Self {
+        Self { fields: Vec::new(), present: 0, connection_options: Vec::new() }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.fields.clear();
+        self.present = 0;
+        self.connection_options.clear();
+    }
+
+    pub(super) fn push(&mut self, field: Field) {
+        self.present |= 1 << field.known as u32;
+        self.fields.push(field);
+    }
+
+    /// False when there are too many.
+    pub(super) fn push_connection_option(&mut self, option: Span) -> bool {
+        if self.connection_options.len() == CONNECTION_OPTIONS_MAX {
+            return false;
+        }
+        self.connection_options.push(option);
+        true
+    }
+
+    pub(super) fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    pub(super) fn value<'a>(&self, bytes: &'a [u8], known: Known) -> Option<&'a [u8]> {
+        if self.present & (1 << known as u32) == 0 {
+            return None;
+        }
+        self.fields.iter().find(|field| field.known == known).map(|field| field.value.of(bytes))
+    }
+
+    pub(super) fn connection_lists(&self, bytes: &[u8], name: &[u8]) -> bool {
+        self.connection_options.iter().any(|option| option.of(bytes).eq_ignore_ascii_case(name))
+    }
+}
+
+/// Setting bit 5 makes letters lower-case and turns no other byte of a token into a byte of `lower`.
+fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
+    let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
+    let mut difference = 0;
+    for i in 0..N {
+        difference |= (name[i] | 0x20) ^ lower[i];
+    }
+    difference == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [(&str, Known); 25] = [
+        ("TE", Known::Te),
+        ("Via", Known::Via),
+        ("Host", Known::Host),
+        ("Date", Known::Date),
+        ("Cookie", Known::Cookie),
+        ("Expect", Known::Expect),
+        ("Upgrade", Known::Upgrade),
+        ("Referer", Known::Referer),
+        ("Trailer", Known::Trailer),
+        ("Forwarded", Known::Forwarded),
+        ("X-Real-IP", Known::XRealIp),
+        ("Connection", Known::Connection),
+        ("User-Agent", Known::UserAgent),
+        ("Keep-Alive", Known::KeepAlive),
+        ("X-Request-ID", Known::XRequestId),
+        ("Authorization", Known::Authorization),
+        ("Content-Length", Known::ContentLength),
+        ("X-Forwarded-For", Known::XForwardedFor),
+        ("X-Forwarded-Host", Known::XForwardedHost),
+        ("X-Forwarded-Port", Known::XForwardedPort),
+        ("Proxy-Connection", Known::ProxyConnection),
+        ("X-Forwarded-Proto", Known::XForwardedProto),
+        ("Transfer-Encoding", Known::TransferEncoding),
+        ("Proxy-Authenticate", Known::ProxyAuthenticate),
+        ("Proxy-Authorization", Known::ProxyAuthorization),
+    ];
+
+    #[test]
+    fn a_name_is_known_in_any_case() {
+        for (name, known) in NAMES {
+            assert_eq!(Known::of(name.as_bytes()), known, "{name}");
+            assert_eq!(Known::of(name.to_ascii_lowercase().as_bytes()), known, "{name}");
+            assert_eq!(Known::of(name.to_ascii_uppercase().as_bytes()), known, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_differs_in_one_byte_is_another_name() {
+        let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        for (name, _) in NAMES {
+            for at in 0..name.len() {
+                for byte in (0..=255).filter(token).filter(|byte| !byte.eq_ignore_ascii_case(&name.as_bytes()[at])) {
+                    let mut other = name.as_bytes().to_vec();
+                    other[at] = byte;
+                    assert_eq!(Known::of(&other), Known::Other, "{}", other.escape_ascii());
+                }
+            }
+            assert_eq!(Known::of(&name.as_bytes()[1..]), Known::Other);
+            assert_eq!(Known::of(format!("{name}s").as_bytes()), Known::Other);
+        }
+    }
+
+    #[test]
+    fn a_table_finds_the_first_field_of_a_name_and_what_connection_lists() {
+        let bytes = b"Via: 1.1 a, X-B";
+        let mut table = FieldTable::new();
+        let (name, first, second) = (Span::new(0, 3), Span::new(5, 5), Span::new(12, 3));
+        table.push(Field { name, value: first, known: Known::Via });
+        table.push(Field { name, value: second, known: Known::Via });
+        assert!(table.push_connection_option(second));
+        assert_eq!(table.value(bytes, Known::Via), Some(&b"1.1 a"[..]));
+        assert_eq!(table.value(bytes, Known::Host), None);
+        assert!(table.connection_lists(bytes, b"x-b") && !table.connection_lists(bytes, b"x-bc"));
+        table.clear();
+        assert_eq!(table.value(bytes, Known::Via), None);
+        assert!(table.fields().is_empty() && !table.connection_lists(bytes, b"x-b"));
+    }
+}

@@ -1,0 +1,206 @@
+//! Trailer lines, strict as field lines are, of which only those go on that change nothing on the way.
+
+use super::fields::{has_underscore, is_token_byte};
+use crate::http::body::{BodyError, BodyLimits};
+use crate::http::field::Known;
+use crate::http::head::Underscores;
+
+/// The trailers of one body, reusable.
+#[derive(Debug)]
+pub(super) struct Trailers {
+    kept: Vec<u8>,
+    /// The line that is not complete yet.
+    line: Vec<u8>,
+    bytes: usize,
+    fields: usize,
+    complete: bool,
+}
+
+/// RFC 9110 §6.5.1: fields that say how the message is handled come before its body or not at all. Those of
+/// [`Known`] and all of `X-Forwarded-*` are left out as well.
+const NEVER_IN_TRAILERS: [&[u8]; 24] = [
+    b"age",
+    b"cache-control",
+    b"content-encoding",
+    b"content-range",
+    b"content-type",
+    b"expires",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+    b"location",
+    b"max-forwards",
+    b"pragma",
+    b"priority",
+    b"range",
+    b"retry-after",
+    b"sec-websocket-accept",
+    b"sec-websocket-key",
+    b"set-cookie",
+    b"set-cookie2",
+    b"vary",
+    b"warning",
+    b"www-authenticate",
+];
+
+impl Trailers {
+    pub(super) fn new() -> Self {
+        Self { kept: Vec::new(), line: Vec::new(), bytes: 0, fields: 0, complete: false }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.kept.clear();
+        self.line.clear();
+        self.bytes = 0;
+        self.fields = 0;
+        self.complete = false;
+    }
+
+    /// `Name: value` lines with their line ends.
+    pub(super) fn kept(&self) -> &[u8] {
+        &self.kept
+    }
+
+    /// The empty line was there.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Takes bytes up to the end of a line, or all. Returns how many.
+    pub(super) fn take_line(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<usize, BodyError> {
+        let line_end = memchr::memchr(b'\n', bytes);
+        let taken = line_end.map_or(bytes.len(), |at| at + 1);
+        if taken > limits.trailer_bytes_max - self.bytes {
+            return Err(BodyError::TrailersTooLarge);
+        }
+        self.bytes += taken;
+        self.line.extend_from_slice(&bytes[..taken]);
+        if line_end.is_some() {
+            let Some(line) = self.line.strip_suffix(b"\r\n") else { return Err(BodyError::LineEndInvalid) };
+            if line.is_empty() {
+                self.complete = true;
+            } else {
+                self.fields += 1;
+                if self.fields > limits.trailer_fields_max {
+                    return Err(BodyError::TooManyTrailers);
+                }
+                keep(line, limits.underscores, &mut self.kept)?;
+            }
+            self.line.clear();
+        }
+        Ok(taken)
+    }
+}
+
+fn keep(line: &[u8], underscores: Underscores, kept: &mut Vec<u8>) -> Result<(), BodyError> {
+    let colon = memchr::memchr(b':', line).ok_or(BodyError::TrailerInvalid)?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    if name.is_empty() || !name.iter().all(|&byte| is_token_byte(byte)) {
+        return Err(BodyError::TrailerInvalid);
+    }
+    if !value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..)) {
+        return Err(BodyError::TrailerInvalid);
+    }
+    if goes_on(name) && (underscores == Underscores::Allow || !has_underscore(name)) {
+        for part in [name, b": ", value.trim_ascii(), b"\r\n"] {
+            kept.extend_from_slice(part);
+        }
+    }
+    Ok(())
+}
+
+fn goes_on(name: &[u8]) -> bool {
+    let forwarded = name.get(..12).is_some_and(|begin| begin.eq_ignore_ascii_case(b"x-forwarded-"));
+    Known::of(name) == Known::Other
+        && !forwarded
+        && !NEVER_IN_TRAILERS.iter().any(|never| never.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: BodyLimits = BodyLimits {
+        chunk_line_bytes_max: 0,
+        trailer_bytes_max: 64,
+        trailer_fields_max: 3,
+        underscores: Underscores::Drop,
+    };
+
+    fn take(wire: &str, limits: &BodyLimits) -> Result<(String, bool), BodyError> {
+        let mut trailers = Trailers::new();
+        let mut rest = wire.as_bytes();
+        while !rest.is_empty() && !trailers.is_complete() {
+            rest = &rest[trailers.take_line(rest, limits)?..];
+        }
+        Ok((String::from_utf8(trailers.kept().to_vec()).expect("UTF-8"), trailers.is_complete()))
+    }
+
+    #[track_caller]
+    fn check(wire: &str, kept: &str) {
+        assert_eq!(take(wire, &LIMITS), Ok((kept.into(), true)), "{wire:?}");
+    }
+
+    #[track_caller]
+    fn check_refused(wire: &str, error: BodyError) {
+        assert_eq!(take(wire, &LIMITS), Err(error), "{wire:?}");
+    }
+
+    #[test]
+    fn harmless_trailers_go_on_in_one_form() {
+        check("\r\n", "");
+        check("Grpc-Status:0\r\nX-Sum: \t a b \r\n\r\n", "Grpc-Status: 0\r\nX-Sum: a b\r\n");
+        check("Empty:\r\n\r\n", "Empty: \r\n");
+        check("Name: \u{e9}:\r\n\r\n", "Name: \u{e9}:\r\n");
+        assert_eq!(take("A: b\r\n", &LIMITS), Ok(("A: b\r\n".into(), false)));
+    }
+
+    #[test]
+    fn trailers_that_frame_route_authenticate_or_belong_to_a_hop_do_not_go_on() {
+        let names = ["content-length", "Transfer-Encoding", "HOST", "Authorization", "Set-Cookie", "Connection", "TE"];
+        for name in
+            names.into_iter().chain(["Trailer", "X-Forwarded-For", "X-Forwarded-Prefix", "Vary", "Content-Type"])
+        {
+            check(&format!("{name}: 5\r\nA: b\r\n\r\n"), "A: b\r\n");
+        }
+    }
+
+    #[test]
+    fn a_name_with_an_underscore_goes_on_only_when_allowed() {
+        check("X_Y: z\r\n\r\n", "");
+        let allowed = BodyLimits { underscores: Underscores::Allow, ..LIMITS };
+        assert_eq!(take("X_Y: z\r\n\r\n", &allowed), Ok(("X_Y: z\r\n".into(), true)));
+    }
+
+    #[test]
+    fn a_line_that_is_no_field_is_refused() {
+        for line in [
+            "a",
+            ":b",
+            " a: b",
+            "\ta: b",
+            "a : b",
+            "a\0: b",
+            "a: \0",
+            "a: \x7f",
+            "a: b\rc",
+            "a\rb: c",
+            "\r",
+            "\u{e9}: a",
+        ] {
+            check_refused(&format!("{line}\r\n\r\n"), BodyError::TrailerInvalid);
+        }
+        check_refused("a: b\n\r\n", BodyError::LineEndInvalid);
+        check_refused("\n", BodyError::LineEndInvalid);
+    }
+
+    #[test]
+    fn bytes_and_fields_are_bounded() {
+        check(&format!("a: {}\r\n\r\n", "b".repeat(57)), &format!("a: {}\r\n", "b".repeat(57)));
+        check_refused(&format!("a: {}\r\n\r\n", "b".repeat(58)), BodyError::TrailersTooLarge);
+        check("a: b\r\na: b\r\na: b\r\n\r\n", "a: b\r\na: b\r\na: b\r\n");
+        check_refused("a: b\r\na: b\r\na: b\r\na: b\r\n\r\n", BodyError::TooManyTrailers);
+    }
+}

@@ -1,0 +1,96 @@
+//! What is known of an exchange so far: for its answer, its counters and its line in the log.
+
+use super::shared::Shared;
+use crate::http::field::{Known, Span};
+use crate::http::head::RequestHead;
+use crate::stdx::time::Now;
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Cells, because both directions write to it.
+pub struct Account {
+    pub began: Now,
+    pub request_id: RequestId,
+    /// Index into the plan's routes.
+    pub route: Cell<Option<usize>>,
+    pub upstream: Cell<Option<SocketAddr>>,
+    /// The status that was sent to the client; 0 until then.
+    pub status: Cell<u16>,
+    /// The request has been read to its end.
+    pub request_read: Cell<bool>,
+    /// The client has been told to send the body it announced.
+    pub continued: Cell<bool>,
+    pub response_body_bytes: Cell<u64>,
+    /// Bytes sent to the client, framing included.
+    pub sent_bytes: Cell<u64>,
+    pub first_byte_after: Cell<Option<Duration>>,
+    pub retried: Cell<bool>,
+    pub error: Cell<Option<&'static str>>,
+}
+
+/// The name under which every log knows the request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestId {
+    generated: [u8; GENERATED_BYTES],
+    /// A trusted peer's own name for it.
+    given: Option<Span>,
+}
+
+impl Account {
+    pub fn new(began: Now, request_id: RequestId) -> Self {
+        Self {
+            began,
+            request_id,
+            route: Cell::new(None),
+            upstream: Cell::new(None),
+            status: Cell::new(0),
+            request_read: Cell::new(false),
+            continued: Cell::new(false),
+            response_body_bytes: Cell::new(0),
+            sent_bytes: Cell::new(0),
+            first_byte_after: Cell::new(None),
+            retried: Cell::new(false),
+            error: Cell::new(None),
+        }
+    }
+}
+
+impl RequestId {
+    pub fn generate(shared: &Shared) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut generated = [0; GENERATED_BYTES];
+        let mut rng = shared.rng.borrow_mut();
+        for half in generated.chunks_exact_mut(16) {
+            let mut word = rng.next_u64();
+            for digit in half {
+                *digit = DIGITS[(word & 15) as usize];
+                word >>= 4;
+            }
+        }
+        Self { generated, given: None }
+    }
+
+    /// The name that a trusted peer gave it, if that is one, or a new one.
+    pub fn of(shared: &Shared, head: &RequestHead, bytes: &[u8], is_trusted: bool) -> Self {
+        let mut id = Self::generate(shared);
+        if is_trusted {
+            let mut fields = head.fields().iter().filter(|field| field.known == Known::XRequestId);
+            let given = fields.next().map(|field| field.value);
+            id.given = given.filter(|span| is_name(span.of(bytes)) && fields.next().is_none());
+        }
+        id
+    }
+
+    pub fn bytes<'a>(&'a self, head: &'a [u8]) -> &'a [u8] {
+        self.given.map_or(&self.generated, |span| span.of(head))
+    }
+}
+
+fn is_name(value: &[u8]) -> bool {
+    (1..=GIVEN_BYTES_MAX).contains(&value.len())
+        && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))
+}
+
+const GENERATED_BYTES: usize = 32;
+const GIVEN_BYTES_MAX: usize = 128;

@@ -1,0 +1,172 @@
+//! One request to one upstream, and a second one where that is safe.
+
+use super::error::{Failure, UpstreamFailure};
+use super::exchange::Exchange;
+use super::respond::{self, Answered};
+use super::upload::{self, Replay, UploadEnd};
+use crate::http::body::Framing;
+use crate::http::head::ResponseHead;
+use crate::runtime::{Error as IoError, Pieces, TcpStream};
+use crate::stdx::time::Mono;
+use crate::upstream::Upstream;
+use crate::wire::{Connection, Reader};
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+/// Sends the request up and its response down. A request that may be sent twice is, once: when the reused connection it
+/// went out on turns out to have died before any byte of an answer.
+pub async fn forward(
+    exchange: &Exchange<'_>,
+    body: &mut Reader,
+    response: &mut ResponseHead,
+) -> Result<(Answered, Box<Upstream>), Failure> {
+    let mut replay = Replay::new(exchange);
+    let mut upstream = acquire(exchange).await?;
+    loop {
+        match transfer(exchange, &mut upstream, body, response, &mut replay).await {
+            Ok(answered) => return Ok((answered, upstream)),
+            Err(failure) if upstream.reused && may_repeat(exchange, failure, &replay) => {
+                exchange.account.retried.set(true);
+                exchange.shared.counters.borrow_mut().upstream_retries += 1;
+                upstream = connect(exchange, upstream.address).await?;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+fn may_repeat(exchange: &Exchange<'_>, failure: Failure, replay: &Replay) -> bool {
+    failure == Failure::Upstream(UpstreamFailure::Closed)
+        && exchange.service.retry.enabled
+        && exchange.request.method.is_idempotent()
+        && !exchange.account.retried.get()
+        && exchange.account.status.get() == 0
+        && !exchange.account.continued.get()
+        && (exchange.request.framing == Framing::Empty || replay.is_whole(exchange))
+}
+
+/// An idle connection to the endpoint whose turn it is, or a new one; to the next endpoint if that cannot be reached.
+async fn acquire(exchange: &Exchange<'_>) -> Result<Box<Upstream>, Failure> {
+    let (shared, service) = (exchange.shared, exchange.service);
+    let mut tries_left = CONNECTS_MAX.min(service.endpoints.len());
+    loop {
+        let picked = shared.balancer.borrow_mut().pick(service);
+        let address = service.endpoints[picked].address;
+        let idle = shared.pools.borrow_mut().take(service, address, shared.runtime.now().mono);
+        if let Some(upstream) = idle {
+            shared.counters.borrow_mut().upstream_reuses += 1;
+            exchange.account.upstream.set(Some(address));
+            return Ok(upstream);
+        }
+        tries_left -= 1;
+        match connect(exchange, address).await {
+            Err(_) if tries_left > 0 => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn connect(exchange: &Exchange<'_>, address: std::net::SocketAddr) -> Result<Box<Upstream>, Failure> {
+    let runtime = &exchange.shared.runtime;
+    exchange.account.upstream.set(Some(address));
+    let deadline = exchange.deadline.min(runtime.now().mono + exchange.service.timeouts.connect);
+    let connected = TcpStream::connect(runtime, address, deadline).await;
+    let mut counters = exchange.shared.counters.borrow_mut();
+    match connected {
+        Ok(stream) => {
+            counters.upstream_connects += 1;
+            Ok(Box::new(Upstream::new(Connection::new(stream), address, runtime.now().mono)))
+        }
+        Err(error) => {
+            counters.upstream_connects_failed += 1;
+            Err(Failure::connect(error))
+        }
+    }
+}
+
+async fn transfer(
+    exchange: &Exchange<'_>,
+    upstream: &mut Upstream,
+    body: &mut Reader,
+    response: &mut ResponseHead,
+    replay: &mut Replay,
+) -> Result<Answered, Failure> {
+    let endpoint = exchange.service.endpoints.iter().find(|endpoint| endpoint.address == upstream.address);
+    let endpoint = endpoint.map_or("", |endpoint| &*endpoint.name);
+    let asks = exchange.request.expect_continue && !body.has_input() && !replay.has_begun();
+    let head = exchange.forwarded_head(endpoint, asks)?;
+    let Connection { stream, reader } = &mut upstream.connection;
+    let watch = Watch::new(exchange);
+    if exchange.request.framing == Framing::Empty {
+        exchange.send_up(stream, Pieces::one(head)).await.map_err(send_failure)?;
+        watch.sent.set(Some(exchange.shared.runtime.now().mono));
+        return respond::respond(exchange, stream, reader, response, &watch).await;
+    }
+    let mut up = pin!(upload::upload(exchange, body, stream, head, replay));
+    let mut down = pin!(respond::respond(exchange, stream, reader, response, &watch));
+    both(exchange, &watch, up.as_mut(), down.as_mut()).await
+}
+
+/// What the direction up tells the direction down.
+pub struct Watch {
+    /// When the request had been sent whole, or the upstream took no more of it.
+    pub sent: Cell<Option<Mono>>,
+    /// All of it was sent: the connection may serve another.
+    pub sent_whole: Cell<bool>,
+    /// The response's head has arrived.
+    pub answered: Cell<bool>,
+}
+
+impl Watch {
+    fn new(exchange: &Exchange<'_>) -> Self {
+        let sent_whole = exchange.request.framing == Framing::Empty;
+        Self { sent: Cell::new(None), sent_whole: Cell::new(sent_whole), answered: Cell::new(false) }
+    }
+}
+
+/// Runs both directions. The exchange is over when the response is; a request that cannot be read ends it too, but one
+/// that cannot be sent does not, as the response may say why.
+async fn both(
+    exchange: &Exchange<'_>,
+    watch: &Watch,
+    mut up: Pin<&mut impl Future<Output = Result<(), UploadEnd>>>,
+    mut down: Pin<&mut impl Future<Output = Result<Answered, Failure>>>,
+) -> Result<Answered, Failure> {
+    let runtime = &exchange.shared.runtime;
+    poll_fn(|context| {
+        if watch.sent.get().is_none() {
+            match up.as_mut().poll(context) {
+                Poll::Pending => {}
+                Poll::Ready(Err(UploadEnd::Unreadable(failure))) => return Poll::Ready(Err(failure)),
+                Poll::Ready(sent) => {
+                    watch.sent_whole.set(sent.is_ok());
+                    watch.sent.set(Some(runtime.now().mono));
+                }
+            }
+        }
+        if let Poll::Ready(answered) = down.as_mut().poll(context) {
+            return Poll::Ready(answered);
+        }
+        if let (Some(sent), false) = (watch.sent.get(), watch.answered.get()) {
+            let deadline = sent + exchange.service.timeouts.first_byte;
+            if runtime.now().mono >= deadline {
+                return Poll::Ready(Err(Failure::Upstream(UpstreamFailure::FirstByteTimeout)));
+            }
+            runtime.wake_by(deadline);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn send_failure(error: IoError) -> Failure {
+    Failure::Upstream(match error {
+        IoError::Deadline => UpstreamFailure::IdleTimeout,
+        _ => UpstreamFailure::Closed,
+    })
+}
+
+/// Endpoints that are tried in turn when none can be connected to.
+const CONNECTS_MAX: usize = 3;

@@ -1,0 +1,98 @@
+//! A client's connection, one request after another.
+
+use super::error::Failure;
+use super::exchange::{self, Next};
+use super::origin::Origin;
+use super::shared::{Scratch, Shared};
+use crate::http::h1::Scan;
+use crate::http::head::RequestHead;
+use crate::runtime::{Buf, Class, Error, Received, TcpStream};
+use crate::wire::{Connection, ReadError};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+pub struct Downstream {
+    pub connection: Connection,
+    pub peer: SocketAddr,
+    /// What upstreams are told of it.
+    pub origin: Origin,
+    pub listener: Rc<str>,
+    /// Requests it has brought.
+    pub requests: u32,
+}
+
+/// Why there is no request.
+pub enum NoRequest {
+    /// The client ended the connection, or never said a word: there is nothing to answer.
+    Silence,
+    Failed(Failure),
+}
+
+impl Downstream {
+    pub fn new(stream: TcpStream, peer: SocketAddr, local: SocketAddr, listener: Rc<str>) -> Self {
+        Self { connection: Connection::new(stream), peer, origin: Origin::new(peer.ip(), local), listener, requests: 0 }
+    }
+
+    /// Reads a head, and returns its bytes.
+    pub async fn read_head(&mut self, shared: &Shared, head: &mut RequestHead) -> Result<Buf, NoRequest> {
+        let deadline = shared.runtime.now().mono + shared.plan.limits.header_read_timeout;
+        let (limits, mut scan) = (shared.plan.head_limits(), Scan::default());
+        let Connection { stream, reader } = &mut self.connection;
+        let mut parse = |bytes: &[u8]| head.parse(bytes, &limits, &mut scan);
+        let read = reader.head(stream, deadline, &mut parse).await;
+        match read.and_then(|length| reader.take_head(length)) {
+            Ok(bytes) => {
+                self.requests += 1;
+                shared.counters.borrow_mut().requests_total += 1;
+                Ok(bytes)
+            }
+            Err(ReadError::Closed | ReadError::HeadTruncated) => Err(NoRequest::Silence),
+            Err(ReadError::Transport(Error::Deadline)) if reader.has_begun() => {
+                Err(NoRequest::Failed(Failure::HeadTimeout))
+            }
+            Err(ReadError::Transport(_)) => Err(NoRequest::Silence),
+            Err(error) => Err(NoRequest::Failed(Failure::downstream(error))),
+        }
+    }
+
+    /// Adds what was received to the shard's counters.
+    pub fn count_bytes(&mut self, shared: &Shared) {
+        shared.counters.borrow_mut().downstream_received_bytes += self.connection.reader.take_bytes_received();
+    }
+}
+
+/// Answers the requests of a connection as long as they arrive without a pause. Returns the connection when it is idle,
+/// or `None` when it has ended.
+pub async fn serve(shared: &Shared, scratch: &mut Scratch, mut downstream: Box<Downstream>) -> Option<Box<Downstream>> {
+    loop {
+        match exchange::run(shared, scratch, &mut downstream).await {
+            Next::Request if downstream.connection.reader.has_input() => {
+                // A client that pipelines must not keep the others waiting.
+                crate::runtime::wait::yield_now(&shared.runtime).await;
+            }
+            Next::Request => return Some(downstream),
+            Next::Close => return None,
+            Next::Linger => {
+                linger(shared, &downstream.connection.stream).await;
+                return None;
+            }
+        }
+    }
+}
+
+/// Reads and drops what the client still sends, so that closing does not reset the connection before the client has
+/// read its answer (RFC 9112 §9.6).
+async fn linger(shared: &Shared, stream: &TcpStream) {
+    stream.shutdown_write();
+    let deadline = shared.runtime.now().mono + shared.plan.limits.linger_timeout;
+    let mut bytes_left = LINGER_BYTES_MAX;
+    while let Ok(Received::Data(buf)) = stream.receive(Class::Body, deadline).await {
+        if buf.len() >= bytes_left {
+            return;
+        }
+        bytes_left -= buf.len();
+    }
+}
+
+/// What a client may still send after it was refused before the connection is reset.
+const LINGER_BYTES_MAX: usize = 4 << 20;

@@ -1,0 +1,195 @@
+//! Every way in which an exchange can fail, and the one place that knows which status each becomes.
+
+use crate::http::body::BodyError;
+use crate::http::error::HeadError;
+use crate::runtime::Error as IoError;
+use crate::wire::ReadError;
+
+/// Why an exchange did not go as the client wished. Who failed is in the variant; only `Upstream`'s `reused` deaths are
+/// worth another try, which `attempt` decides.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// The request's head breaks a rule.
+    RequestHead(HeadError),
+    /// The request's body breaks a rule.
+    RequestBody(BodyError),
+    /// The head did not arrive in time.
+    HeadTimeout,
+    /// The body arrives more slowly than the lowest allowed rate.
+    BodyTimeout,
+    BodyTooLarge,
+    NoRoute,
+    /// The gateway has as many requests in flight as it may.
+    Overloaded,
+    /// No buffer is left.
+    NoBuffer,
+    /// The head that would go to the upstream is longer than a buffer.
+    ForwardedHeadTooLarge,
+    /// The client went away, or takes nothing of what it is sent: nobody is left to answer.
+    ClientGone,
+    Upstream(UpstreamFailure),
+}
+
+/// What an upstream did wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UpstreamFailure {
+    Refused,
+    Unreachable,
+    ConnectTimeout,
+    /// No descriptor or port was left to connect with.
+    Exhausted,
+    /// The connection ended before a response began.
+    Closed,
+    FirstByteTimeout,
+    IdleTimeout,
+    TotalTimeout,
+    Head(HeadError),
+    Body(BodyError),
+    /// The connection ended within a response.
+    Truncated,
+    /// It switched protocols without having been asked to.
+    UnexpectedSwitch,
+    TooManyInformational,
+}
+
+/// What the client is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Answer {
+    pub status: u16,
+    /// The last part of the problem's type, the log's `error` and a metric's label.
+    pub kind: &'static str,
+    /// Which part failed: `client`, `gateway` or `upstream`.
+    pub part: &'static str,
+    /// For people; the same for every occurrence, so that it never tells an address.
+    pub detail: &'static str,
+}
+
+impl Failure {
+    /// A failure to read from the client.
+    pub fn downstream(error: ReadError) -> Self {
+        match error {
+            ReadError::Head(error) => Self::RequestHead(error),
+            ReadError::Body(BodyError::Truncated) => Self::ClientGone,
+            ReadError::Body(error) => Self::RequestBody(error),
+            ReadError::NoBuffer => Self::NoBuffer,
+            ReadError::Closed | ReadError::HeadTruncated | ReadError::Transport(_) => Self::ClientGone,
+        }
+    }
+
+    /// A failure to connect.
+    pub fn connect(error: IoError) -> Self {
+        Self::Upstream(match error {
+            IoError::Refused | IoError::Reset => UpstreamFailure::Refused,
+            IoError::Deadline | IoError::TimedOut => UpstreamFailure::ConnectTimeout,
+            IoError::Exhausted => UpstreamFailure::Exhausted,
+            IoError::Unreachable | IoError::Other(_) => UpstreamFailure::Unreachable,
+        })
+    }
+
+    /// A failure to read the upstream's head; `timeout` is what its deadline meant.
+    pub fn upstream_head(error: ReadError, timeout: UpstreamFailure) -> Self {
+        Self::Upstream(match error {
+            ReadError::Transport(IoError::Deadline) => timeout,
+            ReadError::Head(error) => UpstreamFailure::Head(error),
+            ReadError::HeadTruncated => UpstreamFailure::Truncated,
+            ReadError::NoBuffer => return Self::NoBuffer,
+            ReadError::Closed | ReadError::Transport(_) | ReadError::Body(_) => UpstreamFailure::Closed,
+        })
+    }
+
+    /// A failure to read the upstream's body.
+    pub fn upstream_body(error: ReadError) -> Self {
+        Self::Upstream(match error {
+            ReadError::Transport(IoError::Deadline) => UpstreamFailure::IdleTimeout,
+            ReadError::Body(BodyError::Truncated) => UpstreamFailure::Truncated,
+            ReadError::Body(error) => UpstreamFailure::Body(error),
+            ReadError::NoBuffer => return Self::NoBuffer,
+            ReadError::Closed | ReadError::HeadTruncated | ReadError::Transport(_) | ReadError::Head(_) => {
+                UpstreamFailure::Truncated
+            }
+        })
+    }
+
+    pub fn answer(self) -> Answer {
+        match self {
+            Self::RequestHead(error) => request_head(error),
+            Self::RequestBody(BodyError::TrailersTooLarge | BodyError::TooManyTrailers) => {
+                client(431, "trailers_too_large", "the request's trailers are larger than allowed")
+            }
+            Self::RequestBody(_) => client(400, "body_malformed", "the request's body is malformed"),
+            Self::HeadTimeout => client(408, "head_timeout", "the request's head did not arrive in time"),
+            Self::BodyTimeout => client(408, "body_timeout", "the request's body arrived too slowly"),
+            Self::BodyTooLarge => client(413, "body_too_large", "the request's body is larger than allowed"),
+            Self::NoRoute => client(404, "no_route", "no route matches this host and path"),
+            Self::ClientGone => client(499, "client_gone", "the client went away"),
+            Self::ForwardedHeadTooLarge => client(431, "head_too_large", "the request's head is larger than allowed"),
+            Self::Overloaded => gateway(503, "overloaded", "the gateway has too many requests in flight"),
+            Self::NoBuffer => gateway(503, "no_buffer", "the gateway is out of memory for requests"),
+            Self::Upstream(failure) => upstream(failure),
+        }
+    }
+}
+
+fn request_head(error: HeadError) -> Answer {
+    use HeadError as E;
+    match error {
+        E::UriTooLong => client(414, "uri_too_long", "the request target is longer than allowed"),
+        E::HeadTooLarge => client(431, "head_too_large", "the request's head is larger than allowed"),
+        E::TooManyFields | E::TooManyConnectionOptions => {
+            client(431, "too_many_fields", "the request has more header fields than allowed")
+        }
+        E::ExpectationUnknown => client(417, "expectation_unknown", "the request's expectation is not known"),
+        E::CodingUnsupported => client(501, "coding_unsupported", "the transfer coding is not supported"),
+        E::MethodUnsupported => client(501, "method_unsupported", "the method is not supported"),
+        E::VersionUnsupported => client(505, "version_unsupported", "the protocol version is not supported"),
+        _ => client(400, "head_malformed", "the request's head is malformed"),
+    }
+}
+
+fn upstream(failure: UpstreamFailure) -> Answer {
+    use UpstreamFailure as F;
+    let (status, kind, detail) = match failure {
+        F::Refused => (502, "upstream_refused", "the upstream refused the connection"),
+        F::Unreachable => (502, "upstream_unreachable", "the upstream cannot be reached"),
+        F::Exhausted => (503, "no_descriptor", "the gateway has no descriptor or port left to connect with"),
+        F::ConnectTimeout => (504, "upstream_connect_timeout", "the upstream did not accept the connection in time"),
+        F::Closed => (502, "upstream_closed", "the upstream closed the connection before it answered"),
+        F::FirstByteTimeout => (504, "upstream_timeout", "the upstream did not begin to answer in time"),
+        F::IdleTimeout => (504, "upstream_idle", "the upstream fell silent"),
+        F::TotalTimeout => (504, "exchange_timeout", "the exchange took longer than allowed"),
+        F::Head(_) => (502, "upstream_head_malformed", "the upstream's answer is malformed"),
+        F::Body(_) => (502, "upstream_body_malformed", "the body of the upstream's answer is malformed"),
+        F::Truncated => (502, "upstream_truncated", "the upstream's answer broke off"),
+        F::UnexpectedSwitch => (502, "upstream_unasked_switch", "the upstream switched protocols unasked"),
+        F::TooManyInformational => (502, "upstream_informational", "the upstream sent too many interim answers"),
+    };
+    Answer { status, kind, part: if failure == F::Exhausted { "gateway" } else { "upstream" }, detail }
+}
+
+const fn client(status: u16, kind: &'static str, detail: &'static str) -> Answer {
+    Answer { status, kind, part: "client", detail }
+}
+
+const fn gateway(status: u16, kind: &'static str, detail: &'static str) -> Answer {
+    Answer { status, kind, part: "gateway", detail }
+}
+
+/// The phrase of every status that the gateway itself answers with.
+pub const fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        404 => "Not Found",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        499 => "Client Closed Request",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    }
+}

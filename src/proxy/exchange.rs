@@ -1,0 +1,287 @@
+//! The life of a request, from its head to its line in the log.
+
+use super::account::{Account, RequestId};
+use super::attempt;
+use super::downstream::{Downstream, NoRequest};
+use super::error::Failure;
+use super::forward::ForwardedRequest;
+use super::origin::Origin;
+use super::reply;
+use super::shared::{Scratch, Shared};
+use super::tunnel;
+use crate::http::body::Framing;
+use crate::http::field::Known;
+use crate::http::head::{Method, RequestHead, ResponseHead, Version};
+use crate::route::Route;
+use crate::runtime::{Buf, Error, Pieces, TcpStream};
+use crate::stdx::time::Mono;
+use crate::telemetry::access_log::Record;
+use crate::upstream::{Service, Upstream};
+use std::net::IpAddr;
+
+/// What becomes of the client's connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Next {
+    /// It may bring another request.
+    Request,
+    /// It ends, and the client has nothing more to say.
+    Close,
+    /// It ends, while the client may still be sending.
+    Linger,
+}
+
+/// A request that has a route, and all that its directions share.
+pub struct Exchange<'a> {
+    pub shared: &'a Shared,
+    pub client: Client<'a>,
+    pub request: &'a RequestHead,
+    /// What `request` points into.
+    pub bytes: &'a [u8],
+    pub route: &'a Route,
+    pub service: &'a Service,
+    pub account: &'a Account,
+    /// When the whole exchange must be over.
+    pub deadline: Mono,
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+pub struct Client<'a> {
+    pub stream: &'a TcpStream,
+    pub origin: &'a Origin,
+    pub is_trusted: bool,
+    /// This is the last request that the connection may bring.
+    pub is_last: bool,
+}
+
+/// Reads one request and answers it.
+pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downstream) -> Next {
+    let Scratch { request, response } = scratch;
+    let began = shared.runtime.now();
+    let head = match downstream.read_head(shared, request).await {
+        Ok(head) => head,
+        Err(NoRequest::Silence) => return Next::Close,
+        Err(NoRequest::Failed(failure)) => {
+            let account = Account::new(began, RequestId::generate(shared));
+            return refuse_head(shared, downstream, &account, failure).await;
+        }
+    };
+    let is_trusted = shared.plan.trusts(downstream.peer.ip());
+    let account = Account::new(began, RequestId::of(shared, request, head.bytes(), is_trusted));
+    let next = match proceed(shared, request, response, head.bytes(), downstream, &account, is_trusted).await {
+        Ok(next) => next,
+        Err(failure) => fail(shared, (request, head.bytes()), downstream, &account, failure).await,
+    };
+    downstream.count_bytes(shared);
+    shared.counters.borrow_mut().count_response(account.status.get());
+    if shared.logs() {
+        log(shared, downstream, &account, Some((request, head.bytes())), is_trusted);
+    }
+    next
+}
+
+async fn proceed<'a>(
+    shared: &'a Shared,
+    request: &'a RequestHead,
+    response: &'a mut ResponseHead,
+    bytes: &'a [u8],
+    downstream: &'a mut Downstream,
+    account: &'a Account,
+    is_trusted: bool,
+) -> Result<Next, Failure> {
+    let _in_flight = shared.enter()?;
+    downstream.connection.reader.begin_body(request.framing, &shared.plan.body_limits());
+    account.request_read.set(request.framing == Framing::Empty);
+    let (index, route, service) = shared.plan.find(&request.host, &request.path).ok_or(Failure::NoRoute)?;
+    account.route.set(Some(index));
+    let bytes_max = route.body_bytes_max.or(shared.plan.limits.body_bytes_max);
+    if let (Framing::Length(length), Some(max)) = (request.framing, bytes_max)
+        && length > max
+    {
+        return Err(Failure::BodyTooLarge);
+    }
+    let limits = &shared.plan.limits;
+    let exchange = Exchange {
+        shared,
+        client: Client {
+            stream: &downstream.connection.stream,
+            origin: &downstream.origin,
+            is_trusted,
+            is_last: downstream.requests >= limits.requests_per_connection_max,
+        },
+        request,
+        bytes,
+        route,
+        service,
+        account,
+        deadline: service.timeouts.total.map_or(Mono::NEVER, |total| account.began.mono + total),
+    };
+    let (answered, upstream) = attempt::forward(&exchange, &mut downstream.connection.reader, response).await?;
+    if answered.switched {
+        tunnel::run(&exchange, &mut downstream.connection.reader, upstream).await;
+        return Ok(Next::Close);
+    }
+    exchange.settle(upstream, answered.upstream_reusable);
+    Ok(match (answered.downstream_reusable, account.request_read.get()) {
+        (true, true) => Next::Request,
+        (false, true) if !downstream.connection.reader.has_input() => Next::Close,
+        _ => Next::Linger,
+    })
+}
+
+impl Exchange<'_> {
+    /// The client asks to switch protocols and may: then the connection serves no other request.
+    pub fn asks_to_switch(&self) -> bool {
+        self.request.upgrade.is_some_and(|upgrade| {
+            self.route.websocket
+                && upgrade.of(self.bytes).eq_ignore_ascii_case(b"websocket")
+                && self.request.framing == Framing::Empty
+        })
+    }
+
+    /// The request's head for this upstream.
+    pub fn forwarded_head(&self, endpoint: &str, expect_continue: bool) -> Result<Buf, Failure> {
+        let keep_host = self.route.preserve_host && self.request.authority.len > 0;
+        let head = ForwardedRequest {
+            head: self.request,
+            bytes: self.bytes,
+            framing: self.request.framing,
+            host: (!keep_host).then_some(endpoint),
+            upgrade: self.asks_to_switch(),
+            expect_continue,
+            origin: self.client.origin,
+            peer_is_trusted: self.client.is_trusted,
+            request_id: self.account.request_id.bytes(self.bytes),
+            http: &self.shared.plan.http,
+        };
+        head.write(self.shared.runtime.pool()).ok_or(Failure::ForwardedHeadTooLarge)
+    }
+
+    pub async fn send_down(&self, pieces: Pieces) -> Result<(), Failure> {
+        self.account.sent_bytes.set(self.account.sent_bytes.get() + pieces.len() as u64);
+        let stall_max = self.shared.plan.limits.send_timeout;
+        self.client.stream.send_all(pieces, stall_max, self.deadline).await.map_err(|_| Failure::ClientGone)
+    }
+
+    pub async fn send_up(&self, stream: &TcpStream, pieces: Pieces) -> Result<(), Error> {
+        self.shared.counters.borrow_mut().upstream_sent_bytes += pieces.len() as u64;
+        stream.send_all(pieces, self.service.timeouts.idle, self.deadline).await
+    }
+
+    /// Keeps the upstream connection for another request, or closes it.
+    fn settle(&self, mut upstream: Box<Upstream>, reusable: bool) {
+        let received = upstream.connection.reader.take_bytes_received();
+        self.shared.counters.borrow_mut().upstream_received_bytes += received;
+        if reusable {
+            self.shared.pools.borrow_mut().put(self.service, upstream, self.shared.runtime.now().mono);
+        }
+    }
+}
+
+/// Answers a request that went wrong, or ends its response visibly if that has begun.
+async fn fail(
+    shared: &Shared,
+    (request, bytes): (&RequestHead, &[u8]),
+    downstream: &mut Downstream,
+    account: &Account,
+    failure: Failure,
+) -> Next {
+    let answer = failure.answer();
+    account.error.set(Some(answer.kind));
+    if account.status.get() != 0 {
+        // Without its last chunk or its last byte the client sees that the response is cut; one that ends with the
+        // connection needs a reset for that.
+        downstream.connection.stream.reset_on_drop();
+        return Next::Close;
+    }
+    if failure == Failure::ClientGone {
+        return Next::Close;
+    }
+    let request_read = account.request_read.get();
+    let close = !(request.keep_alive && request_read && request.upgrade.is_none() && !shared.draining.get())
+        || downstream.requests >= shared.plan.limits.requests_per_connection_max
+        || answer.part == "client" && failure != Failure::NoRoute;
+    let reply = reply::Reply {
+        answer,
+        request_id: account.request_id.bytes(bytes),
+        head_only: request.method == Method::Head,
+        close,
+        keep_alive_told: request.version == Version::Http10,
+        retry_after_s: (answer.status == 503).then_some(shared.plan.limits.retry_after_s),
+    };
+    if reply.send(shared, &downstream.connection.stream, account).await.is_err() {
+        return Next::Close;
+    }
+    if close { Next::Linger } else { Next::Request }
+}
+
+/// Answers what is not a request.
+async fn refuse_head(shared: &Shared, downstream: &mut Downstream, account: &Account, failure: Failure) -> Next {
+    shared.counters.borrow_mut().requests_total += 1;
+    let answer = failure.answer();
+    account.error.set(Some(answer.kind));
+    let request_id = account.request_id.bytes(b"");
+    let reply =
+        reply::Reply { answer, request_id, head_only: false, close: true, keep_alive_told: false, retry_after_s: None };
+    let sent = reply.send(shared, &downstream.connection.stream, account).await;
+    downstream.count_bytes(shared);
+    shared.counters.borrow_mut().count_response(account.status.get());
+    if shared.logs() {
+        log(shared, downstream, account, None, false);
+    }
+    if sent.is_ok() { Next::Linger } else { Next::Close }
+}
+
+fn log(
+    shared: &Shared,
+    downstream: &Downstream,
+    account: &Account,
+    request: Option<(&RequestHead, &[u8])>,
+    is_trusted: bool,
+) {
+    let route = account.route.get().map(|index| &shared.plan.routes[index]);
+    let value = |known| request.and_then(|(head, bytes)| head.value(bytes, known));
+    let now = shared.runtime.now();
+    shared.log(&Record {
+        time: account.began.wall,
+        duration: now.mono.since(account.began.mono),
+        client: client_address(shared, downstream.peer.ip(), request, is_trusted),
+        peer: downstream.peer,
+        listener: &downstream.listener,
+        route: route.map(|route| &*route.name),
+        service: route.map(|route| &*shared.plan.services[route.service as usize].name),
+        upstream: account.upstream.get(),
+        method: request.map_or(b"", |(head, bytes)| head.method_span.of(bytes)),
+        host: request.map_or(b"", |(head, _)| &head.host),
+        path: request.map_or(b"", |(head, _)| &head.path),
+        query: request.and_then(|(head, bytes)| Some(head.query?.of(bytes))),
+        version: match request {
+            Some((head, _)) if head.version == Version::Http10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        },
+        status: account.status.get(),
+        request_id: account.request_id.bytes(request.map_or(b"", |(_, bytes)| bytes)),
+        request_body_bytes: downstream.connection.reader.payload_total(),
+        response_body_bytes: account.response_body_bytes.get(),
+        upstream_duration: account.first_byte_after.get(),
+        retried: account.retried.get(),
+        error: account.error.get(),
+        user_agent: value(Known::UserAgent),
+        referer: value(Known::Referer),
+    });
+}
+
+/// Who asked, for the log: the rightmost address of `X-Forwarded-For` that is not a trusted proxy's own.
+fn client_address(shared: &Shared, peer: IpAddr, request: Option<(&RequestHead, &[u8])>, is_trusted: bool) -> IpAddr {
+    let Some((head, bytes)) = request.filter(|_| is_trusted) else { return peer };
+    let mut client = peer;
+    let lines = head.fields().iter().rev().filter(|field| field.known == Known::XForwardedFor);
+    for element in lines.flat_map(|field| field.value.of(bytes).rsplit(|byte| *byte == b',')) {
+        let Some(address) = std::str::from_utf8(element).ok().and_then(|text| text.trim().parse().ok()) else { break };
+        client = address;
+        if !shared.plan.trusts(address) {
+            break;
+        }
+    }
+    client
+}

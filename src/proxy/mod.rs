@@ -1,0 +1,20 @@
+//! The life of a request. Read [`exchange`] first: it tells the story, the others its parts.
+
+pub mod account;
+pub mod attempt;
+pub mod downstream;
+pub mod error;
+pub mod exchange;
+pub mod forward;
+pub mod limits;
+pub mod origin;
+pub mod plan;
+pub mod reply;
+pub mod respond;
+pub mod shared;
+pub mod tunnel;
+pub mod upload;
+
+pub use self::downstream::{Downstream, serve};
+pub use self::plan::{HttpOptions, Plan};
+pub use self::shared::{Scratch, Shared};

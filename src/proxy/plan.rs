@@ -1,0 +1,82 @@
+//! What exchanges go by: the part of a snapshot that the proxy reads.
+
+use super::limits::Limits;
+use crate::http::body::BodyLimits;
+use crate::http::head::{HeadLimits, Underscores};
+use crate::route::{Route, Table};
+use crate::stdx::cidr::Cidr;
+use crate::upstream::Service;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Compiled and immutable; shards share it by reference.
+#[derive(Debug)]
+pub struct Plan {
+    pub services: Vec<Arc<Service>>,
+    pub routes: Vec<Arc<Route>>,
+    /// Answers with an index into `routes`.
+    pub table: Table,
+    pub limits: Limits,
+    /// Peers whose `X-Forwarded-*`, `Forwarded`, `X-Real-IP` and `X-Request-Id` are believed.
+    pub trust: Vec<Cidr>,
+    pub http: HttpOptions,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HttpOptions {
+    pub merge_slashes: bool,
+    /// Whether header names with `_` pass; otherwise they are dropped.
+    pub underscores_in_headers: bool,
+    /// The gateway's name in `Via`; `None` adds no `Via`.
+    pub via: Option<String>,
+}
+
+impl Plan {
+    /// The route for a request, its index, and its service.
+    pub fn find(&self, host: &[u8], path: &[u8]) -> Option<(usize, &Route, &Service)> {
+        let index = self.table.find(host, path)?;
+        let route = &self.routes[index];
+        Some((index, route, &self.services[route.service as usize]))
+    }
+
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trust.iter().any(|network| network.contains(peer))
+    }
+
+    pub fn head_limits(&self) -> HeadLimits {
+        HeadLimits {
+            head_bytes_max: self.limits.head_bytes_max,
+            fields_max: self.limits.fields_max,
+            uri_bytes_max: self.limits.uri_bytes_max,
+            underscores: self.underscores(),
+            merge_slashes: self.http.merge_slashes,
+        }
+    }
+
+    /// For responses: what an upstream names its fields is its own affair.
+    pub fn response_head_limits(&self) -> HeadLimits {
+        HeadLimits { underscores: Underscores::Allow, ..self.head_limits() }
+    }
+
+    pub fn body_limits(&self) -> BodyLimits {
+        BodyLimits {
+            chunk_line_bytes_max: CHUNK_LINE_BYTES_MAX,
+            trailer_bytes_max: self.limits.trailer_bytes_max,
+            trailer_fields_max: self.limits.fields_max,
+            underscores: self.underscores(),
+        }
+    }
+
+    fn underscores(&self) -> Underscores {
+        if self.http.underscores_in_headers { Underscores::Allow } else { Underscores::Drop }
+    }
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self { merge_slashes: true, underscores_in_headers: false, via: Some("shardgate".to_owned()) }
+    }
+}
+
+/// A chunk's size and its extensions, which nobody uses.
+const CHUNK_LINE_BYTES_MAX: usize = 256;

@@ -1,0 +1,211 @@
+//! The response on its way down.
+
+use super::attempt::Watch;
+use super::error::{Failure, UpstreamFailure};
+use super::exchange::Exchange;
+use super::forward::ForwardedResponse;
+use super::reply;
+use crate::http::body::Framing;
+use crate::http::h1::Scan;
+use crate::http::head::{ResponseHead, Version};
+use crate::runtime::wait::until;
+use crate::runtime::{Buf, Pieces, TcpStream};
+use crate::stdx::time::Mono;
+use crate::wire::{Encoder, Piece, ReadError, Reader};
+use std::pin::pin;
+use std::time::Duration;
+
+/// How the response ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Answered {
+    /// The upstream's connection came to a clean end of its exchange.
+    pub upstream_reusable: bool,
+    /// The client's connection may bring another request, if this one has been read.
+    pub downstream_reusable: bool,
+    /// Both connections are a tunnel from here on.
+    pub switched: bool,
+}
+
+/// Passes on the upstream's interim responses, then its final one.
+pub async fn respond(
+    exchange: &Exchange<'_>,
+    stream: &TcpStream,
+    reader: &mut Reader,
+    head: &mut ResponseHead,
+    watch: &Watch,
+) -> Result<Answered, Failure> {
+    let length = final_head(exchange, stream, reader, head, watch).await?;
+    watch.answered.set(true);
+    if head.status == 101 {
+        let down = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, true)?;
+        reader.skip(length);
+        exchange.account.status.set(101);
+        exchange.send_down(Pieces::one(down)).await?;
+        return Ok(Answered { upstream_reusable: false, downstream_reusable: false, switched: true });
+    }
+    let framing = head.framing(exchange.request.method).map_err(|error| failed(UpstreamFailure::Head(error)))?;
+    reader.begin_body(framing, &exchange.shared.plan.body_limits());
+    let down_framing = match (framing, exchange.request.version) {
+        (Framing::Chunked | Framing::UntilClose, Version::Http11) => Framing::Chunked,
+        (Framing::Chunked | Framing::UntilClose, Version::Http10) => Framing::UntilClose,
+        (other, _) => other,
+    };
+    let close = closes(exchange, down_framing);
+    let down = forwarded(exchange, head, &reader.input()[..length], down_framing, close)?;
+    reader.skip(length);
+    exchange.account.status.set(head.status);
+    body(exchange, stream, reader, Encoder::new(down_framing), down).await?;
+    Ok(Answered {
+        upstream_reusable: head.keep_alive
+            && framing != Framing::UntilClose
+            && watch.sent_whole.get()
+            && !reader.has_input(),
+        downstream_reusable: !close,
+        switched: false,
+    })
+}
+
+/// Whether the client's connection ends with this response.
+fn closes(exchange: &Exchange<'_>, framing: Framing) -> bool {
+    !exchange.request.keep_alive
+        || exchange.client.is_last
+        || exchange.shared.draining.get()
+        || framing == Framing::UntilClose
+        // What follows an answered request that was not read, or not switched, might be taken for another one.
+        || !exchange.account.request_read.get()
+        || exchange.asks_to_switch()
+}
+
+fn forwarded(
+    exchange: &Exchange<'_>,
+    head: &ResponseHead,
+    bytes: &[u8],
+    framing: Framing,
+    close: bool,
+) -> Result<Buf, Failure> {
+    let response = ForwardedResponse {
+        head,
+        bytes,
+        framing,
+        request_method: exchange.request.method,
+        request_version: exchange.request.version,
+        switch: head.status == 101,
+        close,
+    };
+    response.write(exchange.shared.runtime.pool()).ok_or(Failure::NoBuffer)
+}
+
+/// Reads up to the head of the final response, or of the switch that was asked for, and returns its length.
+async fn final_head(
+    exchange: &Exchange<'_>,
+    stream: &TcpStream,
+    reader: &mut Reader,
+    head: &mut ResponseHead,
+    watch: &Watch,
+) -> Result<usize, Failure> {
+    let limits = exchange.shared.plan.response_head_limits();
+    for _ in 0..=exchange.shared.plan.limits.informational_max {
+        let mut scan = Scan::default();
+        let mut parse = |bytes: &[u8]| head.parse(bytes, &limits, &mut scan);
+        let length = next_head(exchange, stream, reader, &mut parse, watch).await?;
+        if exchange.account.first_byte_after.get().is_none() {
+            let now = exchange.shared.runtime.now().mono;
+            exchange.account.first_byte_after.set(Some(now.since(exchange.account.began.mono)));
+        }
+        match head.status {
+            101 if exchange.asks_to_switch() && head.upgrade => return Ok(length),
+            101 => return Err(failed(UpstreamFailure::UnexpectedSwitch)),
+            100 if !exchange.request.expect_continue || exchange.account.continued.get() => {}
+            100..=199 => {
+                if head.status == 100 {
+                    exchange.account.continued.set(true);
+                }
+                // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
+                if exchange.request.version == Version::Http11 {
+                    let interim = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, false)?;
+                    exchange.send_down(Pieces::one(interim)).await?;
+                }
+            }
+            _ => return Ok(length),
+        }
+        reader.skip(length);
+    }
+    Err(failed(UpstreamFailure::TooManyInformational))
+}
+
+/// Reads one head. A client that waits to be asked for its body is asked after a while, whether or not the upstream
+/// knows to ask.
+async fn next_head(
+    exchange: &Exchange<'_>,
+    stream: &TcpStream,
+    reader: &mut Reader,
+    parse: &mut impl FnMut(&[u8]) -> Result<Option<usize>, crate::http::error::HeadError>,
+    watch: &Watch,
+) -> Result<usize, Failure> {
+    let deadline = match watch.sent.get() {
+        Some(sent) => exchange.deadline.min(sent + exchange.service.timeouts.first_byte),
+        // While the request is under way its own pace is the measure; `attempt::both` takes over from there.
+        None => exchange.deadline,
+    };
+    let timeout =
+        if deadline == exchange.deadline { UpstreamFailure::TotalTimeout } else { UpstreamFailure::FirstByteTimeout };
+    let waits = exchange.request.expect_continue && !exchange.account.continued.get();
+    if !waits {
+        return reader.head(stream, deadline, parse).await.map_err(|error| Failure::upstream_head(error, timeout));
+    }
+    let mut reading = pin!(reader.head(stream, deadline, parse));
+    let patience = exchange.shared.runtime.now().mono + CONTINUE_PATIENCE;
+    let head = match until(&exchange.shared.runtime, patience, reading.as_mut()).await {
+        Some(head) => head,
+        None => {
+            if !exchange.account.continued.replace(true) && !exchange.account.request_read.get() {
+                exchange.send_down(reply::continue_(exchange.shared)?).await?;
+            }
+            reading.await
+        }
+    };
+    head.map_err(|error| Failure::upstream_head(error, timeout))
+}
+
+/// Passes on the body, its first piece together with the head where it has arrived with it.
+async fn body(
+    exchange: &Exchange<'_>,
+    stream: &TcpStream,
+    reader: &mut Reader,
+    encoder: Encoder,
+    head: Buf,
+) -> Result<(), Failure> {
+    let pool = exchange.shared.runtime.pool();
+    let mut before = Some(head);
+    let mut done = reader.body_done();
+    let mut next = if done { Some(Piece::End) } else { reader.decode_input().map_err(Failure::upstream_body)? };
+    loop {
+        let (payload, last) = match next.take() {
+            Some(Piece::Data { payload, last }) => (Some(payload), last),
+            Some(Piece::End) => (None, true),
+            None => (None, false),
+        };
+        done |= last;
+        let payload_bytes = payload.as_ref().map_or(0, Buf::len) as u64;
+        let sent_before = exchange.account.response_body_bytes.get();
+        exchange.account.response_body_bytes.set(sent_before + payload_bytes);
+        let end = last.then(|| reader.trailers());
+        let pieces = encoder.encode(pool, before.take(), payload, end).map_err(Failure::upstream_body)?;
+        if !pieces.is_empty() {
+            exchange.send_down(pieces).await?;
+        }
+        if done {
+            return Ok(());
+        }
+        let idle = exchange.shared.runtime.now().mono + exchange.service.timeouts.idle;
+        let deadline: Mono = exchange.deadline.min(idle);
+        next = Some(reader.piece(stream, deadline).await.map_err(|error: ReadError| Failure::upstream_body(error))?);
+    }
+}
+
+fn failed(failure: UpstreamFailure) -> Failure {
+    Failure::Upstream(failure)
+}
+
+/// How long a client waits for `100 Continue` if the upstream says nothing: as long as curl would.
+const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);

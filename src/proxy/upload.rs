@@ -1,0 +1,163 @@
+//! The request's body on its way up.
+
+use super::error::Failure;
+use super::exchange::Exchange;
+use crate::runtime::{Buf, Class, Error as IoError, TcpStream};
+use crate::stdx::time::Mono;
+use crate::wire::{Encoder, Piece, ReadError, Reader};
+use std::time::Duration;
+
+/// Why the upload ended early.
+pub enum UploadEnd {
+    /// The client's side failed.
+    Unreadable(Failure),
+    /// The upstream takes no more.
+    Unsendable,
+}
+
+/// What has been sent of a body that may have to be sent again.
+pub struct Replay {
+    payload: Option<Buf>,
+    begun: bool,
+    /// Everything that was read is in `payload`.
+    whole: bool,
+    bytes_max: usize,
+}
+
+impl Replay {
+    pub fn new(exchange: &Exchange<'_>) -> Self {
+        let wanted = exchange.service.retry.enabled && exchange.request.method.is_idempotent();
+        let bytes_max = if wanted { exchange.service.retry.replay_bytes_max } else { 0 };
+        Self { payload: None, begun: false, whole: true, bytes_max }
+    }
+
+    /// Part of the body has been read.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// The whole body has been read and is here.
+    pub fn is_whole(&self, exchange: &Exchange<'_>) -> bool {
+        self.whole && exchange.account.request_read.get()
+    }
+
+    fn keep(&mut self, payload: &Buf) {
+        self.begun = true;
+        if !self.whole {
+            return;
+        }
+        let kept_bytes = self.payload.as_ref().map_or(0, Buf::len);
+        if self.payload.is_none() {
+            self.payload = payload.pool().take(Class::Body);
+        }
+        let fits = kept_bytes + payload.len() <= self.bytes_max;
+        self.whole = fits && self.payload.as_mut().is_some_and(|kept| kept.push(payload.bytes()));
+        if !self.whole {
+            self.payload = None;
+        }
+    }
+}
+
+/// Sends `head` and the body behind it. Ready when all of it has been sent.
+pub async fn upload(
+    exchange: &Exchange<'_>,
+    body: &mut Reader,
+    stream: &TcpStream,
+    head: Buf,
+    replay: &mut Replay,
+) -> Result<(), UploadEnd> {
+    let encoder = Encoder::new(exchange.request.framing);
+    let pool = exchange.shared.runtime.pool();
+    let unsendable = |_: IoError| UploadEnd::Unsendable;
+    let unreadable = |error| UploadEnd::Unreadable(Failure::downstream(error));
+    if exchange.account.retried.get() {
+        let mut again = None;
+        if let Some(kept) = &replay.payload {
+            let mut copy = pool.take(Class::Body).ok_or(UploadEnd::Unreadable(Failure::NoBuffer))?;
+            let fits = copy.push(kept.bytes());
+            debug_assert!(fits);
+            again = Some(copy);
+        }
+        let pieces = encoder.encode(pool, Some(head), again, Some(body.trailers())).map_err(unreadable)?;
+        return exchange.send_up(stream, pieces).await.map_err(unsendable);
+    }
+    let mut before = Some(head);
+    let pace = Pace::new(exchange);
+    loop {
+        let piece = match (body.decode_input().map_err(unreadable)?, before.take()) {
+            (Some(piece), head) => {
+                before = head;
+                piece
+            }
+            (None, Some(head)) => {
+                // Nothing to send with it: the upstream need not wait for what the client has not sent yet.
+                let pieces = encoder.encode(pool, Some(head), None, None).map_err(unreadable)?;
+                exchange.send_up(stream, pieces).await.map_err(unsendable)?;
+                continue;
+            }
+            (None, None) => receive(exchange, body, &pace).await?,
+        };
+        let (payload, last) = match piece {
+            Piece::Data { payload, last } => (Some(payload), last),
+            Piece::End => (None, true),
+        };
+        check_size(exchange, body)?;
+        if let Some(payload) = &payload {
+            replay.keep(payload);
+        }
+        exchange.account.request_read.set(last);
+        let end = last.then(|| body.trailers());
+        let pieces = encoder.encode(pool, before.take(), payload, end).map_err(unreadable)?;
+        if !pieces.is_empty() {
+            exchange.send_up(stream, pieces).await.map_err(unsendable)?;
+        }
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+async fn receive(exchange: &Exchange<'_>, body: &mut Reader, pace: &Pace) -> Result<Piece, UploadEnd> {
+    let deadline = exchange.deadline.min(pace.deadline(body.payload_total()));
+    body.piece(exchange.client.stream, deadline).await.map_err(|error| {
+        UploadEnd::Unreadable(match error {
+            ReadError::Transport(IoError::Deadline) => Failure::BodyTimeout,
+            other => Failure::downstream(other),
+        })
+    })
+}
+
+fn check_size(exchange: &Exchange<'_>, body: &Reader) -> Result<(), UploadEnd> {
+    let bytes_max = exchange.route.body_bytes_max.or(exchange.shared.plan.limits.body_bytes_max);
+    match bytes_max {
+        Some(max) if body.payload_total() > max => Err(UploadEnd::Unreadable(Failure::BodyTooLarge)),
+        _ => Ok(()),
+    }
+}
+
+/// How fast the client must be.
+struct Pace {
+    began: Mono,
+    grace: Duration,
+    bytes_per_second_min: u64,
+}
+
+impl Pace {
+    fn new(exchange: &Exchange<'_>) -> Self {
+        let limits = &exchange.shared.plan.limits;
+        Self {
+            began: exchange.shared.runtime.now().mono,
+            grace: limits.body_rate_grace,
+            bytes_per_second_min: limits.body_rate_min,
+        }
+    }
+
+    /// When more than `bytes` must have arrived.
+    fn deadline(&self, bytes: u64) -> Mono {
+        if self.bytes_per_second_min == 0 {
+            return Mono::NEVER;
+        }
+        let earned_ms = bytes.saturating_mul(1000) / self.bytes_per_second_min;
+        self.began + self.grace + Duration::from_millis(earned_ms)
+    }
+}

@@ -1,0 +1,292 @@
+//! The memory that bytes travel in: two sizes, taken from and given back to one shard's pool.
+//!
+//! A buffer is owned by whoever holds it, the kernel included: an operation carries its buffers until its completion.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// The two sizes of buffer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Class {
+    /// 4 KiB: heads, and whatever else is short.
+    Head,
+    /// 64 KiB, with room before and after the payload so that it can be framed where it lies.
+    Body,
+}
+
+/// A window of bytes in a buffer of the pool; dropping it gives the memory back.
+pub struct Buf {
+    memory: Box<[u8]>,
+    start: u32,
+    end: u32,
+    pool: Pool,
+}
+
+/// One shard's buffers. Cloning it makes another handle to the same pool.
+#[derive(Clone)]
+pub struct Pool(Rc<Shared>);
+
+struct Shared {
+    free: [RefCell<Vec<Box<[u8]>>>; 2],
+    bytes_out: Cell<usize>,
+    bytes_max: usize,
+    /// Set when a buffer comes back, so that receives which waited for one are tried again.
+    returned: Cell<bool>,
+}
+
+impl Class {
+    pub const fn payload_bytes(self) -> usize {
+        match self {
+            Self::Head => 4 << 10,
+            Self::Body => 64 << 10,
+        }
+    }
+
+    const fn headroom_bytes(self) -> usize {
+        match self {
+            Self::Head => 0,
+            Self::Body => HEADROOM_BYTES,
+        }
+    }
+
+    const fn memory_bytes(self) -> usize {
+        match self {
+            Self::Head => self.payload_bytes(),
+            Self::Body => HEADROOM_BYTES + self.payload_bytes() + TAILROOM_BYTES,
+        }
+    }
+
+    /// How many free buffers of the class are kept; more go back to the allocator.
+    const fn free_max(self) -> usize {
+        match self {
+            Self::Head => 1024,
+            Self::Body => 128,
+        }
+    }
+}
+
+impl Pool {
+    /// A pool whose buffers in use never exceed `bytes_max`.
+    pub fn new(bytes_max: usize) -> Self {
+        Self(Rc::new(Shared {
+            free: [RefCell::default(), RefCell::default()],
+            bytes_out: Cell::new(0),
+            bytes_max,
+            returned: Cell::new(false),
+        }))
+    }
+
+    /// An empty buffer, or nothing at the cap. An eighth of the cap is kept for heads, so that bodies never stop the
+    /// gateway from answering.
+    pub fn take(&self, class: Class) -> Option<Buf> {
+        let out = self.0.bytes_out.get() + class.memory_bytes();
+        let bytes_max = match class {
+            Class::Head => self.0.bytes_max,
+            Class::Body => self.0.bytes_max - self.0.bytes_max / 8,
+        };
+        if out > bytes_max {
+            return None;
+        }
+        self.0.bytes_out.set(out);
+        let free = self.0.free[class as usize].borrow_mut().pop();
+        let memory = free.unwrap_or_else(|| vec![0; class.memory_bytes()].into_boxed_slice());
+        let start = class.headroom_bytes() as u32;
+        Some(Buf { memory, start, end: start, pool: self.clone() })
+    }
+
+    /// Bytes of buffers that are in use.
+    pub fn bytes_out(&self) -> usize {
+        self.0.bytes_out.get()
+    }
+
+    /// Whether a buffer came back since this was last asked.
+    pub(super) fn take_returned(&self) -> bool {
+        self.0.returned.replace(false)
+    }
+}
+
+impl Buf {
+    fn class(&self) -> Class {
+        if self.memory.len() == Class::Head.memory_bytes() { Class::Head } else { Class::Body }
+    }
+
+    /// Where it came from and where others come from.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory[self.start as usize..self.end as usize]
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start as usize..self.end as usize]
+    }
+
+    /// The memory behind the bytes, without the room kept for framing.
+    pub fn spare_mut(&mut self) -> &mut [u8] {
+        let limit = self.payload_limit();
+        &mut self.memory[self.end as usize..limit]
+    }
+
+    pub fn spare_len(&self) -> usize {
+        self.payload_limit() - self.end as usize
+    }
+
+    /// Takes the first `count` bytes of the spare memory as written.
+    pub fn grow(&mut self, count: usize) {
+        assert!(count <= self.spare_len(), "grown past the buffer's end");
+        self.end += count as u32;
+    }
+
+    /// Drops the first `count` bytes.
+    pub fn advance(&mut self, count: usize) {
+        assert!(count <= self.len(), "advanced past the bytes");
+        self.start += count as u32;
+    }
+
+    /// Keeps only the first `count` bytes.
+    pub fn truncate(&mut self, count: usize) {
+        assert!(count <= self.len(), "truncated to more than there is");
+        self.end = self.start + count as u32;
+    }
+
+    /// Writes `bytes` behind the others if there is spare memory for all of them; says whether it did.
+    #[must_use]
+    pub fn push(&mut self, bytes: &[u8]) -> bool {
+        let end = self.end as usize + bytes.len();
+        if end > self.payload_limit() {
+            return false;
+        }
+        self.memory[self.end as usize..end].copy_from_slice(bytes);
+        self.end = end as u32;
+        true
+    }
+
+    /// Whether a chunk's framing fits around the bytes: `push_front` and `push_tail` need it.
+    pub fn has_framing_room(&self) -> bool {
+        self.start as usize >= HEADROOM_BYTES && self.memory.len() - self.end as usize >= TAILROOM_BYTES
+    }
+
+    /// Writes `bytes` before the others, into the room that a fresh body buffer keeps there.
+    pub fn push_front(&mut self, bytes: &[u8]) {
+        let start = (self.start as usize).checked_sub(bytes.len()).expect("framing fits the headroom");
+        self.memory[start..self.start as usize].copy_from_slice(bytes);
+        self.start = start as u32;
+    }
+
+    /// Writes `bytes` behind the others, into the room that every body buffer keeps there.
+    pub fn push_tail(&mut self, bytes: &[u8]) {
+        let end = self.end as usize + bytes.len();
+        self.memory[self.end as usize..end].copy_from_slice(bytes);
+        self.end = end as u32;
+    }
+
+    /// The same bytes in the smallest buffer that holds them, so that what is left of a slow peer's data does not pin a
+    /// large one. The buffer itself when it is small already or the pool has no other.
+    pub fn shrink(self) -> Self {
+        if self.class() == Class::Head || self.len() > Class::Head.payload_bytes() {
+            return self;
+        }
+        let Some(mut small) = self.pool.take(Class::Head) else { return self };
+        let fits = small.push(self.bytes());
+        debug_assert!(fits);
+        small
+    }
+
+    fn payload_limit(&self) -> usize {
+        match self.class() {
+            Class::Head => self.memory.len(),
+            Class::Body => self.memory.len() - TAILROOM_BYTES,
+        }
+    }
+}
+
+impl Drop for Buf {
+    fn drop(&mut self) {
+        let class = self.class();
+        let shared = &self.pool.0;
+        shared.bytes_out.set(shared.bytes_out.get() - class.memory_bytes());
+        shared.returned.set(true);
+        let mut free = shared.free[class as usize].borrow_mut();
+        if free.len() < class.free_max() {
+            free.push(std::mem::take(&mut self.memory));
+        }
+    }
+}
+
+impl std::fmt::Debug for Buf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buf({} bytes)", self.len())
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pool({} of {} bytes out)", self.0.bytes_out.get(), self.0.bytes_max)
+    }
+}
+
+/// Room for a chunk's size line, 16 digits and CRLF, rounded up.
+const HEADROOM_BYTES: usize = 32;
+/// Room for the CRLF that ends a chunk and the last chunk with its empty trailer section.
+const TAILROOM_BYTES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_buffer_is_used_again() {
+        let pool = Pool::new(1 << 20);
+        let buf = pool.take(Class::Head).unwrap();
+        let address = buf.memory.as_ptr();
+        assert_eq!(pool.bytes_out(), 4096);
+        drop(buf);
+        assert_eq!(pool.bytes_out(), 0);
+        assert!(pool.take_returned() && !pool.take_returned());
+        assert_eq!(pool.take(Class::Head).unwrap().memory.as_ptr(), address);
+    }
+
+    #[test]
+    fn bodies_leave_an_eighth_to_heads() {
+        let pool = Pool::new(1 << 20);
+        let bodies: Vec<_> = std::iter::from_fn(|| pool.take(Class::Body)).collect();
+        assert_eq!(bodies.len(), (1 << 20) * 7 / 8 / Class::Body.memory_bytes());
+        let heads: Vec<_> = std::iter::from_fn(|| pool.take(Class::Head)).collect();
+        assert!(heads.len() >= (1 << 17) / 4096);
+        assert!(pool.bytes_out() <= 1 << 20);
+    }
+
+    #[test]
+    fn a_payload_is_framed_where_it_lies() {
+        let pool = Pool::new(1 << 20);
+        let mut buf = pool.take(Class::Body).unwrap();
+        let spare = buf.spare_len();
+        assert_eq!(spare, Class::Body.payload_bytes());
+        buf.spare_mut().fill(b'x');
+        buf.grow(spare);
+        buf.push_front(b"10000\r\n");
+        buf.push_tail(b"\r\n0\r\n\r\n");
+        assert_eq!(buf.len(), spare + 14);
+        assert!(buf.bytes().starts_with(b"10000\r\nxx") && buf.bytes().ends_with(b"xx\r\n0\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_short_rest_moves_to_a_small_buffer() {
+        let pool = Pool::new(1 << 20);
+        let mut buf = pool.take(Class::Body).unwrap();
+        assert!(buf.push(&[7; 5000]));
+        buf.advance(4000);
+        let buf = buf.shrink();
+        assert_eq!((buf.bytes(), pool.bytes_out()), (&[7; 1000][..], 4096));
+    }
+}

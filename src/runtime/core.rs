@@ -1,0 +1,227 @@
+//! One shard's event loop: completions and timers in, coroutines polled, events for the shard's records out.
+
+use super::buffer::Pool;
+use super::driver::{Close, Driver, DriverCounters};
+use super::executor::{TaskId, Tasks};
+use super::op::{Done, Error, ListenerId, Op, OpId, Owner, SocketId};
+use super::timer::{Entry, Wheel};
+use crate::stdx::time::{Mono, Now};
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// A handle to one shard's event loop. Never leaves its thread.
+#[derive(Clone)]
+pub struct Runtime(Rc<Core>);
+
+/// Something happened to a record of the shard.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// The operation that was armed under this token is over.
+    Completed(u64),
+    /// The timer that was set under this token for this time fired.
+    Timer(u64, Mono),
+}
+
+struct Core {
+    now: Cell<Now>,
+    driver: RefCell<Driver>,
+    tasks: RefCell<Tasks>,
+    timers: RefCell<Wheel>,
+    pool: Pool,
+    /// The coroutine that is being polled.
+    current: Cell<Option<TaskId>>,
+    /// When the coroutine that is being polled wants to be polled again at the latest.
+    wake_by: Cell<Mono>,
+    panics: Cell<u64>,
+    scratch: RefCell<Scratch>,
+}
+
+/// Memory of one turn, kept for the next.
+#[derive(Default)]
+struct Scratch {
+    told: Vec<Owner>,
+    fired: Vec<Entry>,
+}
+
+impl Runtime {
+    /// An event loop over `driver` whose buffers in use never exceed `receive_bytes_max`.
+    pub fn new(driver: Driver, receive_bytes_max: usize) -> Self {
+        let now = driver.now();
+        Self(Rc::new(Core {
+            now: Cell::new(now),
+            driver: RefCell::new(driver),
+            tasks: RefCell::default(),
+            timers: RefCell::new(Wheel::new(now.mono)),
+            pool: Pool::new(receive_bytes_max),
+            current: Cell::new(None),
+            wake_by: Cell::new(Mono::NEVER),
+            panics: Cell::new(0),
+            scratch: RefCell::default(),
+        }))
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Now {
+        self.0.now.get()
+    }
+
+    pub fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    pub fn spawn(&self, future: impl Future<Output = ()> + 'static) -> TaskId {
+        self.0.tasks.borrow_mut().insert(Box::pin(future))
+    }
+
+    pub fn wake(&self, task: TaskId) {
+        self.0.tasks.borrow_mut().wake(task);
+    }
+
+    /// The coroutine that is being polled; `None` outside of any.
+    pub fn current(&self) -> Option<TaskId> {
+        self.0.current.get()
+    }
+
+    /// For a future that returns `Pending`: poll me again at `at` at the latest.
+    pub fn wake_by(&self, at: Mono) {
+        self.0.wake_by.set(self.0.wake_by.get().min(at));
+    }
+
+    /// An `Event::Timer` for `token` at `at`. It cannot be taken back: see [`super::timer`].
+    pub fn set_timer(&self, at: Mono, token: u64) {
+        self.0.timers.borrow_mut().insert(Entry { at, owner: Owner::Token(token) });
+    }
+
+    /// Coroutines that ended in a panic. Their futures were dropped, and with them their connections.
+    pub fn panics(&self) -> u64 {
+        self.0.panics.get()
+    }
+
+    pub fn tasks(&self) -> usize {
+        self.0.tasks.borrow().len()
+    }
+
+    pub fn driver_counters(&self) -> DriverCounters {
+        self.0.driver.borrow().counters()
+    }
+
+    /// Sockets, listeners and operations of the driver, and bytes of buffers, that are in use.
+    pub fn leftovers(&self) -> ([usize; 3], usize) {
+        (self.0.driver.borrow().leftovers(), self.0.pool.bytes_out())
+    }
+
+    /// One turn: sleeps until something happens or `deadline`, says what happened to records, then polls coroutines.
+    pub fn turn(&self, deadline: Mono, on_event: &mut dyn FnMut(Event)) -> Result<(), Error> {
+        let core = &*self.0;
+        let scratch = &mut *core.scratch.borrow_mut();
+        let deadline = if core.tasks.borrow().queued() > 0 {
+            Mono::ZERO
+        } else {
+            core.timers.borrow().next().map_or(deadline, |next| next.min(deadline))
+        };
+        core.driver.borrow_mut().turn(deadline, &core.pool, &mut scratch.told)?;
+        let now = core.driver.borrow().now();
+        core.now.set(now);
+        for owner in scratch.told.drain(..) {
+            match owner {
+                Owner::Task(task) => core.tasks.borrow_mut().wake(task),
+                Owner::Token(token) => on_event(Event::Completed(token)),
+            }
+        }
+        self.fire_timers(now.mono, &mut scratch.fired, on_event);
+        self.poll_tasks();
+        Ok(())
+    }
+
+    /// Drops every coroutine, and with them their connections and operations.
+    pub fn drop_tasks(&self) {
+        let futures = self.0.tasks.borrow_mut().drain();
+        drop(futures);
+    }
+
+    fn fire_timers(&self, now: Mono, fired: &mut Vec<Entry>, on_event: &mut dyn FnMut(Event)) {
+        let core = &*self.0;
+        core.timers.borrow_mut().expire(now, fired);
+        for entry in fired.drain(..) {
+            match entry.owner {
+                Owner::Token(token) => on_event(Event::Timer(token, entry.at)),
+                Owner::Task(task) => {
+                    let later = core.tasks.borrow_mut().timer_fired(task, entry.at, now);
+                    if let Some(later) = later {
+                        core.timers.borrow_mut().insert(later);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Polls those coroutines that are queued by now; what they wake waits for the next turn.
+    fn poll_tasks(&self) {
+        let core = &*self.0;
+        let budget = core.tasks.borrow().queued().min(POLLS_MAX);
+        for _ in 0..budget {
+            let Some((id, mut future)) = core.tasks.borrow_mut().next() else { break };
+            core.current.set(Some(id));
+            core.wake_by.set(Mono::NEVER);
+            let mut context = Context::from_waker(Waker::noop());
+            let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
+            match polled {
+                Ok(Poll::Pending) => {
+                    let timer = core.tasks.borrow_mut().park(id, future, core.wake_by.get());
+                    if let Some(timer) = timer {
+                        core.timers.borrow_mut().insert(timer);
+                    }
+                }
+                Ok(Poll::Ready(())) => core.tasks.borrow_mut().remove(id),
+                Err(_) => {
+                    drop(future);
+                    core.tasks.borrow_mut().remove(id);
+                    core.panics.set(core.panics.get() + 1);
+                }
+            }
+            core.current.set(None);
+        }
+    }
+
+    pub(super) fn submit(&self, op: Op, owner: Owner) -> Result<Done, OpId> {
+        self.0.driver.borrow_mut().submit(op, owner, &self.0.pool)
+    }
+
+    pub(super) fn take(&self, id: OpId) -> Option<Done> {
+        self.0.driver.borrow_mut().take(id)
+    }
+
+    pub(super) fn cancel(&self, id: OpId) {
+        self.0.driver.borrow_mut().cancel(id);
+    }
+
+    pub(super) fn set_owner(&self, id: OpId, owner: Owner) {
+        self.0.driver.borrow_mut().set_owner(id, owner);
+    }
+
+    pub(super) fn shutdown_write(&self, socket: SocketId) {
+        self.0.driver.borrow_mut().shutdown_write(socket);
+    }
+
+    pub(super) fn close(&self, socket: SocketId, how: Close) {
+        self.0.driver.borrow_mut().close(socket, how);
+    }
+
+    pub(super) fn listen(&self, address: SocketAddr) -> Result<ListenerId, Error> {
+        self.0.driver.borrow_mut().listen(address)
+    }
+
+    pub(super) fn listener_address(&self, id: ListenerId) -> Option<SocketAddr> {
+        self.0.driver.borrow().listener_address(id)
+    }
+
+    pub(super) fn close_listener(&self, id: ListenerId) {
+        self.0.driver.borrow_mut().close_listener(id);
+    }
+}
+
+/// Coroutines polled in one turn.
+const POLLS_MAX: usize = 256;

@@ -1,0 +1,521 @@
+//! Completions over epoll.
+//!
+//! One edge-triggered registration a socket's life. The readiness that the kernel reported is kept as bits, so that an
+//! operation on a socket that is not ready makes no system call, and one that is ready is carried out at once.
+
+use super::{Close, DriverCounters};
+use crate::runtime::buffer::Pool;
+use crate::runtime::mailbox::Bell;
+use crate::runtime::op::{
+    Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, PIECES_MAX, Pieces, Received, Reclaimed, SocketId, Target,
+};
+use crate::stdx::slab::{Key, Slab};
+use crate::stdx::time::{Mono, Now, Wall};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec};
+use rustix::fd::OwnedFd;
+use rustix::io::{Errno, IoSlice};
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// One shard's epoll instance and everything registered with it.
+pub struct Epoll {
+    epoll: OwnedFd,
+    sockets: Slab<Socket>,
+    listeners: Slab<Listener>,
+    ops: OpTable,
+    /// Operations that are ready but were put off because this turn had done enough.
+    put_off: VecDeque<OpId>,
+    /// Receives that found the pool empty, first in, first out.
+    parked: VecDeque<OpId>,
+    /// Completions that may still happen inside `submit` in this turn; then the kernel is asked again first.
+    inline_left: usize,
+    events: Vec<epoll::Event>,
+    bell: Arc<Bell>,
+    /// Given up for a moment when descriptors run out, so that a connection can be accepted and closed.
+    spare: Option<OwnedFd>,
+    counters: DriverCounters,
+}
+
+struct Socket {
+    fd: OwnedFd,
+    registered: bool,
+    /// Bytes, an end or an error may be waiting.
+    readable: bool,
+    /// The peer has sent its end: a short read is then not the last.
+    ended: bool,
+    writable: bool,
+    receive: Option<OpId>,
+    /// A send or a connect.
+    send: Option<OpId>,
+}
+
+struct Listener {
+    fd: OwnedFd,
+    address: SocketAddr,
+    readable: bool,
+    accept: Option<OpId>,
+}
+
+/// Why an operation cannot be carried out now.
+enum Wait {
+    Readiness,
+    Buffer,
+}
+
+impl Epoll {
+    pub fn new() -> Result<Self, Error> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let data = EventData::new_u64(BELL);
+        epoll::add(&epoll, &eventfd, data, EventFlags::IN | EventFlags::ET)?;
+        Ok(Self {
+            epoll,
+            sockets: Slab::new(),
+            listeners: Slab::new(),
+            ops: OpTable::default(),
+            put_off: VecDeque::new(),
+            parked: VecDeque::new(),
+            inline_left: INLINE_COMPLETIONS_MAX,
+            events: Vec::with_capacity(EVENTS_MAX),
+            bell: Arc::new(Bell::new(eventfd)),
+            spare: open_spare(),
+            counters: DriverCounters::default(),
+        })
+    }
+
+    /// What other threads ring to end this shard's sleep.
+    pub fn bell(&self) -> Arc<Bell> {
+        self.bell.clone()
+    }
+
+    pub fn submit(&mut self, op: Op, owner: Owner, pool: &Pool) -> Result<Done, OpId> {
+        let armed = match op {
+            Op::Accept(listener) => Armed::Accept(listener),
+            Op::Receive(socket, target) => Armed::Receive(socket, target),
+            Op::Send(socket, pieces) => Armed::Send(socket, pieces),
+            Op::Connect(address) => match self.connect(address) {
+                Ok(socket) => Armed::Connect(socket),
+                Err(error) => return Ok(Done::Connected(Err(error))),
+            },
+        };
+        if self.inline_left == 0 {
+            let id = self.arm(owner, armed);
+            self.put_off.push_back(id);
+            return Err(id);
+        }
+        match self.attempt(armed, pool) {
+            Ok(done) => {
+                self.inline_left -= 1;
+                Ok(done)
+            }
+            Err((armed, wait)) => {
+                let id = self.arm(owner, armed);
+                self.note_wait(id, &wait);
+                Err(id)
+            }
+        }
+    }
+
+    pub fn take(&mut self, id: OpId) -> Option<Done> {
+        self.ops.take(id)
+    }
+
+    pub fn set_owner(&mut self, id: OpId, owner: Owner) {
+        self.ops.set_owner(id, owner);
+    }
+
+    pub fn cancel(&mut self, id: OpId) {
+        match self.ops.cancel(id) {
+            Reclaimed::Nothing => {}
+            Reclaimed::Socket(socket) => self.close(socket, Close::Graceful),
+            Reclaimed::Armed { accept, receive, send } => {
+                if let Some(listener) = accept.and_then(|listener| self.listeners.get_mut(key(listener.0))) {
+                    listener.accept = None;
+                }
+                if let Some(socket) = receive.and_then(|socket| self.sockets.get_mut(key(socket.0))) {
+                    socket.receive = None;
+                }
+                if let Some(socket) = send.and_then(|socket| self.sockets.get_mut(key(socket.0))) {
+                    socket.send = None;
+                }
+            }
+        }
+    }
+
+    pub fn turn(&mut self, deadline: Mono, pool: &Pool, told: &mut Vec<Owner>) -> Result<(), Error> {
+        self.inline_left = INLINE_COMPLETIONS_MAX;
+        for _ in 0..self.put_off.len() {
+            let Some(id) = self.put_off.pop_front() else { break };
+            self.carry_on(id, pool, told);
+        }
+        if pool.take_returned() {
+            self.retry_parked(pool, told);
+        }
+        let busy = !told.is_empty() || !self.put_off.is_empty();
+        self.wait(if busy { Mono::ZERO } else { deadline })?;
+        for index in 0..self.events.len() {
+            let (data, flags) = (self.events[index].data.u64(), self.events[index].flags);
+            self.note_event(data, flags, pool, told);
+        }
+        Ok(())
+    }
+
+    pub fn listen(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
+        let fd = socket(address)?;
+        sockopt::set_socket_reuseaddr(&fd, true)?;
+        sockopt::set_socket_reuseport(&fd, true)?;
+        net::bind(&fd, &address)?;
+        net::listen(&fd, LISTEN_BACKLOG)?;
+        let address = net::getsockname(&fd)?.try_into()?;
+        let id = self.listeners.insert(Listener { fd, address, readable: true, accept: None });
+        let data = EventData::new_u64(id.to_bits() | LISTENER);
+        let flags = EventFlags::IN | EventFlags::ET;
+        let listener = self.listeners.get(id).expect("it was just inserted");
+        if let Err(errno) = epoll::add(&self.epoll, &listener.fd, data, flags) {
+            self.listeners.remove(id);
+            return Err(errno.into());
+        }
+        Ok(ListenerId(id.to_bits()))
+    }
+
+    pub fn listener_address(&self, id: ListenerId) -> Option<SocketAddr> {
+        self.listeners.get(key(id.0)).map(|listener| listener.address)
+    }
+
+    pub fn close_listener(&mut self, id: ListenerId) {
+        if let Some(op) = self.listeners.get(key(id.0)).and_then(|listener| listener.accept) {
+            self.cancel(op);
+        }
+        self.listeners.remove(key(id.0));
+    }
+
+    pub fn shutdown_write(&mut self, id: SocketId) {
+        if let Some(socket) = self.sockets.get(key(id.0)) {
+            // Fails only if the connection is gone already, which the next receive tells.
+            let _gone = net::shutdown(&socket.fd, net::Shutdown::Write);
+        }
+    }
+
+    pub fn close(&mut self, id: SocketId, how: Close) {
+        let Some(socket) = self.sockets.remove(key(id.0)) else { return };
+        for op in [socket.receive, socket.send].into_iter().flatten() {
+            self.ops.cancel(op);
+        }
+        if how == Close::Reset {
+            // Failing means that the connection is gone already; the peer knows.
+            let _gone = sockopt::set_socket_linger(&socket.fd, Some(std::time::Duration::ZERO));
+        }
+    }
+
+    pub fn counters(&self) -> DriverCounters {
+        self.counters
+    }
+
+    pub fn leftovers(&self) -> [usize; 3] {
+        [self.sockets.len(), self.listeners.len(), self.ops.len()]
+    }
+
+    /// Sleeps until something happens, the bell rings or `deadline` passes, and leaves the events in `self.events`.
+    fn wait(&mut self, deadline: Mono) -> Result<(), Error> {
+        let timeout = deadline.since(now().mono);
+        let sleeps = !timeout.is_zero() && self.bell.fall_asleep();
+        let timeout = match (sleeps, deadline) {
+            (true, Mono::NEVER) => None,
+            (true, _) => Some(Timespec::try_from(timeout).unwrap_or(LONG_SLEEP)),
+            (false, _) => Some(Timespec { tv_sec: 0, tv_nsec: 0 }),
+        };
+        self.events.clear();
+        let waited = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref());
+        if sleeps {
+            self.bell.wake_up();
+        }
+        match waited {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn note_event(&mut self, data: u64, flags: EventFlags, pool: &Pool, told: &mut Vec<Owner>) {
+        if data == BELL {
+            self.bell.clear();
+            return;
+        }
+        if data & LISTENER != 0 {
+            let Some(listener) = self.listeners.get_mut(key(data & !LISTENER)) else { return };
+            listener.readable = true;
+            if let Some(id) = listener.accept {
+                self.carry_on(id, pool, told);
+            }
+            return;
+        }
+        let Some(socket) = self.sockets.get_mut(key(data)) else { return };
+        let failed = flags.intersects(EventFlags::ERR | EventFlags::HUP);
+        let readable = failed || flags.intersects(EventFlags::IN | EventFlags::RDHUP);
+        let writable = failed || flags.intersects(EventFlags::OUT);
+        socket.ended |= failed || flags.intersects(EventFlags::RDHUP);
+        socket.readable |= readable;
+        socket.writable |= writable;
+        let (receive, send) = (socket.receive.filter(|_| readable), socket.send.filter(|_| writable));
+        for id in [receive, send].into_iter().flatten() {
+            self.carry_on(id, pool, told);
+        }
+    }
+
+    fn carry_on(&mut self, id: OpId, pool: &Pool, told: &mut Vec<Owner>) {
+        let Some(armed) = self.ops.run(id) else { return };
+        match self.attempt(armed, pool) {
+            Ok(done) => told.extend(self.ops.finish(id, done)),
+            Err((armed, wait)) => {
+                self.ops.rearm(id, armed);
+                self.note_wait(id, &wait);
+            }
+        }
+    }
+
+    fn retry_parked(&mut self, pool: &Pool, told: &mut Vec<Owner>) {
+        for _ in 0..self.parked.len() {
+            let Some(id) = self.parked.pop_front() else { break };
+            self.carry_on(id, pool, told);
+        }
+    }
+
+    fn note_wait(&mut self, id: OpId, wait: &Wait) {
+        if matches!(wait, Wait::Buffer) {
+            self.counters.receives_parked += 1;
+            self.parked.push_back(id);
+        }
+    }
+
+    /// Records the operation with its socket, which is registered with the kernel by the first that has to wait.
+    fn arm(&mut self, owner: Owner, armed: Armed) -> OpId {
+        let target = match &armed {
+            Armed::Accept(listener) => {
+                let listener = *listener;
+                let id = self.ops.arm(owner, armed);
+                if let Some(listener) = self.listeners.get_mut(key(listener.0)) {
+                    debug_assert!(listener.accept.is_none(), "one accept a listener");
+                    listener.accept = Some(id);
+                }
+                return id;
+            }
+            Armed::Connect(socket) | Armed::Receive(socket, _) | Armed::Send(socket, _) => *socket,
+        };
+        let receives = matches!(armed, Armed::Receive(..));
+        let id = self.ops.arm(owner, armed);
+        if let Some(socket) = self.sockets.get_mut(key(target.0)) {
+            let place = if receives { &mut socket.receive } else { &mut socket.send };
+            debug_assert!(place.is_none(), "one receive and one send a socket");
+            *place = Some(id);
+            if !socket.registered {
+                socket.registered = true;
+                let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+                if epoll::add(&self.epoll, &socket.fd, EventData::new_u64(target.0), flags).is_err() {
+                    // Out of watches: let the operation run and fail on its own.
+                    (socket.readable, socket.writable) = (true, true);
+                    self.put_off.push_back(id);
+                }
+            }
+        }
+        id
+    }
+
+    fn attempt(&mut self, armed: Armed, pool: &Pool) -> Result<Done, (Armed, Wait)> {
+        match armed {
+            Armed::Accept(listener) => self.accept(listener),
+            Armed::Connect(socket) => self.connected(socket),
+            Armed::Receive(socket, target) => self.receive(socket, target, pool),
+            Armed::Send(socket, pieces) => self.send(socket, pieces),
+        }
+    }
+
+    fn accept(&mut self, id: ListenerId) -> Result<Done, (Armed, Wait)> {
+        let wait = (Armed::Accept(id), Wait::Readiness);
+        let Some(listener) = self.listeners.get_mut(key(id.0)) else {
+            return Ok(Done::Accepted(Err(Error::Reset)));
+        };
+        if !listener.readable {
+            return Err(wait);
+        }
+        let accepted = match net::acceptfrom_with(&listener.fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Err(Errno::AGAIN) => {
+                listener.readable = false;
+                return Err(wait);
+            }
+            other => other,
+        };
+        listener.accept = None;
+        Ok(Done::Accepted(match accepted {
+            Ok((fd, address)) => {
+                let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+                address.ok_or(Error::Reset).map(|address| (self.insert(fd), address))
+            }
+            Err(Errno::MFILE | Errno::NFILE) => {
+                self.shed_accept(id);
+                Err(Error::Exhausted)
+            }
+            // The connection went away before it was accepted (accept(2), "Error handling").
+            Err(errno) => Err(errno.into()),
+        }))
+    }
+
+    /// No descriptor is left: uses the spare one to accept and close, so that the peer is told and the queue moves.
+    fn shed_accept(&mut self, id: ListenerId) {
+        self.spare = None;
+        if let Some(listener) = self.listeners.get(key(id.0))
+            && net::accept_with(&listener.fd, SocketFlags::CLOEXEC).is_ok()
+        {
+            self.counters.accepts_shed += 1;
+        }
+        self.spare = open_spare();
+    }
+
+    fn connect(&mut self, address: SocketAddr) -> Result<SocketId, Error> {
+        let fd = socket(address)?;
+        match net::connect(&fd, &address) {
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(self.insert(fd)),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn connected(&mut self, id: SocketId) -> Result<Done, (Armed, Wait)> {
+        let Some(socket) = self.sockets.get_mut(key(id.0)) else { return Ok(Done::Connected(Err(Error::Reset))) };
+        // Until it is registered nobody has said that the handshake is over.
+        if !socket.registered || !socket.writable {
+            socket.writable = false;
+            return Err((Armed::Connect(id), Wait::Readiness));
+        }
+        socket.send = None;
+        let outcome = match sockopt::socket_error(&socket.fd) {
+            Ok(Ok(())) => return Ok(Done::Connected(Ok(id))),
+            Ok(Err(errno)) | Err(errno) => errno,
+        };
+        self.close(id, Close::Graceful);
+        Ok(Done::Connected(Err(outcome.into())))
+    }
+
+    fn receive(&mut self, id: SocketId, target: Target, pool: &Pool) -> Result<Done, (Armed, Wait)> {
+        let Some(socket) = self.sockets.get_mut(key(id.0)) else { return Ok(Done::Received(Err(Error::Reset))) };
+        if !socket.readable {
+            return Err((Armed::Receive(id, target), Wait::Readiness));
+        }
+        let (mut buf, fresh) = match target {
+            Target::Behind(buf) => (buf, None),
+            Target::Fresh(class) => match pool.take(class) {
+                Some(buf) => (buf, Some(class)),
+                None => return Err((Armed::Receive(id, Target::Fresh(class)), Wait::Buffer)),
+            },
+        };
+        let outcome = loop {
+            match rustix::io::read(&socket.fd, buf.spare_mut()) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    socket.readable = false;
+                    let target = fresh.map_or_else(|| Target::Behind(buf), Target::Fresh);
+                    return Err((Armed::Receive(id, target), Wait::Readiness));
+                }
+                Ok(0) => break Ok(Received::End(if fresh.is_some() { None } else { Some(buf) })),
+                Ok(count) => {
+                    socket.readable = socket.ended || count == buf.spare_len();
+                    buf.grow(count);
+                    break Ok(Received::Data(buf));
+                }
+                Err(errno) => break Err(errno.into()),
+            }
+        };
+        socket.receive = None;
+        Ok(Done::Received(outcome))
+    }
+
+    fn send(&mut self, id: SocketId, pieces: Pieces) -> Result<Done, (Armed, Wait)> {
+        let Some(socket) = self.sockets.get_mut(key(id.0)) else { return Ok(Done::Sent(Err(Error::Reset), pieces)) };
+        if !socket.writable {
+            return Err((Armed::Send(id, pieces), Wait::Readiness));
+        }
+        let outcome = loop {
+            match write(&socket.fd, &pieces) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    socket.writable = false;
+                    return Err((Armed::Send(id, pieces), Wait::Readiness));
+                }
+                Ok(count) => {
+                    socket.writable = count == pieces.len();
+                    break Ok(count);
+                }
+                Err(errno) => break Err(errno.into()),
+            }
+        };
+        socket.send = None;
+        Ok(Done::Sent(outcome, pieces))
+    }
+
+    fn insert(&mut self, fd: OwnedFd) -> SocketId {
+        // Heads and last pieces are written whole; waiting for more would only delay them.
+        let _unsupported = sockopt::set_tcp_nodelay(&fd, true);
+        let socket =
+            Socket { fd, registered: false, readable: false, ended: false, writable: true, receive: None, send: None };
+        SocketId(self.sockets.insert(socket).to_bits())
+    }
+}
+
+/// Both clocks of this machine.
+#[expect(clippy::disallowed_methods, reason = "the runtime is where time enters")]
+pub fn now() -> Now {
+    let mono = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let nanos = |time: Timespec| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64;
+    Now { mono: Mono::from_nanos(nanos(mono)), wall: Wall::from_nanos(nanos(wall)) }
+}
+
+fn socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
+}
+
+fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {
+    let mut slices = [(); PIECES_MAX].map(|()| IoSlice::new(&[]));
+    let mut count = 0;
+    for buf in pieces.iter().filter(|buf| !buf.is_empty()) {
+        slices[count] = IoSlice::new(buf.bytes());
+        count += 1;
+    }
+    match &slices[..count] {
+        [] => Ok(0),
+        [only] => rustix::io::write(fd, only),
+        several => rustix::io::writev(fd, several),
+    }
+}
+
+fn open_spare() -> Option<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+fn key<T>(bits: u64) -> Key<T> {
+    Key::from_bits(bits)
+}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => Self::Reset,
+            Errno::CONNREFUSED => Self::Refused,
+            Errno::HOSTUNREACH | Errno::NETUNREACH => Self::Unreachable,
+            Errno::TIMEDOUT => Self::TimedOut,
+            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL => Self::Exhausted,
+            other => Self::Other(other.raw_os_error()),
+        }
+    }
+}
+
+/// Marks a listener's key among the event data: the highest bit of its index, which no slab reaches.
+const LISTENER: u64 = 1 << 31;
+const BELL: u64 = u64::MAX;
+const EVENTS_MAX: usize = 256;
+const INLINE_COMPLETIONS_MAX: usize = 256;
+/// Connections the kernel keeps for us; it is cut to net.core.somaxconn.
+const LISTEN_BACKLOG: i32 = 4096;
+const LONG_SLEEP: Timespec = Timespec { tv_sec: 3600, tv_nsec: 0 };

@@ -1,0 +1,138 @@
+//! The seam between a shard and the kernel: operations in, completions out.
+//!
+//! A closed enum instead of a trait: nothing above is generic, and a reader sees every kernel there is.
+
+pub mod epoll;
+pub mod sim;
+
+use super::buffer::Pool;
+use super::op::{Done, Error, ListenerId, Op, OpId, Owner, SocketId};
+use crate::stdx::time::{Mono, Now};
+use std::net::SocketAddr;
+
+/// One shard's kernel.
+pub enum Driver {
+    Epoll(Box<epoll::Epoll>),
+    Sim(sim::Node),
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Close {
+    /// What was sent is still delivered, then the peer sees the end of the stream.
+    Graceful,
+    /// The peer sees a reset, so that it cannot take what it got for the whole.
+    Reset,
+}
+
+/// What a driver counts about itself.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct DriverCounters {
+    /// Connections accepted and closed at once because no descriptor was left.
+    pub accepts_shed: u64,
+    /// Receives that had to wait for a buffer.
+    pub receives_parked: u64,
+}
+
+impl Driver {
+    /// Begins an operation. It may be over at once; else its owner is told by a later `turn`.
+    pub fn submit(&mut self, op: Op, owner: Owner, pool: &Pool) -> Result<Done, OpId> {
+        match self {
+            Self::Epoll(epoll) => epoll.submit(op, owner, pool),
+            Self::Sim(node) => node.submit(op, owner, pool),
+        }
+    }
+
+    /// Whether the operation is over, and with what.
+    pub fn take(&mut self, id: OpId) -> Option<Done> {
+        match self {
+            Self::Epoll(epoll) => epoll.take(id),
+            Self::Sim(node) => node.take(id),
+        }
+    }
+
+    /// Nobody waits for the operation any more: whatever it holds or still brings is reclaimed by the driver.
+    pub fn cancel(&mut self, id: OpId) {
+        match self {
+            Self::Epoll(epoll) => epoll.cancel(id),
+            Self::Sim(node) => node.cancel(id),
+        }
+    }
+
+    pub fn set_owner(&mut self, id: OpId, owner: Owner) {
+        match self {
+            Self::Epoll(epoll) => epoll.set_owner(id, owner),
+            Self::Sim(node) => node.set_owner(id, owner),
+        }
+    }
+
+    /// Carries operations forward, sleeping until `deadline` at most, and appends the owners of those that ended.
+    pub fn turn(&mut self, deadline: Mono, pool: &Pool, told: &mut Vec<Owner>) -> Result<(), Error> {
+        match self {
+            Self::Epoll(epoll) => epoll.turn(deadline, pool, told),
+            Self::Sim(node) => {
+                node.turn(told);
+                Ok(())
+            }
+        }
+    }
+
+    pub fn listen(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
+        match self {
+            Self::Epoll(epoll) => epoll.listen(address),
+            Self::Sim(node) => node.listen(address),
+        }
+    }
+
+    pub fn listener_address(&self, id: ListenerId) -> Option<SocketAddr> {
+        match self {
+            Self::Epoll(epoll) => epoll.listener_address(id),
+            Self::Sim(node) => node.listener_address(id),
+        }
+    }
+
+    pub fn close_listener(&mut self, id: ListenerId) {
+        match self {
+            Self::Epoll(epoll) => epoll.close_listener(id),
+            Self::Sim(node) => node.close_listener(id),
+        }
+    }
+
+    /// Tells the peer that no more bytes follow; receiving goes on.
+    pub fn shutdown_write(&mut self, id: SocketId) {
+        match self {
+            Self::Epoll(epoll) => epoll.shutdown_write(id),
+            Self::Sim(node) => node.shutdown_write(id),
+        }
+    }
+
+    /// Ends the connection once no operation uses it. Its operations must have been taken or cancelled.
+    pub fn close(&mut self, id: SocketId, how: Close) {
+        match self {
+            Self::Epoll(epoll) => epoll.close(id, how),
+            Self::Sim(node) => node.close(id, how),
+        }
+    }
+
+    pub fn now(&self) -> Now {
+        match self {
+            Self::Epoll(_) => epoll::now(),
+            Self::Sim(node) => node.now(),
+        }
+    }
+
+    pub fn counters(&self) -> DriverCounters {
+        match self {
+            Self::Epoll(epoll) => epoll.counters(),
+            Self::Sim(node) => node.counters(),
+        }
+    }
+
+    /// Sockets, listeners and operations that are still there; all zero when a shard has ended.
+    pub fn leftovers(&self) -> [usize; 3] {
+        match self {
+            Self::Epoll(epoll) => epoll.leftovers(),
+            Self::Sim(node) => node.leftovers(),
+        }
+    }
+}

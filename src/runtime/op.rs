@@ -1,0 +1,247 @@
+//! Operations: what a shard asks of a driver, and what comes back.
+//!
+//! An operation owns its memory from `submit` to its completion, whatever becomes of who asked for it.
+//!
+//! ```text
+//!   submit --> Armed --> Done --> taken by its owner
+//!                |         |
+//!                +---------+--> cancelled: the driver reclaims buffers, sockets and accepted connections
+//! ```
+
+use super::buffer::{Buf, Class};
+use super::executor::TaskId;
+use crate::stdx::slab::{Key, Slab};
+use std::net::SocketAddr;
+
+/// Names an operation until its completion is taken or it is cancelled.
+pub type OpId = Key<Slot>;
+
+/// A connected socket of one driver.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SocketId(pub(super) u64);
+
+/// A listening socket of one driver.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ListenerId(pub(super) u64);
+
+/// A request to a driver. At most one receive and one send are under way on a socket.
+#[derive(Debug)]
+pub enum Op {
+    Accept(ListenerId),
+    Connect(SocketAddr),
+    Receive(SocketId, Target),
+    Send(SocketId, Pieces),
+}
+
+/// Where received bytes go.
+#[derive(Debug)]
+pub enum Target {
+    /// A buffer that the driver takes from the pool once there is something to put into it.
+    Fresh(Class),
+    /// The spare memory of this buffer.
+    Behind(Buf),
+}
+
+/// What a send writes, in order; gathered into one call.
+#[derive(Debug, Default)]
+pub struct Pieces([Option<Buf>; PIECES_MAX]);
+
+/// The end of an operation.
+#[derive(Debug)]
+pub enum Done {
+    /// A new connection and the address it came from.
+    Accepted(Result<(SocketId, SocketAddr), Error>),
+    Connected(Result<SocketId, Error>),
+    Received(Result<Received, Error>),
+    /// How many bytes went out, at least one; fewer than asked is usual. The pieces come back as they were.
+    Sent(Result<usize, Error>, Pieces),
+}
+
+/// What a receive brought.
+#[derive(Debug)]
+pub enum Received {
+    Data(Buf),
+    /// The peer will send no more. An end of stream uses no buffer: only what the receive came with is returned.
+    End(Option<Buf>),
+}
+
+/// Why an operation failed, as far as anyone above cares.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Error {
+    #[error("connection reset by peer")]
+    Reset,
+    #[error("connection refused")]
+    Refused,
+    #[error("host or network unreachable")]
+    Unreachable,
+    #[error("no answer from the peer")]
+    TimedOut,
+    /// The time that the caller gave is over; the operation was cancelled.
+    #[error("deadline passed")]
+    Deadline,
+    #[error("out of descriptors, memory or ports")]
+    Exhausted,
+    #[error("i/o error {0}")]
+    Other(i32),
+}
+
+/// Who is told of a completion or a timer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Owner {
+    /// A coroutine, which is polled again.
+    Task(TaskId),
+    /// A record of the shard, which finds it by this number.
+    Token(u64),
+}
+
+/// The operations under way on one driver.
+#[derive(Debug, Default)]
+pub struct OpTable {
+    slots: Slab<Slot>,
+}
+
+#[derive(Debug)]
+pub struct Slot {
+    owner: Owner,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Armed(Armed),
+    Done(Done),
+    /// Its operation is being carried out at this moment.
+    Running,
+}
+
+/// An operation that a driver has begun and not finished.
+#[derive(Debug)]
+pub(super) enum Armed {
+    Accept(ListenerId),
+    Connect(SocketId),
+    Receive(SocketId, Target),
+    Send(SocketId, Pieces),
+}
+
+/// What a cancelled operation held, for the driver to reclaim. Buffers have gone back to the pool.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Reclaimed {
+    Nothing,
+    Armed { accept: Option<ListenerId>, receive: Option<SocketId>, send: Option<SocketId> },
+    Socket(SocketId),
+}
+
+impl OpTable {
+    /// Operations whose completion has not been taken.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub(super) fn arm(&mut self, owner: Owner, armed: Armed) -> OpId {
+        self.slots.insert(Slot { owner, state: State::Armed(armed) })
+    }
+
+    /// Takes an armed operation out to carry it out; `finish` or `rearm` follows.
+    pub(super) fn run(&mut self, id: OpId) -> Option<Armed> {
+        let slot = self.slots.get_mut(id)?;
+        match std::mem::replace(&mut slot.state, State::Running) {
+            State::Armed(armed) => Some(armed),
+            other => {
+                slot.state = other;
+                None
+            }
+        }
+    }
+
+    pub(super) fn rearm(&mut self, id: OpId, armed: Armed) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.state = State::Armed(armed);
+        }
+    }
+
+    /// Stores the completion and says who is to be told.
+    pub(super) fn finish(&mut self, id: OpId, done: Done) -> Option<Owner> {
+        let slot = self.slots.get_mut(id)?;
+        slot.state = State::Done(done);
+        Some(slot.owner)
+    }
+
+    /// The completion, if it is there; the operation is over then.
+    pub fn take(&mut self, id: OpId) -> Option<Done> {
+        if !matches!(self.slots.get(id)?.state, State::Done(_)) {
+            return None;
+        }
+        match self.slots.remove(id)?.state {
+            State::Done(done) => Some(done),
+            State::Armed(_) | State::Running => None,
+        }
+    }
+
+    pub fn set_owner(&mut self, id: OpId, owner: Owner) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.owner = owner;
+        }
+    }
+
+    pub(super) fn cancel(&mut self, id: OpId) -> Reclaimed {
+        let Some(slot) = self.slots.remove(id) else { return Reclaimed::Nothing };
+        let armed = |accept, receive, send| Reclaimed::Armed { accept, receive, send };
+        match slot.state {
+            State::Armed(Armed::Accept(listener)) => armed(Some(listener), None, None),
+            State::Armed(Armed::Receive(socket, _)) => armed(None, Some(socket), None),
+            State::Armed(Armed::Send(socket, _)) => armed(None, None, Some(socket)),
+            State::Armed(Armed::Connect(socket))
+            | State::Done(Done::Connected(Ok(socket)) | Done::Accepted(Ok((socket, _)))) => Reclaimed::Socket(socket),
+            State::Done(_) | State::Running => Reclaimed::Nothing,
+        }
+    }
+}
+
+impl Pieces {
+    pub fn new(pieces: [Option<Buf>; PIECES_MAX]) -> Self {
+        Self(pieces)
+    }
+
+    pub fn one(piece: Buf) -> Self {
+        Self([Some(piece), None, None])
+    }
+
+    pub fn len(&self) -> usize {
+        self.iter().map(Buf::len).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.iter().all(Buf::is_empty)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Buf> {
+        self.0.iter().flatten()
+    }
+
+    /// Drops the first `count` bytes, and each piece whose bytes are all gone.
+    pub fn advance(&mut self, mut count: usize) {
+        for piece in &mut self.0 {
+            let Some(buf) = piece else { continue };
+            if count < buf.len() {
+                buf.advance(count);
+                return;
+            }
+            count -= buf.len();
+            *piece = None;
+        }
+    }
+
+    /// Moves what is left to small buffers where it fits them.
+    pub fn shrink(&mut self) {
+        for piece in &mut self.0 {
+            *piece = piece.take().map(Buf::shrink);
+        }
+    }
+}
+
+/// A head, a piece of a body, and what ends it.
+pub const PIECES_MAX: usize = 3;

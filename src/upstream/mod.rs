@@ -1,0 +1,9 @@
+//! The gateway's side towards services: which endpoint, and which connection to it. Decides; whoever asks does the work.
+
+pub mod balancer;
+pub mod pool;
+pub mod service;
+
+pub use self::balancer::Balancer;
+pub use self::pool::{Pools, Upstream};
+pub use self::service::Service;

@@ -1,0 +1,147 @@
+//! Connections to upstreams that wait for their next request.
+//!
+//! ```text
+//!   connect -> in use -> idle (a receive is armed) -> in use -> ...
+//!                |          |
+//!                v          +--> the receive ends: whatever it brought, nobody asked for it: closed
+//!              closed       +--> idle too long, too old, too many: closed
+//! ```
+
+use super::service::Service;
+use crate::runtime::Class;
+use crate::stdx::slab::{Key, Slab};
+use crate::stdx::time::Mono;
+use crate::wire::Connection;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A connection to an endpoint, in use.
+pub struct Upstream {
+    pub connection: Connection,
+    pub address: SocketAddr,
+    connected_at: Mono,
+    /// It served a request before this one: it may have died meanwhile.
+    pub reused: bool,
+}
+
+/// One shard's idle upstream connections.
+#[derive(Default)]
+pub struct Pools {
+    /// By the service's id.
+    services: Vec<Vec<EndpointPool>>,
+    idle: Slab<Idle>,
+    /// What the shard adds to a connection's key, so that it knows whose event it is.
+    token_mark: u64,
+}
+
+/// Idle connections to one endpoint, used last in, first out: the oldest become too old.
+struct EndpointPool {
+    address: SocketAddr,
+    idle: VecDeque<Key<Idle>>,
+    idle_timeout: Duration,
+}
+
+struct Idle {
+    upstream: Box<Upstream>,
+    service: usize,
+    since: Mono,
+}
+
+impl Upstream {
+    pub fn new(connection: Connection, address: SocketAddr, now: Mono) -> Self {
+        Self { connection, address, connected_at: now, reused: false }
+    }
+}
+
+impl Pools {
+    /// Pools whose idle connections report events under their key with `token_mark` set.
+    pub fn new(token_mark: u64) -> Self {
+        Self { token_mark, ..Self::default() }
+    }
+
+    /// Idle connections.
+    pub fn len(&self) -> usize {
+        self.idle.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.idle.is_empty()
+    }
+
+    /// The connection to this endpoint that was used last.
+    pub fn take(&mut self, service: &Service, address: SocketAddr, now: Mono) -> Option<Box<Upstream>> {
+        let pool = self.services.get_mut(service.id as usize)?.iter_mut().find(|pool| pool.address == address)?;
+        while let Some(key) = pool.idle.pop_back() {
+            let Some(idle) = self.idle.remove(key) else { continue };
+            if now.since(idle.since) < service.pool.idle_timeout
+                && now.since(idle.upstream.connected_at) < service.pool.age_max
+            {
+                let mut upstream = idle.upstream;
+                upstream.reused = true;
+                return Some(upstream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection on which the last exchange came to a clean end. Closes it, or the one idle longest, if that is
+    /// one too many.
+    pub fn put(&mut self, service: &Service, upstream: Box<Upstream>, now: Mono) {
+        if service.pool.idle_max == 0 || now.since(upstream.connected_at) >= service.pool.age_max {
+            return;
+        }
+        let (id, address) = (service.id as usize, upstream.address);
+        if self.services.len() <= id {
+            self.services.resize_with(id + 1, Vec::new);
+        }
+        let pools = &mut self.services[id];
+        let place = pools.iter().position(|pool| pool.address == address).unwrap_or_else(|| {
+            pools.push(EndpointPool { address, idle: VecDeque::new(), idle_timeout: Duration::ZERO });
+            pools.len() - 1
+        });
+        let pool = &mut pools[place];
+        pool.idle_timeout = service.pool.idle_timeout;
+        if pool.idle.len() >= service.pool.idle_max
+            && let Some(oldest) = pool.idle.pop_front()
+        {
+            self.idle.remove(oldest);
+        }
+        let key = self.idle.insert(Idle { upstream, service: id, since: now });
+        let armed = self.idle.get(key).expect("it was just inserted");
+        if armed.upstream.connection.stream.arm_idle(Class::Head, key.to_bits() | self.token_mark).is_some() {
+            // It said something that nobody asked for, or goodbye.
+            self.idle.remove(key);
+            return;
+        }
+        pool.idle.push_back(key);
+    }
+
+    /// The armed receive of an idle connection ended: it is closed.
+    pub fn completed(&mut self, token: u64) {
+        let key = Key::from_bits(token & !self.token_mark);
+        let Some(idle) = self.idle.remove(key) else { return };
+        for pool in &mut self.services[idle.service] {
+            pool.idle.retain(|other| *other != key);
+        }
+    }
+
+    /// Closes what has been idle for too long.
+    pub fn sweep(&mut self, now: Mono) {
+        for pool in self.services.iter_mut().flatten() {
+            while let Some(&key) = pool.idle.front() {
+                if self.idle.get(key).is_some_and(|idle| now.since(idle.since) < pool.idle_timeout) {
+                    break;
+                }
+                pool.idle.pop_front();
+                self.idle.remove(key);
+            }
+        }
+    }
+
+    /// Closes all of them.
+    pub fn clear(&mut self) {
+        self.services.clear();
+        self.idle = Slab::new();
+    }
+}

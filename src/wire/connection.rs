@@ -1,0 +1,212 @@
+//! A connection and the bytes of it that have arrived and not been used.
+
+use crate::http::body::{BodyError, BodyLimits, Decoder, Framing};
+use crate::http::error::HeadError;
+use crate::runtime::{Buf, Class, Error, Received, TcpStream};
+use crate::stdx::time::Mono;
+
+/// The two halves progress independently: whoever reads holds the reader, whoever writes the stream.
+pub struct Connection {
+    pub stream: TcpStream,
+    pub reader: Reader,
+}
+
+/// The reading half.
+pub struct Reader {
+    input: Option<Buf>,
+    decoder: Decoder,
+    bytes_received: u64,
+    head_begun: bool,
+}
+
+/// The next part of a body.
+pub enum Piece {
+    /// Payload, never empty; `last` when the body is complete with it.
+    Data { payload: Buf, last: bool },
+    /// The body was complete already.
+    End,
+}
+
+/// Why no head or no piece could be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ReadError {
+    /// The peer ended the connection before the first byte of a head.
+    #[error("connection closed")]
+    Closed,
+    /// The peer ended the connection within a head.
+    #[error("connection closed within a head")]
+    HeadTruncated,
+    #[error(transparent)]
+    Transport(#[from] Error),
+    #[error("no buffer left")]
+    NoBuffer,
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    #[error(transparent)]
+    Body(#[from] BodyError),
+}
+
+impl Connection {
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream, reader: Reader { input: None, decoder: Decoder::new(), bytes_received: 0, head_begun: false } }
+    }
+}
+
+impl Reader {
+    /// Whether bytes have arrived that nobody has used.
+    pub fn has_input(&self) -> bool {
+        self.input.is_some()
+    }
+
+    /// Whether a head has begun to arrive that was not read to its end.
+    pub fn has_begun(&self) -> bool {
+        self.head_begun
+    }
+
+    /// Adds bytes that were received on the connection by other means, while it was idle.
+    pub fn give(&mut self, bytes: Buf) {
+        debug_assert!(self.input.is_none());
+        self.bytes_received += bytes.len() as u64;
+        self.input = Some(bytes);
+    }
+
+    /// Bytes received since this was last asked, framing included.
+    pub fn take_bytes_received(&mut self) -> u64 {
+        std::mem::take(&mut self.bytes_received)
+    }
+
+    /// Payload bytes of the current body so far.
+    pub fn payload_total(&self) -> u64 {
+        self.decoder.payload_total()
+    }
+
+    /// Whether the current body has been read to its end.
+    pub fn body_done(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    /// The trailer section of the body that has just ended.
+    pub fn trailers(&self) -> &[u8] {
+        self.decoder.trailers()
+    }
+
+    /// Reads until `parse` finds the end of a head, and returns its length: it is the first bytes of `input`.
+    pub async fn head(
+        &mut self,
+        stream: &TcpStream,
+        deadline: Mono,
+        parse: &mut impl FnMut(&[u8]) -> Result<Option<usize>, HeadError>,
+    ) -> Result<usize, ReadError> {
+        loop {
+            self.head_begun = self.input.is_some();
+            if let Some(input) = &self.input
+                && let Some(length) = parse(input.bytes())?
+            {
+                return Ok(length);
+            }
+            let before = self.input.as_ref().map_or(0, Buf::len);
+            let received = match self.input.take() {
+                None => stream.receive(Class::Head, deadline).await?,
+                Some(input) => stream.receive_behind(with_room(input)?, deadline).await?,
+            };
+            match received {
+                Received::Data(buf) => {
+                    self.bytes_received += (buf.len() - before) as u64;
+                    self.input = Some(buf);
+                }
+                Received::End(_) if before == 0 => return Err(ReadError::Closed),
+                Received::End(_) => return Err(ReadError::HeadTruncated),
+            }
+        }
+    }
+
+    /// What has arrived and has not been used.
+    pub fn input(&self) -> &[u8] {
+        self.input.as_ref().map_or(&[], Buf::bytes)
+    }
+
+    /// Drops the first `length` bytes of the input: a head that nobody needs any more.
+    pub fn skip(&mut self, length: usize) {
+        if let Some(input) = &mut self.input {
+            input.advance(length);
+            if input.is_empty() {
+                self.input = None;
+            }
+        }
+    }
+
+    /// Takes the head of `length` bytes out of the input.
+    pub fn take_head(&mut self, length: usize) -> Result<Buf, ReadError> {
+        let mut head = self.input.take().expect("a head was found in it");
+        if head.len() > length {
+            self.input = Some(copy_of(&head, length)?);
+            head.truncate(length);
+        }
+        Ok(head)
+    }
+
+    /// Begins the body that follows the head read last.
+    pub fn begin_body(&mut self, framing: Framing, limits: &BodyLimits) {
+        self.decoder.reset(framing, limits);
+    }
+
+    /// The next piece of the body, as much as has arrived.
+    pub async fn piece(&mut self, stream: &TcpStream, deadline: Mono) -> Result<Piece, ReadError> {
+        loop {
+            if self.decoder.is_done() {
+                return Ok(Piece::End);
+            }
+            if let Some(piece) = self.decode_input()? {
+                return Ok(piece);
+            }
+            match stream.receive(Class::Body, deadline).await? {
+                Received::Data(buf) => {
+                    self.bytes_received += buf.len() as u64;
+                    self.input = Some(buf);
+                }
+                Received::End(_) => self.decoder.end()?,
+            }
+        }
+    }
+
+    /// The piece that has arrived already, if any.
+    pub fn decode_input(&mut self) -> Result<Option<Piece>, ReadError> {
+        let Some(mut input) = self.input.take() else { return Ok(None) };
+        let decoded = self.decoder.decode(input.bytes_mut())?;
+        if decoded.consumed < input.len() {
+            // The next message has begun: it moves to a buffer of its own, as the payload keeps this one.
+            self.input = Some(copy_of(&input, decoded.consumed)?);
+        }
+        input.truncate(decoded.payload);
+        Ok(match (input.is_empty(), decoded.done) {
+            (false, last) => Some(Piece::Data { payload: input, last }),
+            (true, true) => Some(Piece::End),
+            (true, false) => None,
+        })
+    }
+
+    /// Takes what was received after the end of HTTP on this connection: a tunnel's first bytes.
+    pub fn take_input(&mut self) -> Option<Buf> {
+        self.input.take()
+    }
+}
+
+/// The bytes of `buf` from `start` on, in a buffer of their own.
+fn copy_of(buf: &Buf, start: usize) -> Result<Buf, ReadError> {
+    let rest = &buf.bytes()[start..];
+    let class = if rest.len() <= Class::Head.payload_bytes() { Class::Head } else { Class::Body };
+    let mut copy = buf.pool().take(class).ok_or(ReadError::NoBuffer)?;
+    let fits = copy.push(rest);
+    debug_assert!(fits, "no buffer holds more than a body buffer's payload");
+    Ok(copy)
+}
+
+/// The same bytes in a buffer that has room for more. A head is refused by its limit before it fills the larger class.
+fn with_room(buf: Buf) -> Result<Buf, ReadError> {
+    if buf.spare_len() > 0 {
+        return Ok(buf);
+    }
+    let mut larger = buf.pool().take(Class::Body).ok_or(ReadError::NoBuffer)?;
+    let fits = larger.push(buf.bytes());
+    if fits && larger.spare_len() > 0 { Ok(larger) } else { Err(ReadError::Head(HeadError::HeadTooLarge)) }
+}

@@ -1,0 +1,115 @@
+//! Every example in `config/` loads, and says about defaults what the code says.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use shardgate::config::ids::Ids;
+use shardgate::config::load::load_text;
+use shardgate::config::snapshot::Snapshot;
+use shardgate::proxy::HttpOptions;
+use shardgate::proxy::limits::Limits;
+use shardgate::upstream::service::{PoolLimits, Retry, Timeouts};
+
+#[test]
+fn every_example_loads_and_begins_with_what_it_shows() {
+    let examples = examples();
+    assert!(examples.len() >= 5, "{examples:?}");
+    for path in examples {
+        let (text, snapshot) = load(&path);
+        assert!(text.starts_with("# "), "{path:?} does not say what it shows");
+        assert!(!snapshot.plan.routes.is_empty(), "{path:?} has no route");
+    }
+}
+
+#[test]
+fn the_example_of_limits_has_the_defaults() {
+    let (_, snapshot) = example("limits.yaml");
+    assert_eq!(snapshot.plan.limits, Limits::default());
+    assert_eq!(snapshot.plan.http, HttpOptions::default());
+    let service = &snapshot.plan.services[0];
+    assert_eq!(service.timeouts, Timeouts::default());
+    assert_eq!(service.pool, PoolLimits::default());
+    assert_eq!(service.retry, Retry::default());
+
+    let bare = "{version: 1, listeners: [{name: a, address: \"127.0.0.1:1\"}]}";
+    let bare = load_text("bare", bare, &mut Ids::default(), &resolve).unwrap();
+    assert_eq!(bare.plan.limits, snapshot.plan.limits);
+    assert_eq!(bare.plan.http, snapshot.plan.http);
+    assert_eq!(bare.access_log, snapshot.access_log);
+    assert_eq!(bare.drain_timeout, snapshot.drain_timeout);
+}
+
+/// The keys are those that the parser tells to who writes an unknown one.
+#[test]
+fn the_example_of_limits_lacks_no_key() {
+    let (text, _) = example("limits.yaml");
+    for section in ["limits", "http", "access_log", "shutdown"] {
+        let unknown = format!("{{version: 1, {section}: {{zzzzzzzz: 1}}}}");
+        let problems = load_text("unknown", &unknown, &mut Ids::default(), &resolve).unwrap_err();
+        let (_, keys) = problems.list[0].help.split_once("known keys here: ").expect("the help lists the keys");
+        let missing: BTreeSet<_> = keys.split(", ").filter(|key| !text.contains(&format!("\n  {key}: "))).collect();
+        assert!(missing.is_empty(), "limits.yaml lacks {missing:?} of `{section}`");
+    }
+}
+
+#[test]
+fn the_example_of_routing_routes_as_its_comments_say() {
+    let (_, snapshot) = example("basic-routing.yaml");
+    check_route(&snapshot, "api.example.com", "/users", Some("users"));
+    check_route(&snapshot, "api.example.com", "/users/7", Some("users"));
+    check_route(&snapshot, "api.example.com", "/users2", None);
+    check_route(&snapshot, "reports.example.com", "/exports/1", Some("reports"));
+    check_route(&snapshot, "a.tenants.example.com", "/", Some("tenants"));
+    check_route(&snapshot, "tenants.example.com", "/", None);
+    check_route(&snapshot, "a.tenants.example.com", "/status", Some("tenants"));
+    check_route(&snapshot, "api.example.com", "/status", Some("status"));
+    check_route(&snapshot, "", "/status/x", None);
+}
+
+#[test]
+fn the_example_of_websocket_upgrades_one_route_only() {
+    let (_, snapshot) = example("websocket.yaml");
+    check_route(&snapshot, "h", "/chat", Some("chat-socket"));
+    check_route(&snapshot, "h", "/chat/log", Some("chat-page"));
+    let websocket: Vec<_> = snapshot.plan.routes.iter().map(|route| route.websocket).collect();
+    assert_eq!(websocket, [true, false]);
+}
+
+#[track_caller]
+fn check_route(snapshot: &Snapshot, host: &str, path: &str, want: Option<&str>) {
+    let found = snapshot.plan.table.find(host.as_bytes(), path.as_bytes());
+    assert_eq!(found.map(|index| snapshot.plan.routes[index].name.as_str()), want, "{host}{path}");
+}
+
+fn examples() -> Vec<PathBuf> {
+    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let mut examples: Vec<_> = files.collect();
+    examples.sort();
+    examples
+}
+
+fn example(name: &str) -> (String, Snapshot) {
+    load(&folder().join(name))
+}
+
+#[track_caller]
+fn load(path: &Path) -> (String, Snapshot) {
+    let text = fs::read_to_string(path).unwrap();
+    match load_text(&path.display().to_string(), &text, &mut Ids::default(), &resolve) {
+        Ok(snapshot) => (text, snapshot),
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
+}
+
+/// No test asks a name server: each name has the same address, one of those for documentation (RFC 5737).
+fn resolve(name: &str) -> io::Result<Vec<SocketAddr>> {
+    let (_, port) = name.rsplit_once(':').expect("an endpoint has a port");
+    Ok(vec![name.parse().unwrap_or_else(|_| format!("192.0.2.1:{port}").parse().unwrap())])
+}
