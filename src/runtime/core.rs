@@ -136,6 +136,14 @@ impl Runtime {
         Ok(())
     }
 
+    /// When the next turn has something to do of its own accord: at once if a coroutine is queued, else at a timer.
+    pub fn wakes_at(&self) -> Option<Mono> {
+        if self.0.tasks.borrow().queued() > 0 {
+            return Some(self.now().mono);
+        }
+        self.0.timers.borrow().next()
+    }
+
     /// Drops every coroutine, and with them their connections and operations.
     pub fn drop_tasks(&self) {
         let futures = self.0.tasks.borrow_mut().drain();

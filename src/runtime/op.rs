@@ -181,6 +181,18 @@ impl OpTable {
         }
     }
 
+    pub(super) fn owner(&self, id: OpId) -> Option<Owner> {
+        self.slots.get(id).map(|slot| slot.owner)
+    }
+
+    /// The operation, if it is there and not over.
+    pub(super) fn armed(&self, id: OpId) -> Option<&Armed> {
+        match &self.slots.get(id)?.state {
+            State::Armed(armed) => Some(armed),
+            State::Done(_) | State::Running => None,
+        }
+    }
+
     pub fn set_owner(&mut self, id: OpId, owner: Owner) {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.owner = owner;

@@ -47,6 +47,10 @@ struct Socket {
     /// The peer has sent its end: a short read is then not the last.
     ended: bool,
     writable: bool,
+    /// How the connection failed. The kernel tells it once, then tells of an end, which would pass for a clean one.
+    failed: Option<Error>,
+    /// The receive waits for a buffer: readiness is no reason to try it, and it must not overtake those before it.
+    parked: bool,
     receive: Option<OpId>,
     /// A send or a connect.
     send: Option<OpId>,
@@ -136,7 +140,7 @@ impl Epoll {
                     listener.accept = None;
                 }
                 if let Some(socket) = receive.and_then(|socket| self.sockets.get_mut(key(socket.0))) {
-                    socket.receive = None;
+                    (socket.receive, socket.parked) = (None, false);
                 }
                 if let Some(socket) = send.and_then(|socket| self.sockets.get_mut(key(socket.0))) {
                     socket.send = None;
@@ -258,7 +262,8 @@ impl Epoll {
         socket.ended |= failed || flags.intersects(EventFlags::RDHUP);
         socket.readable |= readable;
         socket.writable |= writable;
-        let (receive, send) = (socket.receive.filter(|_| readable), socket.send.filter(|_| writable));
+        let receive = socket.receive.filter(|_| readable && !socket.parked);
+        let send = socket.send.filter(|_| writable);
         for id in [receive, send].into_iter().flatten() {
             self.carry_on(id, pool, told);
         }
@@ -278,6 +283,7 @@ impl Epoll {
     fn retry_parked(&mut self, pool: &Pool, told: &mut Vec<Owner>) {
         for _ in 0..self.parked.len() {
             let Some(id) = self.parked.pop_front() else { break };
+            self.set_parked(id, false);
             self.carry_on(id, pool, told);
         }
     }
@@ -286,6 +292,15 @@ impl Epoll {
         if matches!(wait, Wait::Buffer) {
             self.counters.receives_parked += 1;
             self.parked.push_back(id);
+            self.set_parked(id, true);
+        }
+    }
+
+    fn set_parked(&mut self, id: OpId, parked: bool) {
+        if let Some(Armed::Receive(socket, _)) = self.ops.armed(id)
+            && let Some(socket) = self.sockets.get_mut(key(socket.0))
+        {
+            socket.parked = parked;
         }
     }
 
@@ -346,15 +361,22 @@ impl Epoll {
             }
             other => other,
         };
+        if matches!(accepted, Err(Errno::MFILE | Errno::NFILE)) {
+            // The kernel looks for a descriptor before it looks for a connection: there may be none to turn away.
+            let shed = self.shed_accept(id);
+            let listener = self.listeners.get_mut(key(id.0)).expect("it was there");
+            if !shed {
+                listener.readable = false;
+                return Err(wait);
+            }
+            listener.accept = None;
+            return Ok(Done::Accepted(Err(Error::Exhausted)));
+        }
         listener.accept = None;
         Ok(Done::Accepted(match accepted {
             Ok((fd, address)) => {
                 let address = address.and_then(|address| SocketAddr::try_from(address).ok());
                 address.ok_or(Error::Reset).map(|address| (self.insert(fd), address))
-            }
-            Err(Errno::MFILE | Errno::NFILE) => {
-                self.shed_accept(id);
-                Err(Error::Exhausted)
             }
             // The connection went away before it was accepted (accept(2), "Error handling").
             Err(errno) => Err(errno.into()),
@@ -362,14 +384,16 @@ impl Epoll {
     }
 
     /// No descriptor is left: uses the spare one to accept and close, so that the peer is told and the queue moves.
-    fn shed_accept(&mut self, id: ListenerId) {
+    /// Says whether there was anybody to tell.
+    fn shed_accept(&mut self, id: ListenerId) -> bool {
         self.spare = None;
-        if let Some(listener) = self.listeners.get(key(id.0))
-            && net::accept_with(&listener.fd, SocketFlags::CLOEXEC).is_ok()
-        {
-            self.counters.accepts_shed += 1;
-        }
+        let accepted =
+            self.listeners.get(key(id.0)).map(|listener| net::accept_with(&listener.fd, SocketFlags::CLOEXEC));
+        let shed = matches!(accepted, Some(Ok(_)));
+        self.counters.accepts_shed += u64::from(shed);
+        drop(accepted);
         self.spare = open_spare();
+        shed
     }
 
     fn connect(&mut self, address: SocketAddr) -> Result<SocketId, Error> {
@@ -416,13 +440,17 @@ impl Epoll {
                     let target = fresh.map_or_else(|| Target::Behind(buf), Target::Fresh);
                     return Err((Armed::Receive(id, target), Wait::Readiness));
                 }
+                Ok(0) if let Some(failed) = socket.failed => break Err(failed),
                 Ok(0) => break Ok(Received::End(if fresh.is_some() { None } else { Some(buf) })),
                 Ok(count) => {
                     socket.readable = socket.ended || count == buf.spare_len();
                     buf.grow(count);
                     break Ok(Received::Data(buf));
                 }
-                Err(errno) => break Err(errno.into()),
+                Err(errno) => {
+                    socket.failed = Some(errno.into());
+                    break Err(errno.into());
+                }
             }
         };
         socket.receive = None;
@@ -445,7 +473,12 @@ impl Epoll {
                     socket.writable = count == pieces.len();
                     break Ok(count);
                 }
-                Err(errno) => break Err(errno.into()),
+                // Says only that this direction is over: what the peer sent and ended may still be whole.
+                Err(Errno::PIPE) => break Err(Error::Reset),
+                Err(errno) => {
+                    socket.failed = Some(errno.into());
+                    break Err(errno.into());
+                }
             }
         };
         socket.send = None;
@@ -455,8 +488,17 @@ impl Epoll {
     fn insert(&mut self, fd: OwnedFd) -> SocketId {
         // Heads and last pieces are written whole; waiting for more would only delay them.
         let _unsupported = sockopt::set_tcp_nodelay(&fd, true);
-        let socket =
-            Socket { fd, registered: false, readable: false, ended: false, writable: true, receive: None, send: None };
+        let socket = Socket {
+            fd,
+            registered: false,
+            readable: false,
+            ended: false,
+            writable: true,
+            failed: None,
+            parked: false,
+            receive: None,
+            send: None,
+        };
         SocketId(self.sockets.insert(socket).to_bits())
     }
 }

@@ -71,7 +71,7 @@ impl Driver {
         match self {
             Self::Epoll(epoll) => epoll.turn(deadline, pool, told),
             Self::Sim(node) => {
-                node.turn(told);
+                node.turn(pool, told);
                 Ok(())
             }
         }

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Installs the programs that tests use as peers and that are not there yet. Nothing is left running: a package that would start
+# a server is kept from it while it installs.
+set -eu
+
+missing=""
+need() { # PROGRAM PACKAGE
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need nginx nginx-light
+need wrk wrk
+need ab apache2-utils
+need curl curl
+need python3 python3
+need setpriv util-linux
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "install-test-tools: please install:$missing" >&2
+    exit 1
+fi
+as_root=""
+if [ "$(id -u)" -ne 0 ]; then
+    as_root="sudo"
+fi
+
+# invoke-rc.d asks this program whether a service may start; 101 is no.
+guard=/usr/sbin/policy-rc.d
+if [ ! -e "$guard" ]; then
+    printf '#!/bin/sh\nexit 101\n' | $as_root tee "$guard" >/dev/null
+    $as_root chmod 755 "$guard"
+    trap '$as_root rm -f "$guard"' EXIT
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+$as_root apt-get update -qq
+# Word splitting is what makes several packages of one string.
+# shellcheck disable=SC2086
+$as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
+echo "installed:$missing"

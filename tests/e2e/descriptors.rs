@@ -1,0 +1,51 @@
+//! A process out of descriptors: it must neither spin on the connections that it cannot accept nor forget how to serve.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::{Config, Gateway, OK, Origin, Wire, wait_until};
+
+#[test]
+fn exhausted_descriptors_cost_no_cpu_and_come_back() {
+    let origin = Origin::answering(OK);
+    let gateway = Gateway::start_with_descriptors(&Config::to(&origin).with("limits: { idle_timeout_ms: 60000 }"), 40);
+    assert_eq!(gateway.get("/before").status(), 200);
+
+    let crowd: Vec<Wire> = (0..80).map(|_| gateway.client()).collect();
+    thread::sleep(Duration::from_millis(200));
+    let before = gateway.cpu_time();
+    thread::sleep(Duration::from_secs(1));
+    let spent = gateway.cpu_time() - before;
+    assert!(spent <= Duration::from_millis(100), "spent {spent:?} of a second on connections that it cannot take");
+
+    // Those beyond the limit are closed, not left to wait for ever.
+    let mut last = gateway.client();
+    last.send("GET /last HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(last.maybe_response().is_none_or(|response| response.status() == 503));
+
+    drop(crowd);
+    wait_until("descriptors come back", || {
+        let mut client = gateway.client();
+        client.send("GET /after HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.maybe_response().is_some_and(|response| response.status() == 200)
+    });
+}
+
+/// No descriptor left for the way up: the client is told.
+#[test]
+fn a_request_without_a_descriptor_for_its_origin_is_refused_only() {
+    let origin = Origin::answering(OK);
+    let gateway = Gateway::start_with_descriptors(&Config::to(&origin).with("limits: { idle_timeout_ms: 60000 }"), 40);
+    let mut crowd: Vec<Wire> = (0..80).map(|_| gateway.client()).collect();
+    let first = &mut crowd[0];
+    first.send("GET /none HTTP/1.1\r\nHost: a\r\n\r\n");
+    let refused = first.response();
+    assert!([502, 503].contains(&refused.status()), "{refused:?}");
+    refused.problem();
+    crowd.clear();
+    wait_until("descriptors come back", || {
+        let mut client = gateway.client();
+        client.send("GET /after HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.maybe_response().is_some_and(|response| response.status() == 200)
+    });
+}

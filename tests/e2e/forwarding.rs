@@ -1,0 +1,189 @@
+//! Fields on their way through: hop-by-hop ones end here, the gateway's own are never a client's, all others pass as they came.
+
+use crate::harness::{Config, Gateway, Message, OK, Origin};
+
+/// What the origin got of a request with these field lines.
+#[track_caller]
+fn forwarded(config: impl Fn(Config) -> Config, fields: &str) -> Message {
+    let origin = Origin::answering(OK);
+    let gateway = Gateway::start(&config(Config::to(&origin)));
+    let mut client = gateway.client();
+    client.send(format!("GET /x HTTP/1.1\r\nHost: shop.test:8443\r\n{fields}\r\n"));
+    let response = client.response();
+    assert_eq!(response.status(), 200, "{fields:?}: {}", response.text());
+    origin.only_request()
+}
+
+fn as_it_is(config: Config) -> Config {
+    config
+}
+
+fn trusting(config: Config) -> Config {
+    config.with("trust: { proxies: [\"127.0.0.0/8\"] }")
+}
+
+#[test]
+fn other_fields_keep_their_case_order_and_bytes() {
+    let sent = "x-lower: 1\r\nX-Upper: 2\r\nx-MiXed: a  b\r\nAccept: text/html;q=0.5, */*\r\nX-Role: user\r\nX-Role: admin\r\n\
+        x-role: a, b\r\nX-Empty:\r\nX-Obs: caf\u{e9}\r\nCookie: a=1; b=2\r\n";
+    let request = forwarded(as_it_is, sent);
+    let names = ["x-lower", "x-upper", "x-mixed", "accept", "x-role", "x-empty", "x-obs", "cookie"];
+    let got: Vec<String> = request
+        .fields
+        .iter()
+        .filter(|(name, _)| names.contains(&name.to_ascii_lowercase().as_str()))
+        .map(|(name, value)| format!("{name}: {value}").trim_end().to_owned())
+        .collect();
+    // The é is two bytes of UTF-8, which the harness shows as Latin-1.
+    let expected: Vec<String> =
+        sent.replace('\u{e9}', "\u{c3}\u{a9}").split_terminator("\r\n").map(str::to_owned).collect();
+    assert_eq!(got, expected);
+}
+
+/// A policy that looks at one line of a repeated field would miss the other: the origin must see both, as sent.
+#[test]
+fn repeated_fields_are_neither_merged_nor_dropped() {
+    let request = forwarded(as_it_is, "X-Role: user\r\nx-role: admin\r\nX-ROLE: a,b\r\n");
+    assert_eq!(request.values("x-role"), ["user", "admin", "a,b"]);
+}
+
+#[test]
+fn hop_by_hop_fields_end_here() {
+    let fields = "Connection: close, X-Hop , x-other\r\nX-Hop: 1\r\nX-Other: 2\r\nKeep-Alive: timeout=5\r\nTE: gzip\r\n\
+        Proxy-Connection: keep-alive\r\nUpgrade: x\r\nX-Stays: 3\r\n";
+    let request = forwarded(as_it_is, fields);
+    for name in ["X-Hop", "X-Other", "Keep-Alive", "Proxy-Connection", "Upgrade", "TE"] {
+        assert!(!request.has(name), "{name} passed: {request:#?}");
+    }
+    assert!(!request.closes(), "the client's wish was passed on: {request:#?}");
+    assert_eq!(request.value("X-Stays"), Some("3"));
+}
+
+#[test]
+fn hop_by_hop_fields_of_a_response_end_here() {
+    let origin = Origin::answering(
+        "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: close\r\n\
+         Set-Cookie: a=1\r\nset-cookie: b=2\r\nServer: origin/1\r\nX-Stays: 3\r\nContent-Length: 2\r\n\r\nok",
+    );
+    let gateway = Gateway::start(&Config::to(&origin));
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let response = client.response();
+    for name in ["X-Hop", "Keep-Alive", "Proxy-Connection"] {
+        assert!(!response.has(name), "{name} passed: {response:#?}");
+    }
+    assert_eq!(response.values("set-cookie"), ["a=1", "b=2"]);
+    assert_eq!((response.value("server"), response.value("x-stays")), (Some("origin/1"), Some("3")));
+}
+
+/// `Connection` may name hop-by-hop fields, but the gateway's own and those it needs are not the client's to remove.
+#[test]
+fn connection_removes_nothing_that_the_gateway_sets_or_needs() {
+    let named = "X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, Forwarded, Via, X-Request-Id, Host, \
+        Content-Length, Transfer-Encoding";
+    let without = forwarded(as_it_is, "");
+    let origin = Origin::answering(OK);
+    let gateway = Gateway::start(&Config::to(&origin));
+    let mut client = gateway.client();
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: shop.test:8443\r\nConnection: {named}\r\nContent-Length: 5\r\n\r\nhello"
+    ));
+    assert_eq!(client.response().status(), 200);
+    let with = origin.only_request();
+    assert_eq!(with.text(), "hello");
+    for name in named.split(", ").filter(|name| without.has(name)) {
+        assert!(with.has(name), "Connection removed {name}: {with:#?}");
+    }
+    assert_eq!(with.value("host"), Some("shop.test:8443"));
+}
+
+const SPOOFED: &str = "X-Forwarded-For: 6.6.6.6\r\nx-forwarded-for: 6.6.6.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.test\r\n\
+    X-Forwarded-Port: 666\r\nX-Real-IP: 6.6.6.6\r\nForwarded: for=6.6.6.6;proto=https\r\nX-Request-Id: spoofed-by-client-0001\r\n";
+
+#[test]
+fn what_an_untrusted_client_says_of_itself_is_dropped() {
+    let request = forwarded(as_it_is, SPOOFED);
+    assert_eq!(request.value("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(request.value("x-forwarded-proto"), Some("http"));
+    assert_eq!(request.value("x-forwarded-host"), Some("shop.test:8443"));
+    assert_ne!(request.value("x-forwarded-port"), Some("666"));
+    assert_ne!(request.value("x-request-id"), Some("spoofed-by-client-0001"));
+    for (name, value) in &request.fields {
+        assert!(!value.contains("6.6.6.") && !value.contains("evil") && !value.contains("spoofed"), "{name}: {value}");
+    }
+}
+
+#[test]
+fn what_a_trusted_proxy_says_of_its_client_is_kept() {
+    let fields = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: www.test\r\nX-Forwarded-Port: 443\r\n\
+        X-Request-Id: from-the-edge-0001\r\n";
+    let request = forwarded(trusting, fields);
+    assert_eq!(request.value("x-forwarded-for"), Some("203.0.113.9, 127.0.0.1"));
+    assert_eq!(request.value("x-forwarded-proto"), Some("https"));
+    assert_eq!(request.value("x-forwarded-host"), Some("www.test"));
+    assert_eq!(request.value("x-forwarded-port"), Some("443"));
+    assert_eq!(request.value("x-request-id"), Some("from-the-edge-0001"));
+}
+
+/// The client of the log is the last address in the chain that no trusted proxy speaks for.
+#[test]
+fn the_client_is_the_last_untrusted_address() {
+    for (trust, chain, client) in [
+        ("trust: { proxies: [] }", "6.6.6.6", "127.0.0.1"),
+        ("trust: { proxies: [\"127.0.0.1\"] }", "6.6.6.6, 203.0.113.9", "203.0.113.9"),
+        ("trust: { proxies: [\"127.0.0.1\", \"10.0.0.0/8\"] }", "6.6.6.6, 203.0.113.9, 10.1.2.3", "203.0.113.9"),
+        ("trust: { proxies: [\"127.0.0.1\"] }", "6.6.6.6, 10.1.2.3", "10.1.2.3"),
+    ] {
+        let origin = Origin::answering(OK);
+        let gateway = Gateway::start(&Config::to(&origin).with(trust));
+        let mut wire = gateway.client();
+        wire.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {chain}\r\n\r\n"));
+        assert_eq!(wire.response().status(), 200);
+        assert_eq!(gateway.log_lines(1)[0]["client"], client, "{trust} {chain}");
+    }
+}
+
+#[test]
+fn every_request_has_an_id_of_its_own_and_a_via() {
+    let origin = Origin::answering(OK);
+    let gateway = Gateway::start(&Config::to(&origin));
+    for _ in 0..20 {
+        gateway.get("/");
+    }
+    let requests = origin.requests();
+    let mut ids: Vec<&str> = requests.iter().filter_map(|request| request.value("x-request-id")).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 20);
+    assert!(requests.iter().all(|request| request.value("via") == Some("1.1 shardgate")), "{:#?}", requests[0]);
+    let logged: Vec<_> =
+        gateway.log_lines(20).iter().map(|line| line["request_id"].as_str().unwrap().to_owned()).collect();
+    let sent: Vec<_> = requests.iter().map(|request| request.value("x-request-id").unwrap()).collect();
+    assert_eq!(logged, sent);
+}
+
+/// CGI, WSGI and others cannot tell `_` from `-`.
+#[test]
+fn names_with_an_underscore_are_dropped_unless_allowed() {
+    let fields = "X_Forwarded_Proto: https\r\nX_Forwarded-For: 6.6.6.6\r\nX_Custom: 1\r\nContent_Length: 5\r\nTransfer_Encoding: chunked\r\n\
+        X-Custom: 2\r\n";
+    let request = forwarded(as_it_is, fields);
+    assert!(!request.fields.iter().any(|(name, _)| name.contains('_')), "{request:#?}");
+    assert_eq!(request.value("x-custom"), Some("2"));
+
+    let request =
+        forwarded(|config| config.with("http: { underscores_in_headers: true }"), "X_Custom: 1\r\nX-Custom: 2\r\n");
+    assert_eq!((request.value("x_custom"), request.value("x-custom")), (Some("1"), Some("2")));
+}
+
+#[test]
+fn the_host_goes_on_or_is_the_endpoints() {
+    let request = forwarded(as_it_is, "");
+    assert_eq!(request.value("host"), Some("shop.test:8443"));
+
+    let origin = Origin::answering(OK);
+    let gateway = Gateway::start(&Config::to(&origin).of_route("preserve_host: false"));
+    gateway.get("/");
+    let address = origin.address.to_string();
+    assert_eq!(origin.only_request().value("host"), Some(address.as_str()));
+}

@@ -1,0 +1,81 @@
+//! The configuration file of one test: the least that serves, and what the test adds to it.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use super::Origin;
+
+/// One listener on a free port, and at first one service behind one route for everything.
+pub struct Config {
+    address: String,
+    services: Vec<String>,
+    routes: Vec<String>,
+    top: String,
+}
+
+impl Config {
+    pub fn to(origin: &Origin) -> Self {
+        Self::to_addresses(&[origin.address])
+    }
+
+    pub fn to_addresses(addresses: &[SocketAddr]) -> Self {
+        Self::empty().service("origin", addresses, "").route("all", "origin", "paths: [\"/\"]")
+    }
+
+    /// Neither services nor routes.
+    pub fn empty() -> Self {
+        Self { address: "127.0.0.1:0".to_owned(), services: Vec::new(), routes: Vec::new(), top: String::new() }
+    }
+
+    pub fn listen(mut self, address: impl ToString) -> Self {
+        self.address = address.to_string();
+        self
+    }
+
+    /// `more` is YAML for the inside of the service's `{ }`.
+    pub fn service(mut self, name: &str, addresses: &[SocketAddr], more: &str) -> Self {
+        let endpoints: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
+        self.services.push(format!("name: {name}, endpoints: [{}]{}", endpoints.join(", "), comma(more)));
+        self
+    }
+
+    pub fn route(mut self, name: &str, service: &str, more: &str) -> Self {
+        self.routes.push(format!("name: {name}, service: {service}{}", comma(more)));
+        self
+    }
+
+    /// Adds to the last service.
+    pub fn of_service(mut self, more: &str) -> Self {
+        self.services.last_mut().unwrap().push_str(&comma(more));
+        self
+    }
+
+    /// Adds to the last route.
+    pub fn of_route(mut self, more: &str) -> Self {
+        self.routes.last_mut().unwrap().push_str(&comma(more));
+        self
+    }
+
+    /// Adds a key of the file's top.
+    pub fn with(mut self, top: &str) -> Self {
+        writeln!(self.top, "{top}").unwrap();
+        self
+    }
+
+    pub fn yaml(&self) -> String {
+        let mut yaml = format!("version: 1\nlisteners:\n  - {{ name: public, address: \"{}\" }}\n", self.address);
+        for (key, entries) in [("services", &self.services), ("routes", &self.routes)] {
+            if !entries.is_empty() {
+                writeln!(yaml, "{key}:").unwrap();
+            }
+            for entry in entries {
+                writeln!(yaml, "  - {{ {entry} }}").unwrap();
+            }
+        }
+        yaml + &self.top
+    }
+}
+
+fn comma(more: &str) -> String {
+    if more.is_empty() { String::new() } else { format!(", {more}") }
+}

@@ -1,0 +1,40 @@
+//! The shipped binary, end to end: real processes, real sockets, peers that nobody here wrote.
+//!
+//! `harness` holds the two ends of the gateway that a test drives; each other file is one thing promised to users.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the bans keep the data path replayable; these tests stand outside it, in real time"
+)]
+
+mod harness;
+
+// The bytes of HTTP/1.1, well meant and not.
+mod bad_requests;
+mod bad_responses;
+mod connection;
+mod desync;
+mod framing;
+mod interim;
+mod tunnel;
+
+// What a gateway does with them.
+mod forwarding;
+mod paths;
+mod routing;
+mod upstream;
+
+// Bounds.
+mod descriptors;
+mod limits;
+mod shedding;
+mod slowness;
+
+// Operation.
+mod access_log;
+mod drain;
+mod startup;
+
+// Others' programs as client and as origin.
+mod peers;

@@ -1,0 +1,115 @@
+//! Which service answers: hosts narrow, the longest path wins, and what matches nothing is 404.
+
+use crate::harness::{Config, Gateway, Origin};
+
+/// An origin that answers with its own name.
+fn named(name: &'static str) -> Origin {
+    Origin::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len()))
+}
+
+#[track_caller]
+fn check(gateway: &Gateway, host: &str, target: &str, expected: Option<&str>) {
+    let mut client = gateway.client();
+    client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    let response = client.response();
+    match expected {
+        Some(name) => assert_eq!((response.status(), response.text().as_str()), (200, name), "{host}{target}"),
+        None => {
+            assert_eq!(response.status(), 404, "{host}{target}: {}", response.text());
+            response.problem();
+        }
+    }
+}
+
+#[test]
+fn the_longest_path_wins_on_segment_boundaries() {
+    let names = ["root", "agents", "deep", "exact"];
+    let origins = names.map(named);
+    let paths = ["/", "/agents", "/agents/deep/er", "{ exact: \"/agents/one\" }"];
+    let mut config = Config::empty();
+    for ((name, origin), path) in names.iter().zip(&origins).zip(paths) {
+        let path = if path.starts_with('{') { path.to_owned() } else { format!("\"{path}\"") };
+        config = config.service(name, &[origin.address], "").route(name, name, &format!("paths: [{path}]"));
+    }
+    let gateway = Gateway::start(&config);
+    for (target, name) in [
+        ("/", "root"),
+        ("/agents", "agents"),
+        ("/agents/", "agents"),
+        ("/agents?x=/y", "agents"),
+        ("/agents/x", "agents"),
+        ("/agentsx", "root"),
+        ("/agent", "root"),
+        ("/Agents", "root"),
+        ("/x/agents", "root"),
+        ("/agents/deep", "agents"),
+        ("/agents/deep/er", "deep"),
+        ("/agents/deep/er/", "deep"),
+        ("/agents/deep/erx", "agents"),
+        ("/agents/one", "exact"),
+        ("/agents/one?x", "exact"),
+        ("/agents/one/", "agents"),
+        ("/agents/one/x", "agents"),
+    ] {
+        check(&gateway, "a.test", target, Some(name));
+    }
+}
+
+#[test]
+fn the_closest_host_wins_over_the_longest_path() {
+    let names = ["exact", "near", "far", "any"];
+    let origins = names.map(named);
+    let rules = [
+        "hosts: [\"www.shop.test\"]",
+        "hosts: [\"*.eu.shop.test\"]",
+        "hosts: [\"*.shop.test\"], paths: [\"/long/path\", \"/\"]",
+        "paths: [\"/long/path/longer\"]",
+    ];
+    let mut config = Config::empty();
+    for ((name, origin), rule) in names.iter().zip(&origins).zip(rules) {
+        config = config.service(name, &[origin.address], "").route(name, name, rule);
+    }
+    let gateway = Gateway::start(&config);
+    for (host, target, name) in [
+        ("www.shop.test", "/", Some("exact")),
+        ("WWW.Shop.TEST:8080", "/long/path/longer", Some("exact")),
+        ("www.shop.test.", "/", Some("exact")),
+        ("x.shop.test", "/", Some("far")),
+        ("x.y.shop.test", "/long/path/longer", Some("far")),
+        ("x.eu.shop.test", "/long/path", Some("near")),
+        ("eu.shop.test", "/", Some("far")),
+        ("shop.test", "/", None),
+        ("notshop.test", "/", None),
+        ("shop.test", "/long/path/longer", Some("any")),
+        ("[::1]:80", "/long/path/longer/x", Some("any")),
+        ("10.0.0.1", "/long/path", None),
+    ] {
+        check(&gateway, host, target, name);
+    }
+}
+
+#[test]
+fn a_request_without_a_route_is_told_so_and_keeps_its_connection() {
+    let origin = named("a");
+    let config = Config::empty().service("a", &[origin.address], "").route("a", "a", "paths: [\"/a\"]");
+    let gateway = Gateway::start(&config);
+    let mut client = gateway.client();
+    client.send("GET /secret/place HTTP/1.1\r\nHost: a\r\n\r\n");
+    let response = client.response();
+    assert_eq!(response.status(), 404);
+    response.problem();
+    assert!(!response.closes(), "nothing was wrong with the request: {response:?}");
+    client.send("HEAD /secret HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response_to("HEAD").status(), 404);
+    client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().text(), "a");
+    assert_eq!(origin.targets(), ["/a"]);
+}
+
+#[test]
+fn a_gateway_without_routes_answers_404() {
+    let gateway = Gateway::start(&Config::empty());
+    let response = gateway.get("/");
+    assert_eq!(response.status(), 404);
+    response.problem();
+}
