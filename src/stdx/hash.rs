@@ -1,11 +1,11 @@
 //! Hashing without chance: the same map in every process, on every run, under simulation.
 
-#[expect(clippy::disallowed_types, reason = "the map that the ban points to")]
+#![expect(clippy::disallowed_types, reason = "the one place that gives the map a hasher without chance")]
+
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
 /// A map whose keys the operator chose. A peer may look things up but never insert, so it cannot make keys collide.
-#[expect(clippy::disallowed_types, reason = "the map that the ban points to")]
 pub type FixedMap<K, V> = HashMap<K, V, FixedHash>;
 
 #[derive(Clone, Copy, Debug, Default)]
