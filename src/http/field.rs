@@ -162,8 +162,8 @@ impl FieldTable {
     }
 }
 
-/// Whether `name` is `lower` in some case. Setting bit 5 makes letters lower-case and turns no other byte of a token or a
-/// field value into a letter, a digit or `-`.
+/// Whether `name` is `lower` in some case. Setting bit 5 makes letters lower-case and turns no other byte of a token or
+/// a field value into a letter, a digit or `-`.
 pub(super) fn same<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
     let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
     let mut difference = 0;

@@ -1,4 +1,4 @@
-//! The test vectors of llhttp, Node's HTTP/1 parser: our verdict on each is its strict one, or differs for a named reason.
+//! The test vectors of llhttp, Node's HTTP/1 parser: our verdict on each is its strict one, or differs for a reason.
 
 mod markdown;
 mod verdict;

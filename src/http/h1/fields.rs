@@ -28,7 +28,7 @@ pub(super) struct Signals {
 pub(super) fn read(
     table: &mut FieldTable,
     bytes: &[u8],
-    headers: &[httparse::Header],
+    headers: &[httparse::Header<'_>],
     underscores: Underscores,
 ) -> Result<Signals, HeadError> {
     table.clear();

@@ -76,7 +76,7 @@ fn judge(vector: &Vector, mut rest: &mut [u8]) -> Option<u64> {
     Some(body)
 }
 
-/// llhttp judges fields as they come, we when the head is complete: a vector that ends between two fields is completed.
+/// llhttp judges fields as they come, we when the head is complete: one that ends between two fields is completed.
 fn may_be_completed(rest: &[u8], vector: &Vector) -> bool {
     if !rest.ends_with(b"\r\n") || rest == b"\r\n" {
         return true;
@@ -104,8 +104,8 @@ fn read_response(bytes: &[u8], skips_body: bool) -> Option<Option<Read>> {
     Some(Some(Read { head_len, framing, keep_alive: head.keep_alive, upgrade: head.upgrade && head.status == 101 }))
 }
 
-/// llhttp does not look for Host, and most vectors have none: HTTP/1.1 requests get one, so that they are not all refused
-/// for its absence.
+/// llhttp does not look for Host, and most vectors have none: HTTP/1.1 requests get one, so that they are not all
+/// refused for its absence.
 fn with_host(input: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = input;
