@@ -61,11 +61,12 @@ pub fn run(snapshot: &Snapshot) -> Result<(), StartError> {
         }
     }
     let handle = signals.handle();
-    let watcher = std::thread::spawn(move || {
+    let watch = move || {
         // A shard that ends before it was told to takes the process with it.
         let _ended = ends.recv();
         handle.close();
-    });
+    };
+    let watcher = std::thread::Builder::new().name("watch".to_owned()).spawn(watch).map_err(StartError::Thread)?;
     let told = signals.forever().next().is_some();
     if told {
         eprintln!("shardgate: draining for {} ms at most", snapshot.drain_timeout.as_millis());
