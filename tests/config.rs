@@ -70,6 +70,25 @@ fn the_example_of_routing_routes_as_its_comments_say() {
 }
 
 #[test]
+fn the_quickstart_listens_on_loopback_and_needs_no_name_server() {
+    let (text, snapshot) = example("quickstart.yaml");
+    assert!(snapshot.listeners.iter().all(|listener| listener.address.ip().is_loopback()));
+    check_route(&snapshot, "localhost", "/hello", Some("everything"));
+    let endpoint = snapshot.plan.services[0].endpoints[0].address;
+    assert!(text.contains(&format!("shardgate echo {endpoint}")), "the comment starts another origin");
+    let listener = snapshot.listeners[0].address;
+    assert!(text.contains(&format!("curl -i http://{listener}/")), "the comment asks another listener");
+}
+
+#[test]
+fn the_example_of_trust_trusts_whom_it_names() {
+    let (_, snapshot) = example("behind-a-load-balancer.yaml");
+    let trusted = |peer: &str| snapshot.plan.trusts(peer.parse().unwrap());
+    assert!(trusted("10.20.255.1") && trusted("192.0.2.10") && trusted("2001:db8:20:1::1"));
+    assert!(!trusted("10.21.0.1") && !trusted("192.0.2.11") && !trusted("2001:db8:21::1") && !trusted("127.0.0.1"));
+}
+
+#[test]
 fn the_example_of_websocket_upgrades_one_route_only() {
     let (_, snapshot) = example("websocket.yaml");
     check_route(&snapshot, "h", "/chat", Some("chat-socket"));

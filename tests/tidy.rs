@@ -22,12 +22,29 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("transport", &["runtime", "tls"]),
     ("route", &["http::head"]),
     ("policy", &["http::view"]),
-    ("upstream", &["telemetry", "runtime", "transport", "http"]),
-    ("proxy", &["telemetry", "runtime", "tls", "http", "transport", "route", "policy", "upstream"]),
+    // HTTP on a connection, for both sides: where a codec meets the runtime.
+    ("wire", &["runtime", "http", "transport"]),
+    ("upstream", &["telemetry", "runtime", "transport", "http", "wire"]),
+    ("proxy", &["telemetry", "runtime", "tls", "http", "transport", "wire", "route", "policy", "upstream"]),
     ("config", &["telemetry", "runtime", "tls", "http", "transport", "route", "policy", "upstream", "proxy"]),
     ("shard", &["telemetry", "runtime", "tls", "http", "transport", "route", "policy", "upstream", "proxy", "config"]),
-    ("control", &["config", "telemetry", "upstream", "policy", "shard::mail"]),
-    ("cli", &["config", "shard", "control"]),
+    // It starts shards, each with its own event loop, and afterwards knows them by their mail: no codec, no connection.
+    (
+        "control",
+        &[
+            "config",
+            "telemetry",
+            "upstream",
+            "policy",
+            "shard",
+            "runtime::driver",
+            "runtime::mailbox",
+            "runtime::Error",
+            "runtime::Runtime",
+        ],
+    ),
+    // `cli::echo` is an origin made of the gateway's own parts.
+    ("cli", &["config", "shard", "control", "runtime", "http", "wire"]),
 ];
 
 const FILE_LINES_MAX: usize = 600;

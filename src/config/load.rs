@@ -84,7 +84,7 @@ mod tests {
     fn check(rest: &str, want: &[&str]) {
         let text = format!(
             "version: 1\nlisteners: [{{ name: a, address: \"127.0.0.1:1\" }}]\n\
-             services: [{{ name: users, endpoints: [\"127.0.0.1:2\"] }}, {{ name: reports, endpoints: [\"127.0.0.1:3\"] }}]\n\
+             services: [{{ name: users, endpoints: [\"[::1]:2\"] }}, {{ name: reports, endpoints: [\"[::1]:3\"] }}]\n\
              {rest}"
         );
         check_text(&text, want);
@@ -135,7 +135,8 @@ mod tests {
             &[shadowed],
         );
         check(
-            "routes:\n- { name: r, paths: [/a], service: users }\n- { name: q, paths: [{ exact: /a }], service: users }",
+            "routes:\n- { name: r, paths: [/a], service: users }\n\
+             - { name: q, paths: [{ exact: /a }], service: users }",
             &[],
         );
         let hosts = "routes: [{ name: r, hosts: [A.com, a.com.], service: users }]";
@@ -146,13 +147,24 @@ mod tests {
     }
 
     #[test]
+    fn hosts_times_paths_are_bounded() {
+        let words = |prefix: &str| (0..1001).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>().join(", ");
+        check(
+            &format!("routes: [{{ name: r, hosts: [{}], service: users, paths: [{}] }}]", words("h"), words("/p")),
+            &["f.yaml:4:18: more than 1000000 pairs of a host and a path: \
+               split the file over several gateways, or use `*.suffix` and prefixes"],
+        );
+    }
+
+    #[test]
     fn hosts_and_paths_say_what_to_write() {
         check(
             "routes: [{ name: r, service: users, hosts: [\"*\"], paths: [users, /a%] }]",
             &[
                 "f.yaml:4:45: `*` is not a host: leave out `hosts` to match any",
                 "f.yaml:4:59: `users` is not a path, it does not begin with a slash: write one as in `/users`",
-                "f.yaml:4:66: `/a%` is not a path, a percent sign is not followed by two hexadecimal digits: write one as in `/users`",
+                "f.yaml:4:66: `/a%` is not a path, a percent sign is not followed by two hexadecimal digits: \
+                 write one as in `/users`",
             ],
         );
         check(
@@ -169,16 +181,17 @@ mod tests {
     #[test]
     fn addresses_say_what_to_write() {
         check_text(
-            "version: 1\nlisteners: [{ name: a, address: \"8080\" }]\nservices:\n- name: s\n  endpoints: [a, \"b:0\", \"none:1\", \
+            "version: 1\nlisteners: [{ name: a, address: \"8080\" }]\nservices:\n- name: s\n  \
+             endpoints: [a, \"b:0\", \"none:1\", \
              \"lost:1\", \"six:1\", \"six:1\", \"http://a:1\"]\n- { name: t, endpoints: [] }",
             &[
-                "f.yaml:2:33: `8080` is not an address to listen on: write IP:PORT, as in `0.0.0.0:8080` or `[::]:8080`",
+                "f.yaml:2:33: `8080` is not an address to listen on: write IP:PORT, as in `0.0.0.0:8080`",
                 "f.yaml:5:15: endpoint `a` has no port: write `a:80`, or its port",
-                "f.yaml:5:18: `b:0` is not an endpoint: write HOST:PORT, as in `127.0.0.1:9000` or `users.internal:80`",
+                "f.yaml:5:18: `b:0` is not an endpoint: write HOST:PORT, as in `127.0.0.1:9000`",
                 "f.yaml:5:25: endpoint `none:1` has no address: correct the name, or write an IP address",
                 "f.yaml:5:35: endpoint `lost:1` is not found (unknown name): correct the name, or write an IP address",
                 "f.yaml:5:54: endpoint `six:1` is given twice: keep one",
-                "f.yaml:5:63: `http://a:1` is not an endpoint: write HOST:PORT, as in `127.0.0.1:9000` or `users.internal:80`",
+                "f.yaml:5:63: `http://a:1` is not an endpoint: write HOST:PORT, as in `127.0.0.1:9000`",
                 "f.yaml:6:25: service `t` has no endpoint: add one, as in `\"127.0.0.1:9000\"`",
             ],
         );
@@ -200,7 +213,8 @@ mod tests {
 
     #[test]
     fn of_a_name_with_both_families_the_ipv4_addresses_are_used() {
-        let text = "{version: 1, listeners: [{name: a, address: \"[::1]:1\"}], services: [{name: s, endpoints: [\"two:1\", \"six:1\"]}]}";
+        let text = "{version: 1, listeners: [{name: a, address: \"[::1]:1\"}], \
+                    services: [{name: s, endpoints: [\"two:1\", \"six:1\"]}]}";
         let snapshot = load(text).unwrap();
         let endpoints = snapshot.plan.services[0].endpoints.iter();
         let endpoints: Vec<_> = endpoints.map(|endpoint| format!("{} {}", endpoint.name, endpoint.address)).collect();
@@ -262,8 +276,8 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_is_one_line() {
         let problems = super::load(Path::new("/nonexistent/f.yaml"), &mut Ids::default()).unwrap_err();
-        let want = "/nonexistent/f.yaml: cannot be read (No such file or directory (os error 2)): check the path and who \
-                    may read it\n";
+        let want = "/nonexistent/f.yaml: cannot be read (No such file or directory (os error 2)): \
+                    check the path and who may read it\n";
         assert_eq!(problems.to_string(), want);
     }
 }

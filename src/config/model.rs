@@ -1,7 +1,7 @@
 //! What the operator writes. The comments here are the documentation of the file's keys.
 //!
-//! Keys carry their unit: `_ms`, `_s`, `_bytes`; `_max` and `_min` are bounds. A key that is left out, or `null`, has its
-//! default. Examples of each part are in `config/`.
+//! Keys carry their unit: `_ms`, `_s`, `_bytes`; `_max` and `_min` are bounds. A key that is left out, or `null`, has
+//! its default. Examples of each part are in `config/`.
 
 use std::fmt;
 

@@ -108,8 +108,8 @@ mod tests {
         );
         check(
             "plugins: []",
-            "f.yaml:3:1: unknown key `plugins`: known keys here: version, listeners, services, routes, limits, trust, http, \
-             access_log, shutdown",
+            "f.yaml:3:1: unknown key `plugins`: known keys here: version, listeners, services, routes, \
+             limits, trust, http, access_log, shutdown",
         );
     }
 
@@ -136,7 +136,8 @@ mod tests {
         );
         check(
             "routes: [{ name: r, service: s, paths: [1] }]",
-            "f.yaml:3:41: integer `1` cannot stand here: write a path, `{ prefix: \"/path\" }` or `{ exact: \"/path\" }`",
+            "f.yaml:3:41: integer `1` cannot stand here: \
+             write a path, `{ prefix: \"/path\" }` or `{ exact: \"/path\" }`",
         );
         check(
             "routes: [{ name: r, service: s, upgrade: [websockets] }]",

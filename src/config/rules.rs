@@ -5,6 +5,7 @@ use serde_saphyr::{Location, Spanned};
 use super::ir::Route;
 use super::matcher::{host_rule, path_bytes};
 use super::model;
+use super::number::Bytes;
 use super::translate::Translate;
 use crate::route::{HostRule, PathRule, Rule};
 use crate::stdx::hash::FixedMap;
@@ -32,14 +33,20 @@ impl Rules {
         let name = translate.name(route.name);
         let hosts = hosts(route.hosts, at, translate);
         let paths = self.paths(route.paths, at, translate);
-        let rules = self.rules(&name.text, &hosts, &paths, translate);
+        let rules = if self.taken.len().saturating_add(hosts.len().saturating_mul(paths.len())) > RULES_MAX {
+            let what = format!("more than {RULES_MAX} pairs of a host and a path");
+            translate.problem(at, what, "split the file over several gateways, or use `*.suffix` and prefixes");
+            Vec::new()
+        } else {
+            self.rules(&name.text, &hosts, &paths, translate)
+        };
         Route {
             name,
             service: translate.name(route.service),
             rules,
             preserve_host: route.preserve_host.unwrap_or(true),
             websocket: route.upgrade.contains(&model::Upgrade::Websocket),
-            body_bytes_max: route.body_bytes_max.map(|bytes| bytes.get()),
+            body_bytes_max: route.body_bytes_max.map(Bytes::get),
         }
     }
 
@@ -82,13 +89,6 @@ impl Rules {
         translate: &mut Translate<'_>,
     ) -> Vec<Rule> {
         let mut rules = Vec::new();
-        if let Some(&(_, at)) = paths.first()
-            && self.taken.len().saturating_add(hosts.len().saturating_mul(paths.len())) > RULES_MAX
-        {
-            let what = format!("more than {RULES_MAX} pairs of a host and a path");
-            translate.problem(at, what, "split the file over several gateways, or use `*.suffix` and prefixes");
-            return rules;
-        }
         for (host, _) in hosts {
             for (path, at) in paths {
                 let pair = (host.clone(), path.clone());

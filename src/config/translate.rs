@@ -86,7 +86,7 @@ impl Translate<'_> {
         match text.parse::<SocketAddr>() {
             Ok(address) => Some(ir::Listener { name, address, address_origin: self.origin(location) }),
             Err(_) => {
-                let help = "write IP:PORT, as in `0.0.0.0:8080` or `[::]:8080`";
+                let help = "write IP:PORT, as in `0.0.0.0:8080`";
                 self.problem(location, format!("`{}` is not an address to listen on", text.escape_debug()), help);
                 None
             }
@@ -125,7 +125,7 @@ impl Translate<'_> {
                 );
             }
             _ => {
-                let help = "write HOST:PORT, as in `127.0.0.1:9000` or `users.internal:80`";
+                let help = "write HOST:PORT, as in `127.0.0.1:9000`";
                 self.problem(location, format!("`{}` is not an endpoint", text.escape_debug()), help);
             }
         }

@@ -37,21 +37,17 @@ impl Authority {
 /// A reg-name (RFC 3986 §3.2.2) or IPv4 address up to a colon. Less than the grammar: no triplets and no comma (a list
 /// of two), no empty labels.
 fn read_name(sent: &[u8], host: &mut Vec<u8>) -> Option<usize> {
+    let len = sent.iter().position(|&byte| byte == b':').unwrap_or(sent.len());
+    host.extend_from_slice(&sent[..len]);
     let mut label_empty = true;
-    let mut len = sent.len();
-    for (at, &byte) in sent.iter().enumerate() {
-        if byte == b':' {
-            len = at;
-            break;
-        }
-        let lower = NAME[usize::from(byte)];
-        if lower == 0 || (lower == b'.' && label_empty) {
+    for byte in host.iter_mut() {
+        *byte = NAME[usize::from(*byte)];
+        if *byte == 0 || (*byte == b'.' && label_empty) {
             return None;
         }
-        label_empty = lower == b'.';
-        host.push(lower);
+        label_empty = *byte == b'.';
     }
-    if host.last() == Some(&b'.') {
+    if label_empty {
         host.pop();
     }
     (1..=HOST_BYTES_MAX).contains(&host.len()).then_some(len)

@@ -25,8 +25,8 @@ pub struct BodyLimits {
     pub underscores: Underscores,
 }
 
-/// Turns framed bytes into payload, in place. One decoder serves a connection's messages one after another and keeps the
-/// memory it needed for trailers.
+/// Turns framed bytes into payload, in place. One decoder serves a connection's messages one after another and keeps
+/// the memory it needed for trailers.
 #[derive(Debug)]
 pub struct Decoder {
     state: State,

@@ -36,31 +36,31 @@ impl Known {
     /// ASCII case-insensitive. `name` must be a token, as every name of a head is.
     pub fn of(name: &[u8]) -> Self {
         match name.len() {
-            2 if is(name, b"te") => Self::Te,
-            3 if is(name, b"via") => Self::Via,
-            4 if is(name, b"host") => Self::Host,
-            4 if is(name, b"date") => Self::Date,
-            6 if is(name, b"cookie") => Self::Cookie,
-            6 if is(name, b"expect") => Self::Expect,
-            7 if is(name, b"upgrade") => Self::Upgrade,
-            7 if is(name, b"referer") => Self::Referer,
-            7 if is(name, b"trailer") => Self::Trailer,
-            9 if is(name, b"forwarded") => Self::Forwarded,
-            9 if is(name, b"x-real-ip") => Self::XRealIp,
-            10 if is(name, b"connection") => Self::Connection,
-            10 if is(name, b"user-agent") => Self::UserAgent,
-            10 if is(name, b"keep-alive") => Self::KeepAlive,
-            12 if is(name, b"x-request-id") => Self::XRequestId,
-            13 if is(name, b"authorization") => Self::Authorization,
-            14 if is(name, b"content-length") => Self::ContentLength,
-            15 if is(name, b"x-forwarded-for") => Self::XForwardedFor,
-            16 if is(name, b"x-forwarded-host") => Self::XForwardedHost,
-            16 if is(name, b"x-forwarded-port") => Self::XForwardedPort,
-            16 if is(name, b"proxy-connection") => Self::ProxyConnection,
-            17 if is(name, b"x-forwarded-proto") => Self::XForwardedProto,
-            17 if is(name, b"transfer-encoding") => Self::TransferEncoding,
-            18 if is(name, b"proxy-authenticate") => Self::ProxyAuthenticate,
-            19 if is(name, b"proxy-authorization") => Self::ProxyAuthorization,
+            2 if same(name, b"te") => Self::Te,
+            3 if same(name, b"via") => Self::Via,
+            4 if same(name, b"host") => Self::Host,
+            4 if same(name, b"date") => Self::Date,
+            6 if same(name, b"cookie") => Self::Cookie,
+            6 if same(name, b"expect") => Self::Expect,
+            7 if same(name, b"upgrade") => Self::Upgrade,
+            7 if same(name, b"referer") => Self::Referer,
+            7 if same(name, b"trailer") => Self::Trailer,
+            9 if same(name, b"forwarded") => Self::Forwarded,
+            9 if same(name, b"x-real-ip") => Self::XRealIp,
+            10 if same(name, b"connection") => Self::Connection,
+            10 if same(name, b"user-agent") => Self::UserAgent,
+            10 if same(name, b"keep-alive") => Self::KeepAlive,
+            12 if same(name, b"x-request-id") => Self::XRequestId,
+            13 if same(name, b"authorization") => Self::Authorization,
+            14 if same(name, b"content-length") => Self::ContentLength,
+            15 if same(name, b"x-forwarded-for") => Self::XForwardedFor,
+            16 if same(name, b"x-forwarded-host") => Self::XForwardedHost,
+            16 if same(name, b"x-forwarded-port") => Self::XForwardedPort,
+            16 if same(name, b"proxy-connection") => Self::ProxyConnection,
+            17 if same(name, b"x-forwarded-proto") => Self::XForwardedProto,
+            17 if same(name, b"transfer-encoding") => Self::TransferEncoding,
+            18 if same(name, b"proxy-authenticate") => Self::ProxyAuthenticate,
+            19 if same(name, b"proxy-authorization") => Self::ProxyAuthorization,
             _ => Self::Other,
         }
     }
@@ -162,8 +162,9 @@ impl FieldTable {
     }
 }
 
-/// Setting bit 5 makes letters lower-case and turns no other byte of a token into a byte of `lower`.
-fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
+/// Whether `name` is `lower` in some case. Setting bit 5 makes letters lower-case and turns no other byte of a token or
+/// a field value into a letter, a digit or `-`.
+pub(super) fn same<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
     let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
     let mut difference = 0;
     for i in 0..N {

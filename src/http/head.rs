@@ -1,7 +1,7 @@
 //! The heads of a request and of a response: what the gateway reads of them, and where the rest lies.
 //!
-//! A head holds offsets into the bytes it was read from, and is reused: reading the next one keeps the memory. Names keep
-//! their case, fields their order.
+//! A head holds offsets into the bytes it was read from, and is reused: reading the next one keeps the memory. Names
+//! keep their case, fields their order.
 
 use super::body::Framing;
 pub use super::error::HeadError;

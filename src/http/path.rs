@@ -1,7 +1,7 @@
 //! The one path: what routes match, policies see, logs show and upstreams get is the same bytes.
 //!
-//! Unreserved triplets are decoded, kept ones get upper-case digits, dot segments are removed (RFC 3986 §6.2.2), slashes
-//! merged when asked for. `%2F` stays and never separates. What peers read in different ways is refused.
+//! Unreserved triplets are decoded, kept ones get upper-case digits, dot segments are removed (RFC 3986 §6.2.2),
+//! slashes merged when asked for. `%2F` stays and never separates. What peers read in different ways is refused.
 
 use thiserror::Error;
 

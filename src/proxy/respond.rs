@@ -53,8 +53,7 @@ pub async fn respond(
     let close = closes(exchange, down_framing);
     let down = forwarded(exchange, head, &reader.input()[..length], down_framing, close)?;
     reader.skip(length);
-    exchange.account.status.set(head.status);
-    body(exchange, stream, reader, Encoder::new(down_framing), down).await?;
+    body(exchange, stream, reader, Encoder::new(down_framing), (head.status, down)).await?;
     Ok(Answered {
         upstream_reusable: head.keep_alive
             && framing != Framing::UntilClose
@@ -104,7 +103,8 @@ async fn final_head(
     watch: &Watch,
 ) -> Result<usize, Failure> {
     let limits = exchange.shared.plan.response_head_limits();
-    for _ in 0..=exchange.shared.plan.limits.informational_max {
+    let interim_max = exchange.shared.plan.limits.informational_max;
+    for interim in 0..=interim_max {
         let mut scan = Scan::default();
         let mut parse = |bytes: &[u8]| head.parse(bytes, &limits, &mut scan);
         let length = next_head(exchange, stream, reader, &mut parse, watch).await?;
@@ -116,6 +116,7 @@ async fn final_head(
             101 if exchange.asks_to_switch() && head.upgrade => return Ok(length),
             101 => return Err(failed(UpstreamFailure::UnexpectedSwitch)),
             100 if !exchange.request.expect_continue || exchange.account.continued.get() => {}
+            100..=199 if interim == interim_max => break,
             100..=199 => {
                 if head.status == 100 {
                     exchange.account.continued.set(true);
@@ -173,7 +174,7 @@ async fn body(
     stream: &TcpStream,
     reader: &mut Reader,
     encoder: Encoder,
-    head: Buf,
+    (status, head): (u16, Buf),
 ) -> Result<(), Failure> {
     let pool = exchange.shared.runtime.pool();
     let mut before = Some(head);
@@ -192,6 +193,8 @@ async fn body(
         let end = last.then(|| reader.trailers());
         let pieces = encoder.encode(pool, before.take(), payload, end).map_err(Failure::upstream_body)?;
         if !pieces.is_empty() {
+            // Not sooner: a body that is malformed from its first byte on can still become an honest 502.
+            exchange.account.status.set(status);
             exchange.send_down(pieces).await?;
         }
         if done {

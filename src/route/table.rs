@@ -1,7 +1,7 @@
 //! The compiled table: from a host and a path to a route, without looking at routes that cannot match.
 //!
-//! Hosts lead to trees of path segments. One host can lead to several trees (its own, those of `*.suffix`, the one for any
-//! host), and the rule with the highest rank of all of them wins:
+//! Hosts lead to trees of path segments. One host can lead to several trees (its own, those of `*.suffix`, the one for
+//! any host), and the rule with the highest rank of all of them wins:
 //!
 //! ```text
 //! api.example.com ----> tree: / -> v1 -> users        exact hosts, by hash
@@ -165,8 +165,8 @@ impl Table {
     }
 }
 
-/// The longest domain name is 253 bytes (RFC 1035 §2.3.4, less length and root bytes). Rules have no longer host, and a
-/// longer one is not worth hashing at each of its dots.
+/// The longest domain name is 253 bytes (RFC 1035 §2.3.4, less length and root bytes). Rules have no longer host, and
+/// a longer one is not worth hashing at each of its dots.
 pub const HOST_BYTES_MAX: usize = 253;
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Hashing without chance: the same map in every process, on every run, under simulation.
 
+#![expect(clippy::disallowed_types, reason = "the one place that gives the map a hasher without chance")]
+
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 

@@ -3,51 +3,105 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub fn push_u64(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    if number < 10 {
+        out.push(b'0' + number as u8);
+    } else {
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
 }
 
 /// The form of RFC 5952 for IPv6, as the standard library prints it.
 pub fn push_ip(out: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(v4) => push_ipv4(out, v4),
-        IpAddr::V6(v6) => push_ipv6(out, v6),
-    }
+    let mut text = AddressText::new();
+    text.ip(address);
+    out.extend_from_slice(text.as_bytes());
 }
 
 /// `1.2.3.4:80` or `[::1]:80`. A scope is left out: it means nothing outside this node.
 pub fn push_socket_addr(out: &mut Vec<u8>, address: SocketAddr) {
+    let mut text = AddressText::new();
     match address {
-        SocketAddr::V4(v4) => push_ipv4(out, *v4.ip()),
+        SocketAddr::V4(v4) => text.ipv4(*v4.ip()),
         SocketAddr::V6(v6) => {
-            out.push(b'[');
-            push_ipv6(out, *v6.ip());
-            out.push(b']');
+            text.push(b'[');
+            text.ipv6(*v6.ip());
+            text.push(b']');
         }
     }
-    out.push(b':');
-    push_u64(out, address.port().into());
+    text.push(b':');
+    text.decimal(address.port());
+    out.extend_from_slice(text.as_bytes());
 }
 
-fn push_ipv4(out: &mut Vec<u8>, address: Ipv4Addr) {
-    for (index, octet) in address.octets().into_iter().enumerate() {
-        if index > 0 {
-            out.push(b'.');
+/// An address in the making, so that its many small pieces become one copy.
+struct AddressText {
+    bytes: [u8; ADDRESS_BYTES_MAX],
+    len: usize,
+}
+
+impl AddressText {
+    const fn new() -> Self {
+        Self { bytes: [0; ADDRESS_BYTES_MAX], len: 0 }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    fn ip(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(v4) => self.ipv4(v4),
+            IpAddr::V6(v6) => self.ipv6(v6),
         }
-        out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
     }
-}
 
-fn push_ipv6(out: &mut Vec<u8>, address: Ipv6Addr) {
-    if let Some(v4) = address.to_ipv4_mapped() {
-        out.extend_from_slice(b"::ffff:");
-        return push_ipv4(out, v4);
+    fn ipv4(&mut self, address: Ipv4Addr) {
+        for octet in address.octets() {
+            self.bytes[self.len..][..4].copy_from_slice(&OCTETS[usize::from(octet)]);
+            self.len += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
+        }
+        // Without the last dot.
+        self.len -= 1;
     }
-    let groups = address.segments();
-    let gap = longest_zeros(&groups);
-    push_groups(out, &groups[..gap.start]);
-    if !gap.is_empty() {
-        out.extend_from_slice(b"::");
-        push_groups(out, &groups[gap.end..]);
+
+    fn ipv6(&mut self, address: Ipv6Addr) {
+        if let Some(v4) = address.to_ipv4_mapped() {
+            b"::ffff:".iter().for_each(|&byte| self.push(byte));
+            return self.ipv4(v4);
+        }
+        let groups = address.segments();
+        let gap = longest_zeros(&groups);
+        self.groups(&groups[..gap.start]);
+        if !gap.is_empty() {
+            b"::".iter().for_each(|&byte| self.push(byte));
+            self.groups(&groups[gap.end..]);
+        }
+    }
+
+    fn groups(&mut self, groups: &[u16]) {
+        for (index, group) in groups.iter().enumerate() {
+            if index > 0 {
+                self.push(b':');
+            }
+            let digits = (16 - group.leading_zeros()).div_ceil(4).max(1);
+            for digit in (0..digits).rev() {
+                self.push(HEX_DIGITS[usize::from(group >> (digit * 4) & 0xf)]);
+            }
+        }
+    }
+
+    fn decimal(&mut self, number: u16) {
+        for unit in [10_000, 1_000, 100, 10] {
+            if number >= unit {
+                self.push(b'0' + (number / unit % 10) as u8);
+            }
+        }
+        self.push(b'0' + (number % 10) as u8);
     }
 }
 
@@ -65,17 +119,25 @@ fn longest_zeros(groups: &[u16; 8]) -> std::ops::Range<usize> {
     best
 }
 
-fn push_groups(out: &mut Vec<u8>, groups: &[u16]) {
-    for (index, group) in groups.iter().enumerate() {
-        if index > 0 {
-            out.push(b':');
+/// Each octet's digits and a dot: four bytes are copied, whatever the length.
+const OCTETS: [[u8; 4]; 256] = {
+    let mut octets = [[b'.'; 4]; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let digits = [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
+        let skip = (octet < 100) as usize + (octet < 10) as usize;
+        let mut place = skip;
+        while place < 3 {
+            octets[octet][place - skip] = digits[place];
+            place += 1;
         }
-        let digits = (16 - group.leading_zeros()).div_ceil(4).max(1);
-        for digit in (0..digits).rev() {
-            out.push(HEX_DIGITS[usize::from(group >> (digit * 4) & 0xf)]);
-        }
+        octet += 1;
     }
-}
+    octets
+};
+
+/// `[` and eight groups of four digits, `]:` and a port, and some.
+const ADDRESS_BYTES_MAX: usize = 48;
 
 pub const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 

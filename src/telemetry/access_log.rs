@@ -52,37 +52,37 @@ impl Record<'_> {
         out.push(b'"');
         let mut line = Line { out, cut: false };
         line.number(key!("duration_us"), micros(self.duration));
-        line.quoted(key!("client"), |out| push_ip(out, self.client));
-        line.quoted(key!("peer"), |out| push_socket_addr(out, self.peer));
-        line.text(key!("listener"), self.listener.as_bytes(), NAME_BYTES_MAX);
-        line.maybe_text(key!("route"), self.route.map(str::as_bytes), NAME_BYTES_MAX);
-        line.maybe_text(key!("service"), self.service.map(str::as_bytes), NAME_BYTES_MAX);
+        line.quoted(text_key!("client"), |out| push_ip(out, self.client));
+        line.quoted(text_key!("peer"), |out| push_socket_addr(out, self.peer));
+        line.text(text_key!("listener"), self.listener.as_bytes(), NAME_BYTES_MAX);
+        line.maybe_text(text_key!("route"), self.route.map(str::as_bytes), NAME_BYTES_MAX);
+        line.maybe_text(text_key!("service"), self.service.map(str::as_bytes), NAME_BYTES_MAX);
         if let Some(upstream) = self.upstream {
-            line.quoted(key!("upstream"), |out| push_socket_addr(out, upstream));
+            line.quoted(text_key!("upstream"), |out| push_socket_addr(out, upstream));
         }
-        line.text(key!("method"), self.method, NAME_BYTES_MAX);
-        line.text(key!("host"), self.host, NAME_BYTES_MAX);
-        line.text(key!("path"), self.path, TEXT_BYTES_MAX);
-        line.maybe_text(key!("query"), self.query, TEXT_BYTES_MAX);
-        line.text(key!("version"), self.version.as_bytes(), NAME_BYTES_MAX);
+        line.text(text_key!("method"), self.method, NAME_BYTES_MAX);
+        line.text(text_key!("host"), self.host, NAME_BYTES_MAX);
+        line.text(text_key!("path"), self.path, TEXT_BYTES_MAX);
+        line.maybe_text(text_key!("query"), self.query, TEXT_BYTES_MAX);
+        line.quoted(text_key!("version"), |out| out.extend_from_slice(self.version.as_bytes()));
         line.number(key!("status"), self.status.into());
-        line.text(key!("request_id"), self.request_id, NAME_BYTES_MAX);
+        line.text(text_key!("request_id"), self.request_id, NAME_BYTES_MAX);
         line.number(key!("request_body_bytes"), self.request_body_bytes);
         line.number(key!("response_body_bytes"), self.response_body_bytes);
         if let Some(duration) = self.upstream_duration {
             line.number(key!("upstream_duration_us"), micros(duration));
         }
         line.flag(key!("retried"), self.retried);
-        line.maybe_text(key!("error"), self.error.map(str::as_bytes), NAME_BYTES_MAX);
-        line.maybe_text(key!("user_agent"), self.user_agent, TEXT_BYTES_MAX);
-        line.maybe_text(key!("referer"), self.referer, TEXT_BYTES_MAX);
+        line.maybe_text(text_key!("error"), self.error.map(str::as_bytes), NAME_BYTES_MAX);
+        line.maybe_text(text_key!("user_agent"), self.user_agent, TEXT_BYTES_MAX);
+        line.maybe_text(text_key!("referer"), self.referer, TEXT_BYTES_MAX);
         let cut = line.cut;
         line.flag(key!("cut"), cut);
         out.extend_from_slice(b"}\n");
     }
 }
 
-/// A line in the making.
+/// A line in the making. Inlined, so that a key is a few moves of known length.
 struct Line<'a> {
     out: &'a mut Vec<u8>,
     /// Some value was longer than its bound.
@@ -90,12 +90,14 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
+    #[inline]
     fn number(&mut self, key: &'static [u8], number: u64) {
         self.out.extend_from_slice(key);
         push_u64(self.out, number);
     }
 
     /// Written only when true: nearly always it is not.
+    #[inline]
     fn flag(&mut self, key: &'static [u8], value: bool) {
         if value {
             self.out.extend_from_slice(key);
@@ -104,19 +106,22 @@ impl Line<'_> {
     }
 
     /// For what never needs an escape.
+    #[inline]
     fn quoted(&mut self, key: &'static [u8], push: impl FnOnce(&mut Vec<u8>)) {
         self.out.extend_from_slice(key);
-        self.out.push(b'"');
         push(self.out);
         self.out.push(b'"');
     }
 
+    #[inline]
     fn text(&mut self, key: &'static [u8], bytes: &[u8], bytes_max: usize) {
         self.cut |= bytes.len() > bytes_max;
         self.out.extend_from_slice(key);
-        json::push_string(self.out, &bytes[..bytes.len().min(bytes_max)]);
+        json::push_text(self.out, &bytes[..bytes.len().min(bytes_max)]);
+        self.out.push(b'"');
     }
 
+    #[inline]
     fn maybe_text(&mut self, key: &'static [u8], bytes: Option<&[u8]>, bytes_max: usize) {
         if let Some(bytes) = bytes {
             self.text(key, bytes, bytes_max);
@@ -136,13 +141,21 @@ macro_rules! key {
 }
 use key;
 
+/// The same for a string, whose opening quote is copied with it.
+macro_rules! text_key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":\"").as_bytes()
+    };
+}
+use text_key;
+
 /// A longer value is cut, and the line says so with `"cut":true`: a line has a bound, and is never dropped for its
 /// length, which would let a client hide.
 const TEXT_BYTES_MAX: usize = 2_048;
 /// The same for names, which are short when they are honest.
 const NAME_BYTES_MAX: usize = 256;
 const TEXTS: usize = 4;
-const NAMES: usize = 8;
+const NAMES: usize = 7;
 /// Keys, quotes, numbers at their longest, three addresses.
 const FIXED_BYTES_MAX: usize = STAMP_BYTES + 576 + 3 * 64;
 /// No line is longer.

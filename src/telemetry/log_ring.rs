@@ -1,8 +1,10 @@
 //! A bounded ring of buffers between each shard and the one log writer. A shard never waits for the writer and never
 //! allocates: when all of its buffers are full or under way, the line is dropped and counted.
 //!
-//!     LogRing: current --full or old--> one channel for all shards --> LogDrain
-//!                 ^------------- one channel a shard, emptied buffers <----'
+//! ```text
+//! LogRing: current --full or old--> one channel for all shards --> LogDrain
+//!             ^------------- one channel a shard, emptied buffers <----'
+//! ```
 
 use std::time::Duration;
 

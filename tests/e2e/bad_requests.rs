@@ -1,5 +1,5 @@
-//! Requests that another server might read otherwise than we do: each is refused, ends its connection, and never reaches
-//! the origin as a whole request. A leniency here is somebody's smuggling gadget.
+//! Requests that another server might read otherwise than we do: each is refused, ends its connection, and never
+//! reaches the origin as a whole request. A leniency here is somebody's smuggling gadget.
 
 use crate::harness::{Config, Gateway, OK, Origin};
 

@@ -64,7 +64,8 @@ fn a_request_may_arrive_byte_by_byte() {
     let origin = naming();
     let gateway = Gateway::start(&Config::to(&origin));
     let mut client = gateway.client();
-    let request = "\r\nPOST /slowly HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n";
+    let request = "\r\nPOST /slowly HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+        5;x=y\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n";
     client.send_slowly(request, Duration::from_millis(1));
     assert_eq!(client.response().text(), "/slowly");
     assert_eq!(origin.only_request().text(), "hello");
@@ -74,7 +75,8 @@ fn a_request_may_arrive_byte_by_byte() {
 fn a_response_may_arrive_byte_by_byte() {
     let origin = Origin::start(|peer| {
         if peer.request().is_some() {
-            let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nX-Sum: 1\r\n\r\n";
+            let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nX-Sum: 1\r\n\r\n";
             peer.send_slowly(answer, Duration::from_millis(1));
         }
     });

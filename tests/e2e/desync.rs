@@ -1,5 +1,5 @@
-//! Bytes behind a request that was answered early, refused, or never became a tunnel: they are its body, or are dropped with the
-//! connection, or are the next request; they are never a request by mistake.
+//! Bytes behind a request that was answered early, refused, or never became a tunnel: they are its body, or are
+//! dropped with the connection, or are the next request; they are never a request by mistake.
 
 use std::time::Duration;
 
@@ -119,7 +119,10 @@ fn cleartext_http2_is_never_offered_to_the_origin() {
     let origin = Origin::answering(OK);
     let gateway = Gateway::start(&Config::to(&origin).of_route("upgrade: [websocket]"));
     let mut client = gateway.client();
-    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n");
+    client.send(
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+         Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+    );
     assert_eq!(client.response().status(), 200);
     let request = origin.only_request();
     for name in ["Upgrade", "HTTP2-Settings"] {

@@ -1,4 +1,5 @@
-//! SIGTERM: what runs is finished, what waits is told, what stays is closed at the deadline, and the process ends with 0.
+//! SIGTERM: what runs is finished, what waits is told, what stays is closed at the deadline, and the process ends
+//! with 0.
 
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! Fields on their way through: hop-by-hop ones end here, the gateway's own are never a client's, all others pass as they came.
+//! Fields on their way through: hop-by-hop ones end here, the gateway's own are never a client's, all others pass as
+//! they came.
 
 use crate::harness::{Config, Gateway, Message, OK, Origin};
 
@@ -24,8 +25,8 @@ fn trusting(config: Config) -> Config {
 
 #[test]
 fn other_fields_keep_their_case_order_and_bytes() {
-    let sent = "x-lower: 1\r\nX-Upper: 2\r\nx-MiXed: a  b\r\nAccept: text/html;q=0.5, */*\r\nX-Role: user\r\nX-Role: admin\r\n\
-        x-role: a, b\r\nX-Empty:\r\nX-Obs: caf\u{e9}\r\nCookie: a=1; b=2\r\n";
+    let sent = "x-lower: 1\r\nX-Upper: 2\r\nx-MiXed: a  b\r\nAccept: text/html;q=0.5, */*\r\nX-Role: user\r\n\
+        X-Role: admin\r\nx-role: a, b\r\nX-Empty:\r\nX-Obs: caf\u{e9}\r\nCookie: a=1; b=2\r\n";
     let request = forwarded(as_it_is, sent);
     let names = ["x-lower", "x-upper", "x-mixed", "accept", "x-role", "x-empty", "x-obs", "cookie"];
     let got: Vec<String> = request
@@ -62,8 +63,9 @@ fn hop_by_hop_fields_end_here() {
 #[test]
 fn hop_by_hop_fields_of_a_response_end_here() {
     let origin = Origin::answering(
-        "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: close\r\n\
-         Set-Cookie: a=1\r\nset-cookie: b=2\r\nServer: origin/1\r\nX-Stays: 3\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
+         Proxy-Connection: close\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nServer: origin/1\r\nX-Stays: 3\r\n\
+         Content-Length: 2\r\n\r\nok",
     );
     let gateway = Gateway::start(&Config::to(&origin));
     let mut client = gateway.client();
@@ -79,8 +81,8 @@ fn hop_by_hop_fields_of_a_response_end_here() {
 /// `Connection` may name hop-by-hop fields, but the gateway's own and those it needs are not the client's to remove.
 #[test]
 fn connection_removes_nothing_that_the_gateway_sets_or_needs() {
-    let named = "X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, Forwarded, Via, X-Request-Id, Host, \
-        Content-Length, Transfer-Encoding";
+    let named = "X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, Forwarded, Via, \
+        X-Request-Id, Host, Content-Length, Transfer-Encoding";
     let without = forwarded(as_it_is, "");
     let origin = Origin::answering(OK);
     let gateway = Gateway::start(&Config::to(&origin));
@@ -97,8 +99,9 @@ fn connection_removes_nothing_that_the_gateway_sets_or_needs() {
     assert_eq!(with.value("host"), Some("shop.test:8443"));
 }
 
-const SPOOFED: &str = "X-Forwarded-For: 6.6.6.6\r\nx-forwarded-for: 6.6.6.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.test\r\n\
-    X-Forwarded-Port: 666\r\nX-Real-IP: 6.6.6.6\r\nForwarded: for=6.6.6.6;proto=https\r\nX-Request-Id: spoofed-by-client-0001\r\n";
+const SPOOFED: &str = "X-Forwarded-For: 6.6.6.6\r\nx-forwarded-for: 6.6.6.7\r\nX-Forwarded-Proto: https\r\n\
+    X-Forwarded-Host: evil.test\r\nX-Forwarded-Port: 666\r\nX-Real-IP: 6.6.6.6\r\n\
+    Forwarded: for=6.6.6.6;proto=https\r\nX-Request-Id: spoofed-by-client-0001\r\n";
 
 #[test]
 fn what_an_untrusted_client_says_of_itself_is_dropped() {
@@ -115,8 +118,8 @@ fn what_an_untrusted_client_says_of_itself_is_dropped() {
 
 #[test]
 fn what_a_trusted_proxy_says_of_its_client_is_kept() {
-    let fields = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: www.test\r\nX-Forwarded-Port: 443\r\n\
-        X-Request-Id: from-the-edge-0001\r\n";
+    let fields = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: www.test\r\n\
+        X-Forwarded-Port: 443\r\nX-Request-Id: from-the-edge-0001\r\n";
     let request = forwarded(trusting, fields);
     assert_eq!(request.value("x-forwarded-for"), Some("203.0.113.9, 127.0.0.1"));
     assert_eq!(request.value("x-forwarded-proto"), Some("https"));
@@ -165,8 +168,8 @@ fn every_request_has_an_id_of_its_own_and_a_via() {
 /// CGI, WSGI and others cannot tell `_` from `-`.
 #[test]
 fn names_with_an_underscore_are_dropped_unless_allowed() {
-    let fields = "X_Forwarded_Proto: https\r\nX_Forwarded-For: 6.6.6.6\r\nX_Custom: 1\r\nContent_Length: 5\r\nTransfer_Encoding: chunked\r\n\
-        X-Custom: 2\r\n";
+    let fields = "X_Forwarded_Proto: https\r\nX_Forwarded-For: 6.6.6.6\r\nX_Custom: 1\r\nContent_Length: 5\r\n\
+        Transfer_Encoding: chunked\r\nX-Custom: 2\r\n";
     let request = forwarded(as_it_is, fields);
     assert!(!request.fields.iter().any(|(name, _)| name.contains('_')), "{request:#?}");
     assert_eq!(request.value("x-custom"), Some("2"));

@@ -25,7 +25,7 @@ fn a_client_that_does_not_wait_for_100_is_served() {
     let origin = Origin::answering(OK);
     let gateway = Gateway::start(&Config::to(&origin));
     let mut client = gateway.client();
-    client.send("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello");
     let first = client.response();
     let last = if first.status() == 100 { client.response() } else { first };
     assert_eq!(last.status(), 200);

@@ -1,4 +1,5 @@
-//! One path: the bytes that routes match, the log shows and the origin gets are the same, in the one form of `http::path`.
+//! One path: the bytes that routes match, the log shows and the origin gets are the same, in the one form of
+//! `http::path`.
 
 use crate::harness::{Config, Gateway, OK, Origin};
 

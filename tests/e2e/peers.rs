@@ -152,8 +152,8 @@ fn nginx_serves_its_files_through_the_gateway() {
         "daemon off; master_process off; pid {root}/logs/pid; error_log {root}/logs/error;\n\
          events {{}}\n\
          http {{ access_log off; gzip off; keepalive_timeout 60;\n\
-           client_body_temp_path {root}/logs/body; proxy_temp_path {root}/logs/proxy; fastcgi_temp_path {root}/logs/fastcgi;\n\
-           uwsgi_temp_path {root}/logs/uwsgi; scgi_temp_path {root}/logs/scgi;\n\
+           client_body_temp_path {root}/logs/body; proxy_temp_path {root}/logs/proxy;\n\
+           fastcgi_temp_path {root}/logs/fastcgi; uwsgi_temp_path {root}/logs/uwsgi; scgi_temp_path {root}/logs/scgi;\n\
            server {{ listen 127.0.0.1:{port}; root {root}; }} }}\n"
     );
     let file = folder.path().join("nginx.conf");

@@ -1,9 +1,10 @@
 //! Clients that take their time: each phase of a connection has its own patience, and no more.
 
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Config, Gateway, OK, Origin, Wire};
+use crate::harness::{Config, DEADLINE, Framing, Gateway, OK, Origin, Wire};
 
 fn gateway_with(origin: &Origin, limits: &str) -> Gateway {
     Gateway::start(&Config::to(origin).with(&format!("limits: {{ {limits} }}")))
@@ -119,17 +120,25 @@ fn a_body_that_keeps_its_rate_is_served() {
 #[test]
 fn a_slow_origin_does_not_make_its_client_slow() {
     const BODY: usize = 32 << 20;
-    let origin = Origin::start(|peer| {
-        let head = peer.request_head().unwrap();
-        assert_eq!(head.value("content-length"), Some(BODY.to_string().as_str()));
+    const LAST: usize = 1_000;
+    let (nearly, done) = mpsc::channel();
+    let nearly = Mutex::new(nearly);
+    let origin = Origin::start(move |peer| {
+        assert_eq!(peer.request_head().unwrap().framing, Framing::Length(BODY));
         thread::sleep(Duration::from_secs(2));
-        assert_eq!(peer.bytes(BODY).len(), BODY);
+        peer.bytes(BODY - LAST);
+        nearly.lock().unwrap().send(()).unwrap();
+        peer.bytes(LAST);
         peer.send(OK);
     });
-    let gateway = gateway_with(&origin, "body_bytes_per_s_min: 20000000, body_rate_grace_ms: 300");
+    let gateway = gateway_with(&origin, "body_bytes_per_s_min: 50000000, body_rate_grace_ms: 300");
     let mut client = gateway.client();
     client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY}\r\n\r\n"));
-    client.send(vec![b'x'; BODY]);
+    client.send(vec![b'x'; BODY - LAST]);
+    done.recv_timeout(DEADLINE).expect("the origin reads on");
+    // Now the gateway waits for the client, for the first time in two seconds.
+    thread::sleep(Duration::from_millis(50));
+    client.send([b'x'; LAST]);
     assert_eq!(client.response().status(), 200);
 }
 

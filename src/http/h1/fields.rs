@@ -3,7 +3,7 @@
 //! httparse has refused names that are no tokens, whitespace before the colon, folded lines and control characters.
 
 use crate::http::error::HeadError;
-use crate::http::field::{Field, FieldTable, Known, Span};
+use crate::http::field::{Field, FieldTable, Known, Span, same};
 use crate::http::head::Underscores;
 
 /// What the fields say that the parser acts on.
@@ -28,7 +28,7 @@ pub(super) struct Signals {
 pub(super) fn read(
     table: &mut FieldTable,
     bytes: &[u8],
-    headers: &[httparse::Header],
+    headers: &[httparse::Header<'_>],
     underscores: Underscores,
 ) -> Result<Signals, HeadError> {
     table.clear();
@@ -91,7 +91,7 @@ impl Signals {
 
     /// One field that says `chunked` and nothing else is understood.
     fn read_coding(&mut self, value: &[u8]) -> Result<(), HeadError> {
-        if !value.eq_ignore_ascii_case(b"chunked") {
+        if !same(value, b"chunked") {
             return Err(refused_coding(value));
         }
         if self.chunked {
@@ -102,6 +102,11 @@ impl Signals {
     }
 
     fn read_connection(&mut self, table: &mut FieldTable, value: &[u8], bytes: &[u8]) -> Result<(), HeadError> {
+        // Nearly all say just this.
+        if same(value, b"keep-alive") {
+            self.keep_alive = true;
+            return Ok(());
+        }
         for option in list(value) {
             if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;

@@ -79,7 +79,8 @@ impl Message {
         latin1(&self.body)
     }
 
-    /// The body of an answer that the gateway made itself, with the members that each must have (RFC 9457 §3, Kong's two).
+    /// The body of an answer that the gateway made itself, with the members that each must have: those of RFC 9457
+    /// and Kong's two.
     #[track_caller]
     pub fn problem(&self) -> serde_json::Value {
         assert_eq!(self.value("content-type"), Some("application/problem+json"), "{self:?}");

@@ -1,4 +1,5 @@
-//! What every test here stands on: the gateway as a process, an origin that does as told, a client that speaks raw bytes.
+//! What every test here stands on: the gateway as a process, an origin that does as told, a client that speaks raw
+//! bytes.
 
 mod config;
 mod gateway;

@@ -149,8 +149,8 @@ pub fn nobody() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::new(127, 0, 0, 77), 0)).unwrap().local_addr().unwrap()
 }
 
-/// An address whose connections are never completed: a listener whose queue is full. It lasts as long as what is returned
-/// beside it.
+/// An address whose connections are never completed: a listener whose queue is full. It lasts as long as what is
+/// returned beside it.
 pub fn black_hole() -> (SocketAddr, impl Sized) {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with};
     let listener = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();

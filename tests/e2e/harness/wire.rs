@@ -80,8 +80,8 @@ impl Wire {
         rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).unwrap();
     }
 
-    /// A request with its body; `None` when the other side ended before its first byte, or in its middle (then the part is
-    /// in the record only).
+    /// A request with its body; `None` when the other side ended before its first byte, or in its middle (then the
+    /// part is in the record only).
     #[track_caller]
     pub fn request(&mut self) -> Option<Message> {
         let mut message = Message::from_head(&self.head()?);
