@@ -58,15 +58,12 @@ impl Account {
 
 impl RequestId {
     pub fn generate(shared: &Shared) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut generated = [0; GENERATED_BYTES];
         let mut rng = shared.rng.borrow_mut();
         for half in generated.chunks_exact_mut(16) {
-            let mut word = rng.next_u64();
-            for digit in half {
-                *digit = DIGITS[(word & 15) as usize];
-                word >>= 4;
-            }
+            let word = rng.next_u64();
+            half[..8].copy_from_slice(&hex(word as u32));
+            half[8..].copy_from_slice(&hex((word >> 32) as u32));
         }
         Self { generated, given: None }
     }
@@ -87,6 +84,17 @@ impl RequestId {
     }
 }
 
+/// Eight lower-case digits at once: a nibble a byte, then each byte to its digit.
+fn hex(word: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut spread = u64::from(word);
+    spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = ((spread + 6 * ONES) >> 4) & ONES;
+    (spread + 0x30 * ONES + letters * 0x27).to_be_bytes()
+}
+
 fn is_name(value: &[u8]) -> bool {
     (1..=GIVEN_BYTES_MAX).contains(&value.len())
         && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))
@@ -94,3 +102,15 @@ fn is_name(value: &[u8]) -> bool {
 
 const GENERATED_BYTES: usize = 32;
 const GIVEN_BYTES_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_standard_library() {
+        for word in [0, 1, 0x9a, 0x1234_5678, 0x9abc_def0, 0xdead_beef, u32::MAX] {
+            assert_eq!(std::str::from_utf8(&hex(word)).unwrap(), format!("{word:08x}"));
+        }
+    }
+}

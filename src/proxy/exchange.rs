@@ -13,7 +13,8 @@ use crate::http::body::Framing;
 use crate::http::field::Known;
 use crate::http::head::{Method, RequestHead, ResponseHead, Version};
 use crate::route::Route;
-use crate::runtime::{Buf, Error, Pieces, TcpStream};
+use crate::runtime::tcp::SendAll;
+use crate::runtime::{Buf, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 use crate::telemetry::access_log::Record;
 use crate::upstream::{Service, Upstream};
@@ -157,15 +158,15 @@ impl Exchange<'_> {
         head.write(self.shared.runtime.pool()).ok_or(Failure::ForwardedHeadTooLarge)
     }
 
-    pub async fn send_down(&self, pieces: Pieces) -> Result<(), Failure> {
+    pub fn send_down(&self, pieces: Pieces) -> SendAll<'_> {
         self.account.sent_bytes.set(self.account.sent_bytes.get() + pieces.len() as u64);
         let stall_max = self.shared.plan.limits.send_timeout;
-        self.client.stream.send_all(pieces, stall_max, self.deadline).await.map_err(|_| Failure::ClientGone)
+        self.client.stream.send_all(pieces, stall_max, self.deadline)
     }
 
-    pub async fn send_up(&self, stream: &TcpStream, pieces: Pieces) -> Result<(), Error> {
+    pub fn send_up<'a>(&self, stream: &'a TcpStream, pieces: Pieces) -> SendAll<'a> {
         self.shared.counters.borrow_mut().upstream_sent_bytes += pieces.len() as u64;
-        stream.send_all(pieces, self.service.timeouts.idle, self.deadline).await
+        stream.send_all(pieces, self.service.timeouts.idle, self.deadline)
     }
 
     /// Keeps the upstream connection for another request, or closes it.

@@ -9,7 +9,7 @@ use crate::http::body::Framing;
 use crate::http::h1::Scan;
 use crate::http::head::{ResponseHead, Version};
 use crate::runtime::wait::until;
-use crate::runtime::{Buf, Pieces, TcpStream};
+use crate::runtime::{Buf, Error as IoError, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 use crate::wire::{Encoder, Piece, ReadError, Reader};
 use std::pin::pin;
@@ -40,7 +40,7 @@ pub async fn respond(
         let down = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, true)?;
         reader.skip(length);
         exchange.account.status.set(101);
-        exchange.send_down(Pieces::one(down)).await?;
+        exchange.send_down(Pieces::one(down)).await.map_err(client_gone)?;
         return Ok(Answered { upstream_reusable: false, downstream_reusable: false, switched: true });
     }
     let framing = head.framing(exchange.request.method).map_err(|error| failed(UpstreamFailure::Head(error)))?;
@@ -53,8 +53,7 @@ pub async fn respond(
     let close = closes(exchange, down_framing);
     let down = forwarded(exchange, head, &reader.input()[..length], down_framing, close)?;
     reader.skip(length);
-    exchange.account.status.set(head.status);
-    body(exchange, stream, reader, Encoder::new(down_framing), down).await?;
+    body(exchange, stream, reader, Encoder::new(down_framing), (head.status, down)).await?;
     Ok(Answered {
         upstream_reusable: head.keep_alive
             && framing != Framing::UntilClose
@@ -104,7 +103,8 @@ async fn final_head(
     watch: &Watch,
 ) -> Result<usize, Failure> {
     let limits = exchange.shared.plan.response_head_limits();
-    for _ in 0..=exchange.shared.plan.limits.informational_max {
+    let interim_max = exchange.shared.plan.limits.informational_max;
+    for interim in 0..=interim_max {
         let mut scan = Scan::default();
         let mut parse = |bytes: &[u8]| head.parse(bytes, &limits, &mut scan);
         let length = next_head(exchange, stream, reader, &mut parse, watch).await?;
@@ -116,6 +116,7 @@ async fn final_head(
             101 if exchange.asks_to_switch() && head.upgrade => return Ok(length),
             101 => return Err(failed(UpstreamFailure::UnexpectedSwitch)),
             100 if !exchange.request.expect_continue || exchange.account.continued.get() => {}
+            100..=199 if interim == interim_max => break,
             100..=199 => {
                 if head.status == 100 {
                     exchange.account.continued.set(true);
@@ -123,7 +124,7 @@ async fn final_head(
                 // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
                 if exchange.request.version == Version::Http11 {
                     let interim = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, false)?;
-                    exchange.send_down(Pieces::one(interim)).await?;
+                    exchange.send_down(Pieces::one(interim)).await.map_err(client_gone)?;
                 }
             }
             _ => return Ok(length),
@@ -159,7 +160,7 @@ async fn next_head(
         Some(head) => head,
         None => {
             if !exchange.account.continued.replace(true) && !exchange.account.request_read.get() {
-                exchange.send_down(reply::continue_(exchange.shared)?).await?;
+                exchange.send_down(reply::continue_(exchange.shared)?).await.map_err(client_gone)?;
             }
             reading.await
         }
@@ -173,7 +174,7 @@ async fn body(
     stream: &TcpStream,
     reader: &mut Reader,
     encoder: Encoder,
-    head: Buf,
+    (status, head): (u16, Buf),
 ) -> Result<(), Failure> {
     let pool = exchange.shared.runtime.pool();
     let mut before = Some(head);
@@ -192,7 +193,9 @@ async fn body(
         let end = last.then(|| reader.trailers());
         let pieces = encoder.encode(pool, before.take(), payload, end).map_err(Failure::upstream_body)?;
         if !pieces.is_empty() {
-            exchange.send_down(pieces).await?;
+            // Not sooner: a body that is malformed from its first byte on can still become an honest 502.
+            exchange.account.status.set(status);
+            exchange.send_down(pieces).await.map_err(client_gone)?;
         }
         if done {
             return Ok(());
@@ -201,6 +204,11 @@ async fn body(
         let deadline: Mono = exchange.deadline.min(idle);
         next = Some(reader.piece(stream, deadline).await.map_err(|error: ReadError| Failure::upstream_body(error))?);
     }
+}
+
+/// A client that cannot be sent to.
+fn client_gone(_: IoError) -> Failure {
+    Failure::ClientGone
 }
 
 fn failed(failure: UpstreamFailure) -> Failure {

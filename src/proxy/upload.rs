@@ -82,7 +82,7 @@ pub async fn upload(
         return exchange.send_up(stream, pieces).await.map_err(unsendable);
     }
     let mut before = Some(head);
-    let pace = Pace::new(exchange);
+    let mut pace = Pace::new(exchange);
     loop {
         let piece = match (body.decode_input().map_err(unreadable)?, before.take()) {
             (Some(piece), head) => {
@@ -95,7 +95,7 @@ pub async fn upload(
                 exchange.send_up(stream, pieces).await.map_err(unsendable)?;
                 continue;
             }
-            (None, None) => receive(exchange, body, &pace).await?,
+            (None, None) => receive(exchange, body, &mut pace).await?,
         };
         let (payload, last) = match piece {
             Piece::Data { payload, last } => (Some(payload), last),
@@ -117,9 +117,13 @@ pub async fn upload(
     }
 }
 
-async fn receive(exchange: &Exchange<'_>, body: &mut Reader, pace: &Pace) -> Result<Piece, UploadEnd> {
-    let deadline = exchange.deadline.min(pace.deadline(body.payload_total()));
-    body.piece(exchange.client.stream, deadline).await.map_err(|error| {
+async fn receive(exchange: &Exchange<'_>, body: &mut Reader, pace: &mut Pace) -> Result<Piece, UploadEnd> {
+    let runtime = &exchange.shared.runtime;
+    let asked = runtime.now().mono;
+    let deadline = exchange.deadline.min(pace.deadline(asked, body.payload_total()));
+    let piece = body.piece(exchange.client.stream, deadline).await;
+    pace.waited += runtime.now().mono.since(asked);
+    piece.map_err(|error| {
         UploadEnd::Unreadable(match error {
             ReadError::Transport(IoError::Deadline) => Failure::BodyTimeout,
             other => Failure::downstream(other),
@@ -135,9 +139,9 @@ fn check_size(exchange: &Exchange<'_>, body: &Reader) -> Result<(), UploadEnd> {
     }
 }
 
-/// How fast the client must be.
+/// How fast the client must be. Only the time in which it is waited for counts: a slow upstream is not its fault.
 struct Pace {
-    began: Mono,
+    waited: Duration,
     grace: Duration,
     bytes_per_second_min: u64,
 }
@@ -145,19 +149,15 @@ struct Pace {
 impl Pace {
     fn new(exchange: &Exchange<'_>) -> Self {
         let limits = &exchange.shared.plan.limits;
-        Self {
-            began: exchange.shared.runtime.now().mono,
-            grace: limits.body_rate_grace,
-            bytes_per_second_min: limits.body_rate_min,
-        }
+        Self { waited: Duration::ZERO, grace: limits.body_rate_grace, bytes_per_second_min: limits.body_rate_min }
     }
 
-    /// When more than `bytes` must have arrived.
-    fn deadline(&self, bytes: u64) -> Mono {
+    /// When more than `bytes` must have arrived, if the wait for them begins now.
+    fn deadline(&self, now: Mono, bytes: u64) -> Mono {
         if self.bytes_per_second_min == 0 {
             return Mono::NEVER;
         }
         let earned_ms = bytes.saturating_mul(1000) / self.bytes_per_second_min;
-        self.began + self.grace + Duration::from_millis(earned_ms)
+        now + (self.grace + Duration::from_millis(earned_ms)).saturating_sub(self.waited)
     }
 }

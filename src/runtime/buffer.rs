@@ -14,12 +14,18 @@ pub enum Class {
     Body,
 }
 
-/// A window of bytes in a buffer of the pool; dropping it gives the memory back.
-pub struct Buf {
+/// A window of bytes in a buffer of the pool; dropping it gives the memory back. One word, because it is moved a lot.
+pub struct Buf(Option<Box<Window>>);
+
+struct Window {
     memory: Box<[u8]>,
     start: u32,
     end: u32,
-    pool: Pool,
+    /// Where the memory for bytes ends and the room for framing begins.
+    limit: u32,
+    class: Class,
+    /// Where it came from; none while it lies there.
+    pool: Option<Pool>,
 }
 
 /// One shard's buffers. Cloning it makes another handle to the same pool.
@@ -27,7 +33,7 @@ pub struct Buf {
 pub struct Pool(Rc<Shared>);
 
 struct Shared {
-    free: [RefCell<Vec<Box<[u8]>>>; 2],
+    free: [RefCell<Vec<Box<Window>>>; 2],
     bytes_out: Cell<usize>,
     bytes_max: usize,
     /// Set when a buffer comes back, so that receives which waited for one are tried again.
@@ -89,9 +95,11 @@ impl Pool {
         }
         self.0.bytes_out.set(out);
         let free = self.0.free[class as usize].borrow_mut().pop();
-        let memory = free.unwrap_or_else(|| vec![0; class.memory_bytes()].into_boxed_slice());
-        let start = class.headroom_bytes() as u32;
-        Some(Buf { memory, start, end: start, pool: self.clone() })
+        let mut window = free.unwrap_or_else(|| Window::new(class));
+        window.start = class.headroom_bytes() as u32;
+        window.end = window.start;
+        window.pool = Some(self.clone());
+        Some(Buf(Some(window)))
     }
 
     /// Bytes of buffers that are in use.
@@ -105,120 +113,141 @@ impl Pool {
     }
 }
 
+impl Window {
+    fn new(class: Class) -> Box<Self> {
+        let memory = vec![0; class.memory_bytes()].into_boxed_slice();
+        let limit = (class.headroom_bytes() + class.payload_bytes()) as u32;
+        Box::new(Self { memory, start: 0, end: 0, limit, class, pool: None })
+    }
+
+    fn write(&mut self, bytes: &[u8], limit: usize) -> bool {
+        let (start, end) = (self.end as usize, self.end as usize + bytes.len());
+        if end > limit {
+            return false;
+        }
+        self.memory[start..end].copy_from_slice(bytes);
+        self.end = end as u32;
+        true
+    }
+}
+
 impl Buf {
-    fn class(&self) -> Class {
-        if self.memory.len() == Class::Head.memory_bytes() { Class::Head } else { Class::Body }
+    fn window(&self) -> &Window {
+        self.0.as_ref().expect("only dropping takes it")
+    }
+
+    fn window_mut(&mut self) -> &mut Window {
+        self.0.as_mut().expect("only dropping takes it")
     }
 
     /// Where it came from and where others come from.
     pub fn pool(&self) -> &Pool {
-        &self.pool
+        self.window().pool.as_ref().expect("a buffer in use has a pool")
     }
 
     pub fn len(&self) -> usize {
-        (self.end - self.start) as usize
+        let window = self.window();
+        (window.end - window.start) as usize
     }
 
     pub fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.len() == 0
     }
 
     pub fn bytes(&self) -> &[u8] {
-        &self.memory[self.start as usize..self.end as usize]
+        let window = self.window();
+        &window.memory[window.start as usize..window.end as usize]
     }
 
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start as usize..self.end as usize]
+        let window = self.window_mut();
+        &mut window.memory[window.start as usize..window.end as usize]
     }
 
     /// The memory behind the bytes, without the room kept for framing.
     pub fn spare_mut(&mut self) -> &mut [u8] {
-        let limit = self.payload_limit();
-        &mut self.memory[self.end as usize..limit]
+        let window = self.window_mut();
+        let limit = window.limit as usize;
+        &mut window.memory[window.end as usize..limit]
     }
 
     pub fn spare_len(&self) -> usize {
-        self.payload_limit() - self.end as usize
+        let window = self.window();
+        (window.limit - window.end) as usize
     }
 
     /// Takes the first `count` bytes of the spare memory as written.
     pub fn grow(&mut self, count: usize) {
         assert!(count <= self.spare_len(), "grown past the buffer's end");
-        self.end += count as u32;
+        self.window_mut().end += count as u32;
     }
 
     /// Drops the first `count` bytes.
     pub fn advance(&mut self, count: usize) {
         assert!(count <= self.len(), "advanced past the bytes");
-        self.start += count as u32;
+        self.window_mut().start += count as u32;
     }
 
     /// Keeps only the first `count` bytes.
     pub fn truncate(&mut self, count: usize) {
         assert!(count <= self.len(), "truncated to more than there is");
-        self.end = self.start + count as u32;
+        let window = self.window_mut();
+        window.end = window.start + count as u32;
     }
 
     /// Writes `bytes` behind the others if there is spare memory for all of them; says whether it did.
     #[must_use]
     pub fn push(&mut self, bytes: &[u8]) -> bool {
-        let end = self.end as usize + bytes.len();
-        if end > self.payload_limit() {
-            return false;
-        }
-        self.memory[self.end as usize..end].copy_from_slice(bytes);
-        self.end = end as u32;
-        true
+        let window = self.window_mut();
+        let limit = window.limit as usize;
+        window.write(bytes, limit)
     }
 
     /// Whether a chunk's framing fits around the bytes: `push_front` and `push_tail` need it.
     pub fn has_framing_room(&self) -> bool {
-        self.start as usize >= HEADROOM_BYTES && self.memory.len() - self.end as usize >= TAILROOM_BYTES
+        let window = self.window();
+        window.start as usize >= HEADROOM_BYTES && window.memory.len() - window.end as usize >= TAILROOM_BYTES
     }
 
     /// Writes `bytes` before the others, into the room that a fresh body buffer keeps there.
     pub fn push_front(&mut self, bytes: &[u8]) {
-        let start = (self.start as usize).checked_sub(bytes.len()).expect("framing fits the headroom");
-        self.memory[start..self.start as usize].copy_from_slice(bytes);
-        self.start = start as u32;
+        let window = self.window_mut();
+        let start = (window.start as usize).checked_sub(bytes.len()).expect("framing fits the headroom");
+        window.memory[start..start + bytes.len()].copy_from_slice(bytes);
+        window.start = start as u32;
     }
 
     /// Writes `bytes` behind the others, into the room that every body buffer keeps there.
     pub fn push_tail(&mut self, bytes: &[u8]) {
-        let end = self.end as usize + bytes.len();
-        self.memory[self.end as usize..end].copy_from_slice(bytes);
-        self.end = end as u32;
+        let window = self.window_mut();
+        let limit = window.memory.len();
+        let fits = window.write(bytes, limit);
+        assert!(fits, "framing fits the tailroom");
     }
 
     /// The same bytes in the smallest buffer that holds them, so that what is left of a slow peer's data does not pin a
     /// large one. The buffer itself when it is small already or the pool has no other.
     pub fn shrink(self) -> Self {
-        if self.class() == Class::Head || self.len() > Class::Head.payload_bytes() {
+        if self.window().class == Class::Head || self.len() > Class::Head.payload_bytes() {
             return self;
         }
-        let Some(mut small) = self.pool.take(Class::Head) else { return self };
+        let Some(mut small) = self.pool().take(Class::Head) else { return self };
         let fits = small.push(self.bytes());
         debug_assert!(fits);
         small
-    }
-
-    fn payload_limit(&self) -> usize {
-        match self.class() {
-            Class::Head => self.memory.len(),
-            Class::Body => self.memory.len() - TAILROOM_BYTES,
-        }
     }
 }
 
 impl Drop for Buf {
     fn drop(&mut self) {
-        let class = self.class();
-        let shared = &self.pool.0;
+        let Some(mut window) = self.0.take() else { return };
+        let Some(Pool(shared)) = window.pool.take() else { return };
+        let class = window.class;
         shared.bytes_out.set(shared.bytes_out.get() - class.memory_bytes());
         shared.returned.set(true);
         let mut free = shared.free[class as usize].borrow_mut();
         if free.len() < class.free_max() {
-            free.push(std::mem::take(&mut self.memory));
+            free.push(window);
         }
     }
 }
@@ -248,12 +277,12 @@ mod tests {
     fn a_dropped_buffer_is_used_again() {
         let pool = Pool::new(1 << 20);
         let buf = pool.take(Class::Head).unwrap();
-        let address = buf.memory.as_ptr();
+        let address = buf.bytes().as_ptr();
         assert_eq!(pool.bytes_out(), 4096);
         drop(buf);
         assert_eq!(pool.bytes_out(), 0);
         assert!(pool.take_returned() && !pool.take_returned());
-        assert_eq!(pool.take(Class::Head).unwrap().memory.as_ptr(), address);
+        assert_eq!(pool.take(Class::Head).unwrap().bytes().as_ptr(), address);
     }
 
     #[test]

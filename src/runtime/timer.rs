@@ -32,8 +32,11 @@ struct Level {
 
 impl Wheel {
     pub fn new(now: Mono) -> Self {
-        let levels = std::array::from_fn(|_| Level { occupied: 0, slots: std::array::from_fn(|_| Vec::new()) });
-        Self { elapsed: tick_before(now), levels, firing: Vec::new(), len: 0 }
+        let levels = std::array::from_fn(|_| Level {
+            occupied: 0,
+            slots: std::array::from_fn(|_| Vec::with_capacity(SLOT_ENTRIES)),
+        });
+        Self { elapsed: tick_before(now), levels, firing: Vec::with_capacity(SLOT_ENTRIES), len: 0 }
     }
 
     pub fn len(&self) -> usize {
@@ -121,6 +124,8 @@ fn tick_before(at: Mono) -> u64 {
 
 const LEVELS: usize = 4;
 const SLOTS: usize = 64;
+/// What a slot holds before it grows: a few connections that became idle in the same millisecond.
+const SLOT_ENTRIES: usize = 16;
 const TICK_NANOS: u64 = 1_000_000;
 /// A little less than one lap of the highest level, so that an entry never lands in the slot that is current.
 const SPAN_TICKS: u64 = 63 << 18;

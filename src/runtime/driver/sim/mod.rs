@@ -13,6 +13,8 @@
 //! thing that is due in the world or in a runtime. An operation is tried when it can make progress, after a delay that
 //! the dice say, or at once inside `submit`; both ways are taken.
 
+#![expect(clippy::result_large_err, reason = "an operation that has to wait is handed back whole")]
+
 mod fault;
 mod kernel;
 mod link;
@@ -65,7 +67,8 @@ impl World {
         let next = [kernel.next_due(), wakes_at].into_iter().flatten().min();
         if let Some(at) = next {
             let least = kernel.now().mono + TURN_TIME;
-            kernel.advance_to(at.max(least));
+            let late = kernel.oversleep();
+            kernel.advance_to(at.max(least) + late);
         }
         next.is_some()
     }
