@@ -56,8 +56,36 @@ impl TcpStream {
     /// Arms a receive whose completion is an event for `token`, and which becomes the next receive. Returns what it
     /// brought if it was over at once: then nothing is armed.
     pub fn arm_idle(&self, class: Class, token: u64) -> Option<Result<Received, Error>> {
+        if let Some(id) = self.idle_receive.get() {
+            self.runtime.set_owner(id, Owner::Token(token));
+            return self.watched();
+        }
+        self.arm(class, Owner::Token(token))
+    }
+
+    /// Arms a receive on behalf of this coroutine, which asks `watched` what it brought and otherwise does something
+    /// else; it becomes the next receive. Returns what it brought if it was over at once.
+    pub fn watch(&self, class: Class) -> Option<Result<Received, Error>> {
+        if self.idle_receive.get().is_some() {
+            return self.watched();
+        }
+        let task = self.runtime.current().expect("only coroutines watch");
+        self.arm(class, Owner::Task(task))
+    }
+
+    /// What the receive that `watch` or `arm_idle` armed has brought, if it is over.
+    pub fn watched(&self) -> Option<Result<Received, Error>> {
+        let done = self.runtime.take(self.idle_receive.get()?)?;
+        self.idle_receive.set(None);
+        match done {
+            Done::Received(received) => Some(received),
+            other => unreachable!("a receive ended as {other:?}"),
+        }
+    }
+
+    fn arm(&self, class: Class, owner: Owner) -> Option<Result<Received, Error>> {
         debug_assert!(self.idle_receive.get().is_none());
-        match self.runtime.submit(Op::Receive(self.socket, Target::Fresh(class)), Owner::Token(token)) {
+        match self.runtime.submit(Op::Receive(self.socket, Target::Fresh(class)), owner) {
             Ok(Done::Received(received)) => Some(received),
             Ok(other) => unreachable!("a receive ended as {other:?}"),
             Err(id) => {
