@@ -162,8 +162,8 @@ impl Drop for EndNotice {
     }
 }
 
-/// Fails if somebody listens there. Shards share their ports (SO_REUSEPORT) and so would a second gateway: each of the two
-/// would get some of the connections. A socket that does not share finds out.
+/// Fails if somebody listens there. Shards share their ports (SO_REUSEPORT) and so would a second gateway: each of the
+/// two would get some of the connections. A socket that does not share finds out.
 fn claim(listener: &Listener) -> Result<(), ListenError> {
     let Listener { name, address, .. } = listener;
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
