@@ -160,7 +160,10 @@ impl Exchange<'_> {
     pub async fn send_down(&self, pieces: Pieces) -> Result<(), Failure> {
         self.account.sent_bytes.set(self.account.sent_bytes.get() + pieces.len() as u64);
         let stall_max = self.shared.plan.limits.send_timeout;
-        self.client.stream.send_all(pieces, stall_max, self.deadline).await.map_err(|_| Failure::ClientGone)
+        self.account.sending.set(true);
+        self.client.stream.send_all(pieces, stall_max, self.deadline).await.map_err(|_| Failure::ClientGone)?;
+        self.account.sending.set(false);
+        Ok(())
     }
 
     pub async fn send_up(&self, stream: &TcpStream, pieces: Pieces) -> Result<(), Error> {
@@ -188,7 +191,7 @@ async fn fail(
 ) -> Next {
     let answer = failure.answer();
     account.error.set(Some(answer.kind));
-    if account.status.get() != 0 {
+    if account.status.get() != 0 || account.sending.get() {
         // Without its last chunk or its last byte the client sees that the response is cut; one that ends with the
         // connection needs a reset for that.
         downstream.connection.stream.reset_on_drop();

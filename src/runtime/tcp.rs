@@ -94,6 +94,11 @@ impl TcpStream {
     pub fn reset_on_drop(&self) {
         self.close.set(Close::Reset);
     }
+
+    /// The peer has got the whole: dropping the connection ends it well again.
+    pub fn end_on_drop(&self) {
+        self.close.set(Close::Graceful);
+    }
 }
 
 impl Drop for TcpStream {
