@@ -29,7 +29,7 @@ pub async fn forward(
     loop {
         match transfer(exchange, &mut upstream, body, response, &mut replay).await {
             Ok(answered) => return Ok((answered, upstream)),
-            Err(failure) if upstream.reused && may_repeat(exchange, failure, &replay) => {
+            Err(failure) if may_repeat(exchange, failure, &upstream, &replay) => {
                 exchange.account.retried.set(true);
                 exchange.shared.counters.borrow_mut().upstream_retries += 1;
                 upstream = connect(exchange, upstream.address).await?;
@@ -39,8 +39,11 @@ pub async fn forward(
     }
 }
 
-fn may_repeat(exchange: &Exchange<'_>, failure: Failure, replay: &Replay) -> bool {
-    failure == Failure::Upstream(UpstreamFailure::Closed)
+fn may_repeat(exchange: &Exchange<'_>, failure: Failure, upstream: &Upstream, replay: &Replay) -> bool {
+    upstream.reused
+        // Of no response whatever: an interim one, or the first bytes of a head, say that the request was read.
+        && !upstream.connection.reader.has_received()
+        && failure == Failure::Upstream(UpstreamFailure::Closed)
         && exchange.service.retry.enabled
         && exchange.request.method.is_idempotent()
         && !exchange.account.retried.get()

@@ -164,6 +164,14 @@ impl Exchange<'_> {
         self.client.stream.send_all(pieces, stall_max, self.deadline)
     }
 
+    /// Sends what comes before the response. One that broke off in it gets no other answer.
+    pub async fn send_interim(&self, pieces: Pieces) -> Result<(), Failure> {
+        self.account.sending.set(true);
+        self.send_down(pieces).await.map_err(|_| Failure::ClientGone)?;
+        self.account.sending.set(false);
+        Ok(())
+    }
+
     pub fn send_up<'a>(&self, stream: &'a TcpStream, pieces: Pieces) -> SendAll<'a> {
         self.shared.counters.borrow_mut().upstream_sent_bytes += pieces.len() as u64;
         stream.send_all(pieces, self.service.timeouts.idle, self.deadline)
@@ -189,7 +197,7 @@ async fn fail(
 ) -> Next {
     let answer = failure.answer();
     account.error.set(Some(answer.kind));
-    if account.status.get() != 0 {
+    if account.status.get() != 0 || account.sending.get() {
         // Without its last chunk or its last byte the client sees that the response is cut; one that ends with the
         // connection needs a reset for that.
         downstream.connection.stream.reset_on_drop();

@@ -40,6 +40,9 @@ pub async fn respond(
         let down = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, true)?;
         reader.skip(length);
         exchange.account.status.set(101);
+        // From here on a clean end of either connection would say that all of the tunnel has passed.
+        stream.reset_on_drop();
+        exchange.client.stream.reset_on_drop();
         exchange.send_down(Pieces::one(down)).await.map_err(client_gone)?;
         return Ok(Answered { upstream_reusable: false, downstream_reusable: false, switched: true });
     }
@@ -53,7 +56,12 @@ pub async fn respond(
     let close = closes(exchange, down_framing);
     let down = forwarded(exchange, head, &reader.input()[..length], down_framing, close)?;
     reader.skip(length);
+    if down_framing == Framing::UntilClose {
+        // Whatever cuts this response short, a panic or the shard's end: an end would make it look whole.
+        exchange.client.stream.reset_on_drop();
+    }
     body(exchange, stream, reader, Encoder::new(down_framing), (head.status, down)).await?;
+    exchange.client.stream.end_on_drop();
     Ok(Answered {
         upstream_reusable: head.keep_alive
             && framing != Framing::UntilClose
@@ -124,7 +132,7 @@ async fn final_head(
                 // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
                 if exchange.request.version == Version::Http11 {
                     let interim = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, false)?;
-                    exchange.send_down(Pieces::one(interim)).await.map_err(client_gone)?;
+                    exchange.send_interim(Pieces::one(interim)).await?;
                 }
             }
             _ => return Ok(length),
@@ -160,7 +168,7 @@ async fn next_head(
         Some(head) => head,
         None => {
             if !exchange.account.continued.replace(true) && !exchange.account.request_read.get() {
-                exchange.send_down(reply::continue_(exchange.shared)?).await.map_err(client_gone)?;
+                exchange.send_interim(reply::continue_(exchange.shared)?).await?;
             }
             reading.await
         }

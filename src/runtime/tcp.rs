@@ -104,6 +104,11 @@ impl TcpStream {
     pub fn reset_on_drop(&self) {
         self.close.set(Close::Reset);
     }
+
+    /// The peer has got the whole: dropping the connection ends it well again.
+    pub fn end_on_drop(&self) {
+        self.close.set(Close::Graceful);
+    }
 }
 
 /// A receive under way. Dropping it cancels it.

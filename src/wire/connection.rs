@@ -70,6 +70,11 @@ impl Reader {
         self.input = Some(bytes);
     }
 
+    /// Whether bytes were received since `take_bytes_received` was last asked.
+    pub fn has_received(&self) -> bool {
+        self.bytes_received > 0
+    }
+
     /// Bytes received since this was last asked, framing included.
     pub fn take_bytes_received(&mut self) -> u64 {
         std::mem::take(&mut self.bytes_received)

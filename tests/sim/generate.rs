@@ -265,7 +265,7 @@ fn write_body(rng: &mut Rng, wire: &mut Vec<u8>, coding: Coding, body: &[u8], tr
 
 /// Breaks one rule in the request's wire form.
 fn malform(rng: &mut Rng, request: &mut Request) {
-    let target = &request.target;
+    let target = request.target.split('?').next().unwrap_or_default();
     let text = match rng.below(12) {
         0 => format!(
             "POST {target} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"

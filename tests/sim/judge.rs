@@ -30,7 +30,7 @@ pub fn judge(ledger: &Ledger, measure: Measure) -> Vec<String> {
         }
         judge_outcome(script, outcome.as_ref(), times, measure, &mut found);
         if !found.is_empty() {
-            wrong.push(format!("exchange {}: {}", script.id, describe(script)));
+            wrong.push(format!("exchange {}: {}; {}", script.id, describe(script), came_of(outcome.as_ref())));
             wrong.extend(found);
         }
     }
@@ -46,6 +46,13 @@ fn describe(script: &Script) -> String {
         "{kind:?}, {asked}, HTTP/{version}, {conduct:?}, expects: {}; {answered}, {:?}, {:?}, {:?}",
         request.expects_continue, answer.when, answer.after, answer.flaw
     )
+}
+
+fn came_of(outcome: Option<&Outcome>) -> String {
+    match outcome {
+        Some(Outcome::Answered(reply)) => format!("answered {}", reply.status),
+        other => format!("{other:?}"),
+    }
 }
 
 /// A request at the origin is the client's, or its truncation shows.

@@ -60,7 +60,10 @@ async fn answer(ledger: &Ledger, wire: &Wire, script: &Script, place: usize, hea
             let sent = side_by_side(first, respond(wire, script), |sent| *sent == Ok(true)).await;
             (end, sent)
         }
-        When::EarlyAndClose => return respond(wire, script).await.is_err(),
+        When::EarlyAndClose => {
+            let _gone = respond(wire, script).await;
+            return false;
+        }
     };
     if let Err(broken) = read_end {
         return broken_off(ledger, broken);
@@ -118,8 +121,8 @@ async fn respond(wire: &Wire, script: &Script) -> Result<bool, Broken> {
             wire.send(&bytes).await.map(|()| true)
         }
         Flaw::Silence => {
-            // Until the gateway gives up.
-            let _gone = wire.body(Coding::UntilClose, 0, &mut Body::default()).await;
+            // Until the gateway has given up.
+            wire.pause(SILENCE_MS).await;
             Ok(false)
         }
         Flaw::UnaskedSwitch => {
@@ -145,3 +148,5 @@ async fn tunnel(ledger: &Ledger, wire: &Wire, script: &Script, place: usize) {
     }
     ledger.saw_body(script.id, place, body, end);
 }
+
+const SILENCE_MS: u64 = 1_000_000;

@@ -96,7 +96,15 @@ impl Kernel {
         Now { mono: self.now, wall: self.wall }
     }
 
-    pub fn next_due(&self) -> Option<Mono> {
+    pub fn next_due(&mut self) -> Option<Mono> {
+        for host in &mut self.hosts {
+            // A host that nobody turns any more has nothing to do.
+            while let Some(first) = host.due.first_entry()
+                && host.ops.armed(*first.get()).is_none()
+            {
+                first.remove();
+            }
+        }
         let reset = self.resets.keys().next();
         self.hosts.iter().filter_map(|host| host.due.keys().next()).chain(reset).map(|(at, _)| *at).min()
     }
