@@ -43,6 +43,7 @@ struct Worker {
 /// Runs the gateway until it is told to end and has drained.
 pub fn run(snapshot: &Snapshot) -> Result<(), StartError> {
     raise_descriptor_limit(snapshot);
+    check_addresses(snapshot)?;
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(StartError::Signals)?;
     let (mut rings, writer) = if snapshot.access_log.enabled {
         let (rings, drain) = log_ring::rings(SHARDS);
@@ -61,11 +62,12 @@ pub fn run(snapshot: &Snapshot) -> Result<(), StartError> {
         }
     }
     let handle = signals.handle();
-    let watcher = std::thread::spawn(move || {
+    let watch = move || {
         // A shard that ends before it was told to takes the process with it.
         let _ended = ends.recv();
         handle.close();
-    });
+    };
+    let watcher = std::thread::Builder::new().name("watch".to_owned()).spawn(watch).map_err(StartError::Thread)?;
     let told = signals.forever().next().is_some();
     if told {
         eprintln!("shardgate: draining for {} ms at most", snapshot.drain_timeout.as_millis());
@@ -103,6 +105,21 @@ fn join(workers: Vec<Worker>) -> bool {
         counters.log_lines_dropped
     );
     healthy
+}
+
+/// Fails if another process listens on one of the addresses. The shards' own sockets would not: they share addresses.
+fn check_addresses(snapshot: &Snapshot) -> Result<(), StartError> {
+    for listener in &snapshot.listeners {
+        if let Err(error) = std::net::TcpListener::bind(listener.address) {
+            let error = error.raw_os_error().map_or(Error::Refused, Error::from_os);
+            return Err(StartError::Listen(ListenError {
+                name: listener.name.clone(),
+                address: listener.address,
+                error,
+            }));
+        }
+    }
+    Ok(())
 }
 
 /// A shard's thread and where it listens.

@@ -6,7 +6,8 @@ use super::respond::{self, Answered};
 use super::upload::{self, Replay, UploadEnd};
 use crate::http::body::Framing;
 use crate::http::head::ResponseHead;
-use crate::runtime::{Error as IoError, Pieces, TcpStream};
+use crate::runtime::wait::until;
+use crate::runtime::{Class, Error as IoError, Pieces, Received, TcpStream};
 use crate::stdx::time::Mono;
 use crate::upstream::Upstream;
 use crate::wire::{Connection, Reader};
@@ -14,6 +15,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
+use std::time::Duration;
 
 /// Sends the request up and its response down. A request that may be sent twice is, once: when the reused connection it
 /// went out on turns out to have died before any byte of an answer.
@@ -105,7 +107,8 @@ async fn transfer(
     if exchange.request.framing == Framing::Empty {
         exchange.send_up(stream, Pieces::one(head)).await.map_err(send_failure)?;
         watch.sent.set(Some(exchange.shared.runtime.now().mono));
-        return respond::respond(exchange, stream, reader, response, &watch).await;
+        let down = pin!(respond::respond(exchange, stream, reader, response, &watch));
+        return attentive(exchange, body, down).await;
     }
     let mut up = pin!(upload::upload(exchange, body, stream, head, replay));
     let mut down = pin!(respond::respond(exchange, stream, reader, response, &watch));
@@ -164,6 +167,37 @@ async fn both(
     .await
 }
 
+/// Runs the direction down for a client that has nothing more to say, and after a while looks whether it is still
+/// there. One that only ended its own direction is (RFC 9112 §9.6); one that has reset the connection is not.
+async fn attentive(
+    exchange: &Exchange<'_>,
+    body: &mut Reader,
+    mut down: Pin<&mut impl Future<Output = Result<Answered, Failure>>>,
+) -> Result<Answered, Failure> {
+    let (runtime, client) = (&exchange.shared.runtime, exchange.client.stream);
+    if let Some(answered) = until(runtime, runtime.now().mono + ATTENTION_AFTER, down.as_mut()).await {
+        return answered;
+    }
+    let mut watching = !body.has_input();
+    let mut news = if watching { client.watch(Class::Head) } else { None };
+    poll_fn(|context| {
+        if let Poll::Ready(answered) = down.as_mut().poll(context) {
+            return Poll::Ready(answered);
+        }
+        if watching {
+            match news.take().or_else(|| client.watched()) {
+                None => return Poll::Pending,
+                Some(Ok(Received::Data(bytes))) => body.give(bytes),
+                Some(Ok(Received::End(_))) => {}
+                Some(Err(_)) => return Poll::Ready(Err(Failure::ClientGone)),
+            }
+            watching = false;
+        }
+        Poll::Pending
+    })
+    .await
+}
+
 fn send_failure(error: IoError) -> Failure {
     Failure::Upstream(match error {
         IoError::Deadline => UpstreamFailure::IdleTimeout,
@@ -171,5 +205,7 @@ fn send_failure(error: IoError) -> Failure {
     })
 }
 
+/// How long a client is trusted to wait for its answer without a look.
+const ATTENTION_AFTER: Duration = Duration::from_secs(1);
 /// Endpoints that are tried in turn when none can be connected to.
 const CONNECTS_MAX: usize = 3;

@@ -13,7 +13,8 @@ use crate::http::body::Framing;
 use crate::http::field::Known;
 use crate::http::head::{Method, RequestHead, ResponseHead, Version};
 use crate::route::Route;
-use crate::runtime::{Buf, Error, Pieces, TcpStream};
+use crate::runtime::tcp::SendAll;
+use crate::runtime::{Buf, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 use crate::telemetry::access_log::Record;
 use crate::upstream::{Service, Upstream};
@@ -158,18 +159,23 @@ impl Exchange<'_> {
         head.write(self.shared.runtime.pool()).ok_or(Failure::ForwardedHeadTooLarge)
     }
 
-    pub async fn send_down(&self, pieces: Pieces) -> Result<(), Failure> {
+    pub fn send_down(&self, pieces: Pieces) -> SendAll<'_> {
         self.account.sent_bytes.set(self.account.sent_bytes.get() + pieces.len() as u64);
         let stall_max = self.shared.plan.limits.send_timeout;
-        self.account.sending.set(true);
-        self.client.stream.send_all(pieces, stall_max, self.deadline).await.map_err(|_| Failure::ClientGone)?;
-        self.account.sending.set(false);
+        self.client.stream.send_all(pieces, stall_max, self.deadline)
+    }
+
+    /// Sends what comes before the response, which has not begun then: if this is cut short, nothing may follow it.
+    pub async fn send_interim(&self, interim: Buf) -> Result<(), Failure> {
+        self.account.sending_interim.set(true);
+        self.send_down(Pieces::one(interim)).await.map_err(|_| Failure::ClientGone)?;
+        self.account.sending_interim.set(false);
         Ok(())
     }
 
-    pub async fn send_up(&self, stream: &TcpStream, pieces: Pieces) -> Result<(), Error> {
+    pub fn send_up<'a>(&self, stream: &'a TcpStream, pieces: Pieces) -> SendAll<'a> {
         self.shared.counters.borrow_mut().upstream_sent_bytes += pieces.len() as u64;
-        stream.send_all(pieces, self.service.timeouts.idle, self.deadline).await
+        stream.send_all(pieces, self.service.timeouts.idle, self.deadline)
     }
 
     /// Keeps the upstream connection for another request, or closes it.
@@ -192,7 +198,7 @@ async fn fail(
 ) -> Next {
     let answer = failure.answer();
     account.error.set(Some(answer.kind));
-    if account.status.get() != 0 || account.sending.get() {
+    if account.status.get() != 0 || account.sending_interim.get() {
         // Without its last chunk or its last byte the client sees that the response is cut; one that ends with the
         // connection needs a reset for that.
         downstream.connection.stream.reset_on_drop();

@@ -46,7 +46,10 @@ impl ForwardedRequest<'_> {
     /// The head in a buffer of its own; `None` if no buffer holds it or none is left.
     pub fn write(&self, pool: &Pool) -> Option<Buf> {
         let authority = self.head.authority.len as usize;
-        let mut out = Writer::new(pool, self.bytes.len() + 3 * authority + ADDED_BYTES_MAX)?;
+        Writer::head(pool, self.bytes.len() + 3 * authority + ADDED_BYTES_MAX, |out| self.write_lines(out))
+    }
+
+    fn write_lines(&self, out: &mut Writer<'_>) {
         out.push(self.head.method_span.of(self.bytes));
         out.push(b" ");
         out.push(&self.head.path);
@@ -58,9 +61,8 @@ impl ForwardedRequest<'_> {
         out.push(self.host.map_or_else(|| self.head.authority.of(self.bytes), str::as_bytes));
         out.push(CRLF);
         out.copy_fields(self.bytes, self.head.fields(), |field| self.passes(field));
-        self.write_origin(&mut out);
-        self.write_hop(&mut out);
-        out.finish()
+        self.write_origin(out);
+        self.write_hop(out);
     }
 
     fn passes(&self, field: &Field) -> bool {
@@ -90,7 +92,7 @@ impl ForwardedRequest<'_> {
     }
 
     /// Who asked, for what and through whom.
-    fn write_origin(&self, out: &mut Writer) {
+    fn write_origin(&self, out: &mut Writer<'_>) {
         let authority = self.head.authority.of(self.bytes);
         if self.peer_is_trusted {
             self.write_trusted_origin(out, authority);
@@ -117,7 +119,7 @@ impl ForwardedRequest<'_> {
     }
 
     /// The same where the peer has spoken for others before: its account is continued.
-    fn write_trusted_origin(&self, out: &mut Writer, authority: &[u8]) {
+    fn write_trusted_origin(&self, out: &mut Writer<'_>, authority: &[u8]) {
         let told = |known| self.head.value(self.bytes, known).is_some();
         self.write_list(out, b"X-Forwarded-For: ", Known::XForwardedFor);
         out.push(self.origin.address());
@@ -142,7 +144,7 @@ impl ForwardedRequest<'_> {
     }
 
     /// What earlier hops said in a field that lists one element a hop.
-    fn write_list(&self, out: &mut Writer, name: &[u8], known: Known) {
+    fn write_list(&self, out: &mut Writer<'_>, name: &[u8], known: Known) {
         out.push(name);
         for field in self.head.fields().iter().filter(|field| field.known == known) {
             out.push(field.value.of(self.bytes));
@@ -151,7 +153,7 @@ impl ForwardedRequest<'_> {
     }
 
     /// What this hop needs.
-    fn write_hop(&self, out: &mut Writer) {
+    fn write_hop(&self, out: &mut Writer<'_>) {
         match self.framing {
             Framing::Length(length) => out.length(length),
             Framing::Chunked => out.push(b"Transfer-Encoding: chunked\r\n"),
@@ -171,7 +173,7 @@ impl ForwardedRequest<'_> {
 }
 
 impl ForwardedResponse<'_> {
-    fn write_status(&self, out: &mut Writer) {
+    fn write_status(&self, out: &mut Writer<'_>) {
         let reason_end = usize::from(self.head.reason.start) + usize::from(self.head.reason.len);
         if self.head.version == Version::Http11 && self.head.reason.len > 0 {
             // As we would write it, up to the line's end.
@@ -186,11 +188,11 @@ impl ForwardedResponse<'_> {
 
     /// The head in a buffer of its own; `None` if no buffer holds it or none is left.
     pub fn write(&self, pool: &Pool) -> Option<Buf> {
-        let mut out = Writer::new(pool, self.bytes.len() + ADDED_BYTES_MAX)?;
-        self.write_status(&mut out);
-        out.copy_fields(self.bytes, self.head.fields(), |field| self.passes(field));
-        self.write_hop(&mut out);
-        out.finish()
+        Writer::head(pool, self.bytes.len() + ADDED_BYTES_MAX, |out| {
+            self.write_status(out);
+            out.copy_fields(self.bytes, self.head.fields(), |field| self.passes(field));
+            self.write_hop(out);
+        })
     }
 
     fn passes(&self, field: &Field) -> bool {
@@ -211,7 +213,7 @@ impl ForwardedResponse<'_> {
         }
     }
 
-    fn write_hop(&self, out: &mut Writer) {
+    fn write_hop(&self, out: &mut Writer<'_>) {
         match self.framing {
             Framing::Length(length) => out.length(length),
             Framing::Chunked => out.push(b"Transfer-Encoding: chunked\r\n"),
@@ -230,20 +232,33 @@ impl ForwardedResponse<'_> {
 }
 
 /// A head in the making.
-pub(super) struct Writer {
-    out: Buf,
+pub(super) struct Writer<'a> {
+    memory: &'a mut [u8],
+    length: usize,
     fits: bool,
 }
 
-impl Writer {
-    /// For a head of about `bytes_max` bytes.
-    pub(super) fn new(pool: &Pool, bytes_max: usize) -> Option<Self> {
+impl Writer<'_> {
+    /// A buffer with the head of about `bytes_max` bytes that `write` writes; `None` if it does not fit or no buffer is
+    /// left.
+    pub(super) fn head(pool: &Pool, bytes_max: usize, write: impl FnOnce(&mut Writer<'_>)) -> Option<Buf> {
         let class = if bytes_max <= Class::Head.payload_bytes() { Class::Head } else { Class::Body };
-        Some(Self { out: pool.take(class)?, fits: true })
+        let mut buf = pool.take(class)?;
+        let mut out = Writer { memory: buf.spare_mut(), length: 0, fits: true };
+        write(&mut out);
+        let (length, fits) = (out.length, out.fits);
+        buf.grow(length);
+        fits.then_some(buf)
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.fits &= self.out.push(bytes);
+        match self.memory.get_mut(self.length..self.length + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.length += bytes.len();
+            }
+            None => self.fits = false,
+        }
     }
 
     pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
@@ -267,23 +282,20 @@ impl Writer {
     fn copy_fields(&mut self, bytes: &[u8], fields: &[Field], passes: impl Fn(&Field) -> bool) {
         let mut run = 0..0;
         for field in fields {
-            let line = line_of(field);
-            let continues = passes(field) && is_plain(bytes, field);
-            if continues && line.start == run.end {
-                run.end = line.end;
+            if !passes(field) {
                 continue;
             }
-            self.push(&bytes[run]);
-            run = if continues { line } else { 0..0 };
-            if !continues && passes(field) {
+            let line = line_of(field);
+            if !is_plain(bytes, field) {
+                self.push(&bytes[std::mem::replace(&mut run, 0..0)]);
                 self.field(field.name.of(bytes), field.value.of(bytes));
+            } else if line.start == run.end {
+                run.end = line.end;
+            } else {
+                self.push(&bytes[std::mem::replace(&mut run, line)]);
             }
         }
         self.push(&bytes[run]);
-    }
-
-    pub(super) fn finish(self) -> Option<Buf> {
-        self.fits.then_some(self.out)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::http::body::Framing;
 use crate::http::h1::Scan;
 use crate::http::head::{ResponseHead, Version};
 use crate::runtime::wait::until;
-use crate::runtime::{Buf, Pieces, TcpStream};
+use crate::runtime::{Buf, Error as IoError, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 use crate::wire::{Encoder, Piece, ReadError, Reader};
 use std::pin::pin;
@@ -43,7 +43,7 @@ pub async fn respond(
         // From here on a clean end of either connection would say that all of the tunnel has passed.
         stream.reset_on_drop();
         exchange.client.stream.reset_on_drop();
-        exchange.send_down(Pieces::one(down)).await?;
+        exchange.send_down(Pieces::one(down)).await.map_err(client_gone)?;
         return Ok(Answered { upstream_reusable: false, downstream_reusable: false, switched: true });
     }
     let framing = head.framing(exchange.request.method).map_err(|error| failed(UpstreamFailure::Head(error)))?;
@@ -132,7 +132,7 @@ async fn final_head(
                 // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
                 if exchange.request.version == Version::Http11 {
                     let interim = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, false)?;
-                    exchange.send_down(Pieces::one(interim)).await?;
+                    exchange.send_interim(interim).await?;
                 }
             }
             _ => return Ok(length),
@@ -168,7 +168,7 @@ async fn next_head(
         Some(head) => head,
         None => {
             if !exchange.account.continued.replace(true) && !exchange.account.request_read.get() {
-                exchange.send_down(reply::continue_(exchange.shared)?).await?;
+                exchange.send_interim(reply::continue_(exchange.shared)?).await?;
             }
             reading.await
         }
@@ -203,7 +203,7 @@ async fn body(
         if !pieces.is_empty() {
             // Not sooner: a body that is malformed from its first byte on can still become an honest 502.
             exchange.account.status.set(status);
-            exchange.send_down(pieces).await?;
+            exchange.send_down(pieces).await.map_err(client_gone)?;
         }
         if done {
             return Ok(());
@@ -212,6 +212,11 @@ async fn body(
         let deadline: Mono = exchange.deadline.min(idle);
         next = Some(reader.piece(stream, deadline).await.map_err(|error: ReadError| Failure::upstream_body(error))?);
     }
+}
+
+/// A client that cannot be sent to.
+fn client_gone(_: IoError) -> Failure {
+    Failure::ClientGone
 }
 
 fn failed(failure: UpstreamFailure) -> Failure {

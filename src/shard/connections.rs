@@ -109,11 +109,12 @@ impl Connections {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::driver::epoll::Epoll;
 
     #[test]
     fn an_idle_connection_is_small() {
-        let (slot, operation) = (size_of::<Slot>() + size_of::<Downstream>(), 256);
-        assert!(slot + operation <= 768, "a slot takes {slot} bytes");
+        let bytes = size_of::<Slot>() + size_of::<Downstream>() + Epoll::IDLE_BYTES;
+        assert!(bytes <= 768, "an idle connection takes {bytes} bytes");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The two kinds of coroutine a shard runs: one that accepts, and those that serve.
 
 use super::connections::Slot;
-use super::state::{Job, State};
+use super::state::{Desk, Job, State};
 use crate::proxy::{Scratch, serve};
 use crate::runtime::TcpListener;
 use crate::runtime::wait::yield_now;
@@ -41,47 +41,39 @@ pub async fn accept(state: Rc<State>, listener: TcpListener, name: Rc<str>) {
     state.acceptor_ended();
 }
 
-/// Serves one connection after another, each until it is idle or has ended.
-pub async fn work(state: Rc<State>) {
+/// Serves one connection after another, each until it is idle or has ended. The first lies on the desk.
+pub async fn work(state: Rc<State>, desk: Desk) {
+    let me = state.shared.runtime.current().expect("workers are coroutines");
     let mut scratch = Scratch::default();
-    while let Some((key, downstream)) = next_job(&state).await {
-        let place = Place { state: &state, key };
+    loop {
+        let (key, downstream) = next_job(&desk).await;
+        let mut place = Place { state: &state, key: Some(key) };
         if let Some(idle) = serve(&state.shared, &mut scratch, downstream).await {
-            place.keep();
+            place.key = None;
             state.park(key, idle, state.shared.plan.limits.idle_timeout);
+        }
+        if !state.wait_for_job(me, &desk) {
+            return;
         }
     }
 }
 
-async fn next_job(state: &State) -> Option<Job> {
-    let mut waits = false;
-    poll_fn(|_| match state.next_job() {
-        Some(job) => Poll::Ready(Some(job)),
-        None if waits => Poll::Pending,
-        None => {
-            let me = state.shared.runtime.current().expect("workers are coroutines");
-            waits = state.wait_for_job(me);
-            if waits { Poll::Pending } else { Poll::Ready(None) }
-        }
-    })
-    .await
+async fn next_job(desk: &Desk) -> Job {
+    poll_fn(|_| desk.take().map_or(Poll::Pending, Poll::Ready)).await
 }
 
 /// A connection's place in the table, given back when its coroutine is done with it, in a panic too.
 struct Place<'a> {
     state: &'a State,
-    key: Key<Slot>,
-}
-
-impl Place<'_> {
-    fn keep(self) {
-        std::mem::forget(self);
-    }
+    /// Absent when the connection keeps its place.
+    key: Option<Key<Slot>>,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.state.connections.borrow_mut().release(self.key);
+        if let Some(key) = self.key {
+            self.state.connections.borrow_mut().release(key);
+        }
     }
 }
 

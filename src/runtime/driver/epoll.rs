@@ -7,7 +7,8 @@ use super::{Close, DriverCounters};
 use crate::runtime::buffer::Pool;
 use crate::runtime::mailbox::Bell;
 use crate::runtime::op::{
-    Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, PIECES_MAX, Pieces, Received, Reclaimed, SocketId, Target,
+    Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, PIECES_MAX, Pieces, Received, Reclaimed, Slot, SocketId,
+    Target,
 };
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::time::{Mono, Now, Wall};
@@ -70,6 +71,9 @@ enum Wait {
 }
 
 impl Epoll {
+    /// What an idle connection with an armed receive takes here.
+    pub const IDLE_BYTES: usize = size_of::<Socket>() + size_of::<Slot>();
+
     pub fn new() -> Result<Self, Error> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -538,6 +542,13 @@ fn open_spare() -> Option<OwnedFd> {
 
 fn key<T>(bits: u64) -> Key<T> {
     Key::from_bits(bits)
+}
+
+impl Error {
+    /// An error number of the operating system, from a call that was not made here.
+    pub fn from_os(number: i32) -> Self {
+        Errno::from_raw_os_error(number).into()
+    }
 }
 
 impl From<Errno> for Error {
