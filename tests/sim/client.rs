@@ -39,7 +39,7 @@ impl Client {
         while next < self.ids.len() {
             let deadline = self.runtime.now().mono + self.patience;
             let Ok(stream) = TcpStream::connect(&self.runtime, self.gateway, deadline).await else {
-                self.ledger.came_of(self.ids[next], Outcome::Unsent);
+                self.ledger.came_of(self.ids[next], Outcome::Unsent, self.runtime.now().mono);
                 next += 1;
                 continue;
             };
@@ -54,11 +54,14 @@ impl Client {
             let group = self.group(next);
             next += group.len();
             wire.pause(group[0].pause_ms).await;
+            for script in &group {
+                self.ledger.began.borrow_mut()[script.id] = self.runtime.now().mono;
+            }
             let goes_on = self.play(wire, &group).await;
             for script in group {
                 // Behind an answer that closed the connection there is none for the requests that followed.
                 if self.ledger.outcomes.borrow()[script.id].is_none() {
-                    self.ledger.came_of(script.id, Outcome::Unsent);
+                    self.ledger.came_of(script.id, Outcome::Unsent, self.runtime.now().mono);
                 }
             }
             if !goes_on {
@@ -117,7 +120,7 @@ impl Client {
         if progress.left.get() {
             let last = group.last().expect("a group is never empty");
             if self.ledger.outcomes.borrow()[last.id].is_none() {
-                self.ledger.came_of(last.id, Outcome::Left);
+                self.ledger.came_of(last.id, Outcome::Left, self.runtime.now().mono);
             }
             return false;
         }
@@ -138,7 +141,7 @@ impl Client {
                 }
             };
             progress.decided.set(true);
-            self.ledger.came_of(script.id, outcome);
+            self.ledger.came_of(script.id, outcome, self.runtime.now().mono);
             if !goes_on {
                 return false;
             }

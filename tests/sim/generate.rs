@@ -26,7 +26,7 @@ pub fn script(rng: &mut Rng, id: usize, manners: Manners) -> Script {
     }
     let conduct = if any && kind != Kind::Tunnel { conduct(rng, &request) } else { Conduct::Proper };
     let pipelined = request.body.len() < 2000 && rng.chance(250);
-    let pause_ms = if rng.chance(200) { rng.below(3000) } else { 0 };
+    let pause_ms = if rng.chance(200) { rng.below(8000) } else { 0 };
     Script { id, kind, request, answer, conduct, pause_ms, pipelined }
 }
 

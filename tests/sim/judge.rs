@@ -28,7 +28,11 @@ pub fn judge(ledger: &Ledger, measure: Measure) -> Vec<String> {
         if times > if script.is_repeatable() { 2 } else { 1 } {
             found.push(format!("the origin saw it {times} times"));
         }
-        judge_outcome(script, outcome.as_ref(), times, measure, &mut found);
+        let excused = matches!(outcome, Some(Outcome::Answered(reply)) if reply.head.value("X-Answer") == Some("poison"))
+            && ledger.excess_was_under_way(script.id);
+        if !excused {
+            judge_outcome(script, outcome.as_ref(), times, measure, &mut found);
+        }
         if !found.is_empty() {
             wrong.push(format!("exchange {}: {}; {}", script.id, describe(script), came_of(outcome.as_ref())));
             wrong.extend(found);

@@ -2,13 +2,21 @@
 
 use crate::script::Script;
 use crate::wire::{Body, Broken, Head};
+use shardgate::stdx::time::Mono;
 use std::cell::RefCell;
+use std::time::Duration;
 
 pub struct Ledger {
     pub scripts: Vec<Script>,
     /// For each script, every time the origin saw it.
     pub seen: RefCell<Vec<Vec<Seen>>>,
     pub outcomes: RefCell<Vec<Option<Outcome>>>,
+    /// When the client began with it.
+    pub began: RefCell<Vec<Mono>>,
+    /// When it came to its end.
+    ended: RefCell<Vec<Mono>>,
+    /// Behind whose answer an origin had sent one that nobody asked for, and when.
+    excess: RefCell<Vec<(usize, Mono)>>,
     /// What must never happen and did.
     violations: RefCell<Vec<String>>,
 }
@@ -48,6 +56,9 @@ impl Ledger {
             scripts,
             seen: RefCell::new(vec![Vec::new(); count]),
             outcomes: RefCell::new(vec![None; count]),
+            began: RefCell::new(vec![Mono::ZERO; count]),
+            ended: RefCell::new(vec![Mono::ZERO; count]),
+            excess: RefCell::default(),
             violations: RefCell::default(),
         }
     }
@@ -71,11 +82,23 @@ impl Ledger {
         seen[id][place].end = Some(end);
     }
 
-    pub fn came_of(&self, id: usize, outcome: Outcome) {
+    pub fn came_of(&self, id: usize, outcome: Outcome, now: Mono) {
+        self.ended.borrow_mut()[id] = now;
         let before = self.outcomes.borrow_mut()[id].replace(outcome);
         if before.is_some() {
             self.violate(format!("exchange {id} came to two ends"));
         }
+    }
+
+    pub fn excess_sent(&self, id: usize, at: Mono) {
+        self.excess.borrow_mut().push((id, at));
+    }
+
+    /// An answer that nobody asked for may have been on its way when this exchange took its connection. No gateway can
+    /// tell it from an early one then; once it has arrived, the connection must not be used again.
+    pub fn excess_was_under_way(&self, id: usize) -> bool {
+        let (began, ended) = (self.began.borrow()[id], self.ended.borrow());
+        self.excess.borrow().iter().any(|(before, sent)| began <= ended[*before].max(*sent) + UNDER_WAY_MAX)
     }
 
     pub fn violate(&self, what: String) {
@@ -86,3 +109,6 @@ impl Ledger {
         self.violations.take()
     }
 }
+
+/// More than the simulated network's longest delay and a slow peer's next byte.
+const UNDER_WAY_MAX: Duration = Duration::from_secs(4);

@@ -50,18 +50,18 @@ async fn answer(ledger: &Ledger, wire: &Wire, script: &Script, place: usize, hea
     };
     let (read_end, sent) = match answer.when {
         When::After => match read.await {
-            Ok(()) => (Ok(()), respond(wire, script).await),
+            Ok(()) => (Ok(()), respond(ledger, wire, script).await),
             Err(broken) => return broken_off(ledger, broken),
         },
         When::Early => {
             let mut end = Err(Broken::Truncated);
             // It answers at once, so it has no reason to ask for the body.
             let first = async { end = read_body(ledger, wire, script.id, place, head).await };
-            let sent = side_by_side(first, respond(wire, script), |sent| *sent == Ok(true)).await;
+            let sent = side_by_side(first, respond(ledger, wire, script), |sent| *sent == Ok(true)).await;
             (end, sent)
         }
         When::EarlyAndClose => {
-            let _gone = respond(wire, script).await;
+            let _gone = respond(ledger, wire, script).await;
             return false;
         }
     };
@@ -96,7 +96,7 @@ async fn read_body(ledger: &Ledger, wire: &Wire, id: usize, place: usize, head: 
 }
 
 /// Sends the answer with its flaw. True if it went out whole and the connection is sound.
-async fn respond(wire: &Wire, script: &Script) -> Result<bool, Broken> {
+async fn respond(ledger: &Ledger, wire: &Wire, script: &Script) -> Result<bool, Broken> {
     let answer = &script.answer;
     for status in &answer.interims {
         let interim = format!("HTTP/1.1 {status} Hints\r\nLink: </s{}>\r\n\r\n", script.id);
@@ -118,7 +118,11 @@ async fn respond(wire: &Wire, script: &Script) -> Result<bool, Broken> {
         Flaw::Excess => {
             let mut bytes = answer.wire.clone();
             bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\nX-Answer: poison\r\nContent-Length: 0\r\n\r\n");
-            wire.send(&bytes).await.map(|()| true)
+            wire.send(&bytes).await?;
+            ledger.excess_sent(script.id, wire.runtime.now().mono);
+            // Whatever is asked on this connection gets no answer but that one.
+            wire.pause(EXCESS_MS).await;
+            Ok(false)
         }
         Flaw::Silence => {
             // Until the gateway has given up.
@@ -133,7 +137,7 @@ async fn respond(wire: &Wire, script: &Script) -> Result<bool, Broken> {
 }
 
 async fn tunnel(ledger: &Ledger, wire: &Wire, script: &Script, place: usize) {
-    if respond(wire, script).await != Ok(true) {
+    if respond(ledger, wire, script).await != Ok(true) {
         return;
     }
     let mut body = Body::default();
@@ -149,4 +153,5 @@ async fn tunnel(ledger: &Ledger, wire: &Wire, script: &Script, place: usize) {
     ledger.saw_body(script.id, place, body, end);
 }
 
+const EXCESS_MS: u64 = 30_000;
 const SILENCE_MS: u64 = 1_000_000;
