@@ -11,7 +11,7 @@ use super::shared::{Scratch, Shared};
 use super::tunnel;
 use crate::http::body::Framing;
 use crate::http::field::Known;
-use crate::http::head::{Method, RequestHead, ResponseHead, Version};
+use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
 use crate::route::Route;
 use crate::runtime::tcp::SendAll;
 use crate::runtime::{Buf, Pieces, TcpStream};
@@ -143,12 +143,17 @@ impl Exchange<'_> {
 
     /// The request's head for this upstream.
     pub fn forwarded_head(&self, endpoint: &str, expect_continue: bool) -> Result<Buf, Failure> {
-        let keep_host = self.route.preserve_host && self.request.authority.len > 0;
+        let authority = self.request.authority.of(self.bytes);
+        let host = match self.route.preserve_host && !authority.is_empty() {
+            true if self.request.target == Target::Origin => None,
+            true => Some(authority),
+            false => Some(endpoint.as_bytes()),
+        };
         let head = ForwardedRequest {
             head: self.request,
             bytes: self.bytes,
             framing: self.request.framing,
-            host: (!keep_host).then_some(endpoint),
+            host,
             upgrade: self.asks_to_switch(),
             expect_continue,
             origin: self.client.origin,

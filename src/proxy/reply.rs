@@ -2,8 +2,8 @@
 
 use super::account::Account;
 use super::error::{Answer, Failure, reason};
-use super::forward::Writer;
 use super::shared::Shared;
+use super::writer::Writer;
 use crate::runtime::{Buf, Error, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 
