@@ -284,3 +284,14 @@ fn a_last_response_arrives_whole_though_the_client_sends_on() {
     client.expect_closed_cleanly();
     assert_eq!(origin.targets(), ["/1"]);
 }
+
+/// An old client that puts the authority into its target need not repeat it.
+#[test]
+fn an_absolute_target_names_the_host() {
+    let origin = naming();
+    let gateway = Gateway::start(&Config::to(&origin));
+    let mut client = gateway.client();
+    client.send("GET http://shop.test:81/old HTTP/1.0\r\n\r\n");
+    assert_eq!(client.response().text(), "/old");
+    assert_eq!(origin.only_request().values("host"), ["shop.test:81"]);
+}
