@@ -10,7 +10,7 @@ use shardgate::proxy::limits::Limits;
 use shardgate::proxy::plan::HttpOptions;
 use shardgate::route::{HostRule, PathRule, Route, Rule, Table};
 use shardgate::runtime::driver::Driver;
-use shardgate::runtime::driver::sim::{Census, Faults, Line, World};
+use shardgate::runtime::driver::sim::{Census, Fault, Faults, Line, World};
 use shardgate::runtime::mailbox::{Outbox, mailbox};
 use shardgate::runtime::{Runtime, TcpListener};
 use shardgate::shard::{Mail, Parts, Shard};
@@ -55,7 +55,7 @@ pub fn run(seed: u64, record: bool) -> Report {
     let mut wrong = cluster.serve().err().into_iter().collect::<Vec<_>>();
     if wrong.is_empty() {
         wrong.extend(cluster.end());
-        wrong.extend(judge(&cluster.ledger, cluster.measure));
+        wrong.extend(judge(&cluster.ledger, cluster.measure()));
     }
     Report {
         wrong,
@@ -97,6 +97,11 @@ impl Cluster {
         }
         let drain_after = (!weather.measure.all_succeed && rng.chance(150)).then(|| rng.below(4000) as usize);
         Self { world, rng, shards, origin, clients, ledger, measure: weather.measure, drain_after }
+    }
+
+    /// A gateway that is told to end in the middle need not end every exchange, nor let everybody in.
+    fn measure(&self) -> Measure {
+        Measure { all_end: self.measure.all_end && self.drain_after.is_none(), ..self.measure }
     }
 
     /// Turns everybody until the clients are done.
@@ -202,6 +207,7 @@ fn weather(rng: &mut Rng) -> Weather {
         0 => (Faults::none(), Manners::Strict, true),
         1 | 2 => (Faults::benign(), Manners::Strict, true),
         3 => (Faults::benign(), Manners::Any, true),
+        4 => (Faults::benign().with(Fault::AcceptExhausted, 100), Manners::Any, true),
         _ => (Faults::hostile(), Manners::Any, false),
     };
     let strict = manners == Manners::Strict;
@@ -220,7 +226,7 @@ fn weather(rng: &mut Rng) -> Weather {
         tighten(rng, &mut limits);
         timeouts.total = rng.chance(300).then(|| Duration::from_secs(rng.between(1, 200)));
     }
-    let patience = if strict { 2 * VERY_LONG } else { PATIENCE };
+    let patience = if all_end { 2 * VERY_LONG } else { PATIENCE };
     let measure = Measure { all_succeed: strict, all_end };
     Weather { faults, manners, measure, plan: plan(limits, timeouts), patience }
 }

@@ -289,6 +289,7 @@ fn malform(rng: &mut Rng, request: &mut Request) {
     request.head_bytes = text.find("\r\n\r\n").map_or(text.len(), |at| at + 4);
     request.method = if text.starts_with("POST") { "POST" } else { "GET" };
     request.wire = text.into_bytes();
+    request.http10 = false;
     request.expects_continue = false;
     request.closes = true;
 }
