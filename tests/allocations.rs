@@ -3,7 +3,12 @@
 //! The slope between two exact request counts, as the other counts are measured.
 
 #![allow(unsafe_code, reason = "a counting allocator is one")]
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "clients and origin are ordinary threads")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "clients and origin are ordinary threads"
+)]
 
 use shardgate::config::ids::Ids;
 use shardgate::config::load::load_text;

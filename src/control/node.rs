@@ -1,7 +1,7 @@
 //! A running gateway: its shards, its log writer and the signals that end it.
 
 use super::log::LogWriter;
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Listener, Snapshot};
 use crate::runtime::driver::Driver;
 use crate::runtime::driver::epoll::Epoll;
 use crate::runtime::mailbox::{Outbox, mailbox};
@@ -9,6 +9,7 @@ use crate::runtime::{Error, Runtime};
 use crate::shard::{ListenError, Mail, Parts, Shard};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::log_ring::{self, LogRing};
+use rustix::net::{self, AddressFamily, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -43,7 +44,7 @@ struct Worker {
 /// Runs the gateway until it is told to end and has drained.
 pub fn run(snapshot: &Snapshot) -> Result<(), StartError> {
     raise_descriptor_limit(snapshot);
-    check_addresses(snapshot)?;
+    snapshot.listeners.iter().try_for_each(claim).map_err(StartError::Listen)?;
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(StartError::Signals)?;
     let (mut rings, writer) = if snapshot.access_log.enabled {
         let (rings, drain) = log_ring::rings(SHARDS);
@@ -107,21 +108,6 @@ fn join(workers: Vec<Worker>) -> bool {
     healthy
 }
 
-/// Fails if another process listens on one of the addresses. The shards' own sockets would not: they share addresses.
-fn check_addresses(snapshot: &Snapshot) -> Result<(), StartError> {
-    for listener in &snapshot.listeners {
-        if let Err(error) = std::net::TcpListener::bind(listener.address) {
-            let error = error.raw_os_error().map_or(Error::Refused, Error::from_os);
-            return Err(StartError::Listen(ListenError {
-                name: listener.name.clone(),
-                address: listener.address,
-                error,
-            }));
-        }
-    }
-    Ok(())
-}
-
 /// A shard's thread and where it listens.
 type Started = (Worker, Vec<(String, SocketAddr)>);
 
@@ -174,6 +160,19 @@ impl Drop for EndNotice {
         // Nobody listens any more when the whole gateway ends.
         let _gone = self.0.send(());
     }
+}
+
+/// Fails if somebody listens there. Shards share their ports (SO_REUSEPORT) and so would a second gateway: each of the
+/// two would get some of the connections. A socket that does not share finds out.
+fn claim(listener: &Listener) -> Result<(), ListenError> {
+    let Listener { name, address, .. } = listener;
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let bound = net::socket(family, SocketType::STREAM, None).and_then(|probe| {
+        // Connections of an earlier process that linger in TIME_WAIT are no obstacle.
+        sockopt::set_socket_reuseaddr(&probe, true)?;
+        net::bind(&probe, address)
+    });
+    bound.map_err(|errno| ListenError { name: name.clone(), address: *address, error: errno.into() })
 }
 
 /// Uses all descriptors that the system allows us, and says so if they are too few for the configured connections.

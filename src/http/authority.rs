@@ -34,23 +34,26 @@ impl Authority {
     }
 }
 
-/// A reg-name (RFC 3986 §3.2.2) or IPv4 address up to a colon. Less than the grammar: no triplets and no comma (a list
-/// of two), no empty labels.
+/// A reg-name (RFC 3986 §3.2.2) or IPv4 address up to the first other byte. Less than the grammar: no triplets and no
+/// comma (a list of two), no empty labels.
 fn read_name(sent: &[u8], host: &mut Vec<u8>) -> Option<usize> {
-    let len = sent.iter().position(|&byte| byte == b':').unwrap_or(sent.len());
-    host.extend_from_slice(&sent[..len]);
-    let mut label_empty = true;
+    host.extend_from_slice(sent);
+    let (mut len, mut before) = (0_usize, b'.');
     for byte in host.iter_mut() {
-        *byte = NAME[usize::from(*byte)];
-        if *byte == 0 || (*byte == b'.' && label_empty) {
+        let lower = NAME[usize::from(*byte)];
+        if lower == 0 {
+            break;
+        }
+        if lower == b'.' && before == b'.' {
             return None;
         }
-        label_empty = *byte == b'.';
+        *byte = lower;
+        before = lower;
+        len += 1;
     }
-    if label_empty {
-        host.pop();
-    }
-    (1..=HOST_BYTES_MAX).contains(&host.len()).then_some(len)
+    let host_len = if before == b'.' { len.checked_sub(1)? } else { len };
+    host.truncate(host_len);
+    (1..=HOST_BYTES_MAX).contains(&host_len).then_some(len)
 }
 
 /// `[address]`, without a zone.
@@ -63,10 +66,17 @@ fn read_ipv6(sent: &[u8], host: &mut Vec<u8>) -> Option<usize> {
 }
 
 fn read_port(digits: &[u8]) -> Option<u16> {
-    if !(1..=5).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+    if !(1..=5).contains(&digits.len()) {
         return None;
     }
-    let port = digits.iter().fold(0, |port, &digit| port * 10 + u32::from(digit - b'0'));
+    let mut port = 0;
+    for digit in digits {
+        let value = digit.wrapping_sub(b'0');
+        if value > 9 {
+            return None;
+        }
+        port = port * 10 + u32::from(value);
+    }
     u16::try_from(port).ok()
 }
 

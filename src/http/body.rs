@@ -67,11 +67,14 @@ impl Decoder {
     /// Begins the body of another message.
     pub fn reset(&mut self, framing: Framing, limits: &BodyLimits) {
         self.payload_total = 0;
-        self.chunked.reset(limits);
+        self.chunked.forget_trailers();
         self.state = match framing {
             Framing::Empty | Framing::Length(0) => State::Done,
             Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Chunked,
+            Framing::Chunked => {
+                self.chunked.reset(limits);
+                State::Chunked
+            }
             Framing::UntilClose => State::UntilClose,
         };
     }

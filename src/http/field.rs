@@ -1,5 +1,7 @@
 //! Fields as offsets, and the names the gateway has to recognise.
 
+use crate::stdx::swar;
+
 /// Names that the gateway itself reads, sets or removes; everything else is `Other`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -35,32 +37,32 @@ pub enum Known {
 impl Known {
     /// ASCII case-insensitive. `name` must be a token, as every name of a head is.
     pub fn of(name: &[u8]) -> Self {
-        match name.len() {
-            2 if same(name, b"te") => Self::Te,
-            3 if same(name, b"via") => Self::Via,
-            4 if same(name, b"host") => Self::Host,
-            4 if same(name, b"date") => Self::Date,
-            6 if same(name, b"cookie") => Self::Cookie,
-            6 if same(name, b"expect") => Self::Expect,
-            7 if same(name, b"upgrade") => Self::Upgrade,
-            7 if same(name, b"referer") => Self::Referer,
-            7 if same(name, b"trailer") => Self::Trailer,
-            9 if same(name, b"forwarded") => Self::Forwarded,
-            9 if same(name, b"x-real-ip") => Self::XRealIp,
-            10 if same(name, b"connection") => Self::Connection,
-            10 if same(name, b"user-agent") => Self::UserAgent,
-            10 if same(name, b"keep-alive") => Self::KeepAlive,
-            12 if same(name, b"x-request-id") => Self::XRequestId,
-            13 if same(name, b"authorization") => Self::Authorization,
-            14 if same(name, b"content-length") => Self::ContentLength,
-            15 if same(name, b"x-forwarded-for") => Self::XForwardedFor,
-            16 if same(name, b"x-forwarded-host") => Self::XForwardedHost,
-            16 if same(name, b"x-forwarded-port") => Self::XForwardedPort,
-            16 if same(name, b"proxy-connection") => Self::ProxyConnection,
-            17 if same(name, b"x-forwarded-proto") => Self::XForwardedProto,
-            17 if same(name, b"transfer-encoding") => Self::TransferEncoding,
-            18 if same(name, b"proxy-authenticate") => Self::ProxyAuthenticate,
-            19 if same(name, b"proxy-authorization") => Self::ProxyAuthorization,
+        match (name.len(), name.first().map(|first| first | 0x20)) {
+            (2, Some(b't')) if same(name, b"te") => Self::Te,
+            (3, Some(b'v')) if same(name, b"via") => Self::Via,
+            (4, Some(b'h')) if same(name, b"host") => Self::Host,
+            (4, Some(b'd')) if same(name, b"date") => Self::Date,
+            (6, Some(b'c')) if same(name, b"cookie") => Self::Cookie,
+            (6, Some(b'e')) if same(name, b"expect") => Self::Expect,
+            (7, Some(b'u')) if same(name, b"upgrade") => Self::Upgrade,
+            (7, Some(b'r')) if same(name, b"referer") => Self::Referer,
+            (7, Some(b't')) if same(name, b"trailer") => Self::Trailer,
+            (9, Some(b'f')) if same(name, b"forwarded") => Self::Forwarded,
+            (9, Some(b'x')) if same(name, b"x-real-ip") => Self::XRealIp,
+            (10, Some(b'c')) if same(name, b"connection") => Self::Connection,
+            (10, Some(b'u')) if same(name, b"user-agent") => Self::UserAgent,
+            (10, Some(b'k')) if same(name, b"keep-alive") => Self::KeepAlive,
+            (12, Some(b'x')) if same(name, b"x-request-id") => Self::XRequestId,
+            (13, Some(b'a')) if same(name, b"authorization") => Self::Authorization,
+            (14, Some(b'c')) if same(name, b"content-length") => Self::ContentLength,
+            (15, Some(b'x')) if same(name, b"x-forwarded-for") => Self::XForwardedFor,
+            (16, Some(b'x')) if same(name, b"x-forwarded-host") => Self::XForwardedHost,
+            (16, Some(b'x')) if same(name, b"x-forwarded-port") => Self::XForwardedPort,
+            (16, Some(b'p')) if same(name, b"proxy-connection") => Self::ProxyConnection,
+            (17, Some(b'x')) if same(name, b"x-forwarded-proto") => Self::XForwardedProto,
+            (17, Some(b't')) if same(name, b"transfer-encoding") => Self::TransferEncoding,
+            (18, Some(b'p')) if same(name, b"proxy-authenticate") => Self::ProxyAuthenticate,
+            (19, Some(b'p')) if same(name, b"proxy-authorization") => Self::ProxyAuthorization,
             _ => Self::Other,
         }
     }
@@ -166,6 +168,12 @@ impl FieldTable {
 /// a field value into a letter, a digit or `-`.
 pub(super) fn same<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
     let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
+    let word = |chunk: &[u8; 8]| u64::from_ne_bytes(*chunk) | swar::repeat(0x20);
+    // Eight bytes at a time, the last ones overlapping.
+    if let (Some(last), Some(lower_last)) = (name.last_chunk(), lower.last_chunk()) {
+        let chunks = name.as_chunks().0.iter().zip(lower.as_chunks().0);
+        return chunks.fold(word(last) ^ word(lower_last), |difference, (a, b)| difference | (word(a) ^ word(b))) == 0;
+    }
     let mut difference = 0;
     for i in 0..N {
         difference |= (name[i] | 0x20) ^ lower[i];

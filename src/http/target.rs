@@ -3,6 +3,7 @@
 use super::error::HeadError;
 use super::field::Span;
 use super::method::Method;
+use crate::stdx::swar;
 
 /// Which form the target was sent in. CONNECT's authority form is refused with its method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// `sent` begins at `start` of the head and is not empty.
-    pub(super) fn of(sent: &[u8], start: usize, method: Method) -> Result<Self, HeadError> {
+    /// `sent` begins at `start` of the head and is not empty; its first `?`, or else its end, is at `query_at`.
+    pub(super) fn of(sent: &[u8], query_at: usize, start: usize, method: Method) -> Result<Self, HeadError> {
         let (form, authority, port_implied) = match sent {
             [b'/', ..] => (Target::Origin, 0..0, 0),
             b"*" if method == Method::Options => (Target::Asterisk, 0..0, 0),
@@ -38,14 +39,12 @@ impl Parts {
                 (Target::Absolute, scheme_len..authority_end, port)
             }
         };
-        let rest = &sent[authority.end..];
-        let path_len = memchr::memchr(b'?', rest).unwrap_or(rest.len());
-        let query = match rest.get(path_len + 1..) {
+        let query = match sent.get(query_at + 1..) {
             None => None,
-            Some(query) if is_query(query) => Some(Span::new(start + authority.end + path_len + 1, query.len())),
+            Some(query) if is_query(query) => Some(Span::new(start + query_at + 1, query.len())),
             Some(_) => return Err(HeadError::TargetInvalid),
         };
-        let path = Span::new(start + authority.end, path_len);
+        let path = Span::new(start + authority.end, query_at - authority.end);
         let authority = Span::new(start + authority.start, authority.len());
         Ok(Self { form, port_implied, authority, path, query })
     }
@@ -65,17 +64,26 @@ fn scheme(sent: &[u8]) -> Option<(usize, u16)> {
 
 /// Visible ASCII without `#` and backslash. Triplets are the application's.
 fn is_query(query: &[u8]) -> bool {
-    query.iter().all(|&byte| matches!(byte, b'!'..=b'~') && byte != b'#' && byte != b'\\')
+    let forbidden = |word| {
+        let not_visible = swar::below(word, b'!') | swar::above(word, b'~');
+        not_visible | swar::equal(word, b'#') | swar::equal(word, b'\\')
+    };
+    swar::find(query, forbidden) == query.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parts(sent: &[u8], start: usize, method: Method) -> Result<Parts, HeadError> {
+        let query_at = sent.iter().position(|&byte| byte == b'?').unwrap_or(sent.len());
+        Parts::of(sent, query_at, start, method)
+    }
+
     #[track_caller]
     fn check(sent: &str, form: Target, authority: &str, path: &str, query: Option<&str>) {
         let bytes = format!("OPTIONS {sent}");
-        let parts = Parts::of(sent.as_bytes(), 8, Method::Options).expect(sent);
+        let parts = parts(sent.as_bytes(), 8, Method::Options).expect(sent);
         let text = |span: Span| str::from_utf8(span.of(bytes.as_bytes())).expect("ASCII");
         assert_eq!((parts.form, text(parts.authority), text(parts.path)), (form, authority, path), "{sent}");
         assert_eq!(parts.query.map(text), query, "{sent}");
@@ -100,14 +108,14 @@ mod tests {
         for sent in
             ["a", "a:80", "ftp://a/", "http:/a", "http", "**", "*/a", "?a", "/?a#b", "/?a\\b", "/?\u{e9}", "/?a\x7f"]
         {
-            assert_eq!(Parts::of(sent.as_bytes(), 8, Method::Options), Err(HeadError::TargetInvalid), "{sent}");
+            assert_eq!(parts(sent.as_bytes(), 8, Method::Options), Err(HeadError::TargetInvalid), "{sent}");
         }
-        assert_eq!(Parts::of(b"*", 4, Method::Get), Err(HeadError::TargetInvalid));
+        assert_eq!(parts(b"*", 4, Method::Get), Err(HeadError::TargetInvalid));
     }
 
     #[test]
     fn a_scheme_implies_its_port() {
-        let port = |sent: &[u8]| Parts::of(sent, 0, Method::Get).map(|parts| parts.port_implied);
+        let port = |sent: &[u8]| parts(sent, 0, Method::Get).map(|parts| parts.port_implied);
         assert_eq!(port(b"http://a/"), Ok(80));
         assert_eq!(port(b"https://a/"), Ok(443));
     }

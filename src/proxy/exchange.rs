@@ -125,8 +125,7 @@ async fn proceed<'a>(
     exchange.settle(upstream, answered.upstream_reusable);
     Ok(match (answered.downstream_reusable, account.request_read.get()) {
         (true, true) => Next::Request,
-        // A client that did not ask for the end may have sent its next request already.
-        (false, true) if !request.keep_alive && !downstream.connection.reader.has_input() => Next::Close,
+        (false, true) if !downstream.connection.reader.has_input() => Next::Close,
         _ => Next::Linger,
     })
 }
@@ -165,11 +164,11 @@ impl Exchange<'_> {
         self.client.stream.send_all(pieces, stall_max, self.deadline)
     }
 
-    /// Sends what comes before the response, which has not begun then: if this is cut short, nothing may follow it.
-    pub async fn send_interim(&self, interim: Buf) -> Result<(), Failure> {
-        self.account.sending_interim.set(true);
-        self.send_down(Pieces::one(interim)).await.map_err(|_| Failure::ClientGone)?;
-        self.account.sending_interim.set(false);
+    /// Sends what comes before the response. One that broke off in it gets no other answer.
+    pub async fn send_interim(&self, pieces: Pieces) -> Result<(), Failure> {
+        self.account.sending.set(true);
+        self.send_down(pieces).await.map_err(|_| Failure::ClientGone)?;
+        self.account.sending.set(false);
         Ok(())
     }
 
@@ -198,7 +197,7 @@ async fn fail(
 ) -> Next {
     let answer = failure.answer();
     account.error.set(Some(answer.kind));
-    if account.status.get() != 0 || account.sending_interim.get() {
+    if account.status.get() != 0 || account.sending.get() {
         // Without its last chunk or its last byte the client sees that the response is cut; one that ends with the
         // connection needs a reset for that.
         downstream.connection.stream.reset_on_drop();

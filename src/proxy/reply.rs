@@ -4,7 +4,7 @@ use super::account::Account;
 use super::error::{Answer, Failure, reason};
 use super::forward::Writer;
 use super::shared::Shared;
-use crate::runtime::{Buf, Error, Pieces, TcpStream};
+use crate::runtime::{Error, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 
 pub struct Reply<'a> {
@@ -81,9 +81,9 @@ impl Reply<'_> {
 }
 
 /// Asks the client for its body.
-pub fn continue_(shared: &Shared) -> Result<Buf, Failure> {
+pub fn continue_(shared: &Shared) -> Result<Pieces, Failure> {
     let head = Writer::head(shared.runtime.pool(), 0, |out| out.push(b"HTTP/1.1 100 Continue\r\n\r\n"));
-    head.ok_or(Failure::NoBuffer)
+    head.map(Pieces::one).ok_or(Failure::NoBuffer)
 }
 
 /// A problem document of ours.

@@ -132,7 +132,7 @@ async fn final_head(
                 // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
                 if exchange.request.version == Version::Http11 {
                     let interim = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, false)?;
-                    exchange.send_interim(interim).await?;
+                    exchange.send_interim(Pieces::one(interim)).await?;
                 }
             }
             _ => return Ok(length),

@@ -71,6 +71,10 @@ impl Table {
     /// `path` is normalised.
     pub fn find(&self, host: &[u8], path: &[u8]) -> Option<usize> {
         let segments = path.strip_prefix(b"/")?;
+        if self.exact.is_empty() && self.suffixes.is_empty() {
+            let hit = self.descend(self.any?.root, segments)?;
+            return Some(hit.route as usize);
+        }
         let mut best = None;
         if host.len() <= HOST_BYTES_MAX {
             if !self.exact.is_empty() {

@@ -33,6 +33,7 @@ struct Window {
 pub struct Pool(Rc<Shared>);
 
 struct Shared {
+    #[expect(clippy::vec_box, reason = "a buffer moves by its one word, in and out of here too")]
     free: [RefCell<Vec<Box<Window>>>; 2],
     bytes_out: Cell<usize>,
     bytes_max: usize,

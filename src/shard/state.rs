@@ -69,7 +69,7 @@ impl State {
     pub fn end(&self) {
         self.shared.runtime.drop_tasks();
         self.workers.borrow_mut().clear();
-        let connections = self.connections.borrow_mut().take_idle();
+        let connections = self.connections.borrow_mut().take_all();
         drop(connections);
         self.shared.pools.borrow_mut().clear();
     }

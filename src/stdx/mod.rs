@@ -4,5 +4,6 @@ pub mod cidr;
 pub mod hash;
 pub mod rng;
 pub mod slab;
+pub mod swar;
 pub mod text;
 pub mod time;

@@ -1,6 +1,6 @@
 //! The chunked coding (RFC 9112 §7.1), strict: what a lenient peer could end elsewhere is refused.
 
-use super::fields::is_token_byte;
+use super::token::is_token_byte;
 use super::trailers::Trailers;
 use crate::http::body::{BodyError, BodyLimits};
 use crate::http::head::Underscores;
@@ -63,10 +63,15 @@ impl Chunked {
         Self { state: State::Done, limits, left: 0, digits: 0, line_bytes: 0, trailers: Trailers::new() }
     }
 
+    /// Begins another body.
     pub(in crate::http) fn reset(&mut self, limits: &BodyLimits) {
         self.limits = *limits;
-        self.trailers.clear();
+        self.forget_trailers();
         self.begin_size();
+    }
+
+    pub(in crate::http) fn forget_trailers(&mut self) {
+        self.trailers.clear();
     }
 
     pub(in crate::http) fn is_done(&self) -> bool {

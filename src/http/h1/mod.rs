@@ -3,10 +3,13 @@
 pub(super) mod chunked;
 pub mod encode;
 mod fields;
+mod reader;
 mod refusal;
 pub mod request;
 pub mod response;
 pub mod scan;
+mod signals;
+mod token;
 mod trailers;
 
 pub use scan::Scan;

@@ -1,73 +1,71 @@
-//! Why httparse refused a head: it names fewer causes than we answer with different statuses.
+//! Why reading a head stopped: off the path that heads take which are complete and valid.
 
-use super::fields::is_token_byte;
+use super::reader::Stop;
 use crate::http::error::HeadError;
 
-/// `text` begins with a request line.
+/// `rest` begins where a request target ended, and not with the space after one.
 #[cold]
-pub(super) fn request_refusal(text: &[u8], error: httparse::Error) -> HeadError {
-    match error {
-        httparse::Error::Token => method_or_target_refusal(text),
-        httparse::Error::Version => {
-            // Method and target were taken: the version follows the second space.
-            version_refusal(text.splitn(3, |&byte| byte == b' ').nth(2).unwrap_or(text))
-        }
-        other => line_refusal(text, other),
-    }
-}
-
-/// `text` begins with a status line.
-#[cold]
-pub(super) fn response_refusal(text: &[u8], error: httparse::Error) -> HeadError {
-    match error {
-        httparse::Error::Version => version_refusal(text),
-        httparse::Error::Status
-            if matches!(text, [_, _, _, _, _, _, _, _, _, b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ', ..]) =>
-        {
-            HeadError::ReasonInvalid
-        }
-        other => line_refusal(text, other),
-    }
-}
-
-fn method_or_target_refusal(text: &[u8]) -> HeadError {
-    let method_len = text.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(text.len());
-    let Some(target) = text[method_len..].strip_prefix(b" ").filter(|_| method_len > 0) else {
-        return HeadError::MethodInvalid;
-    };
-    match target.iter().position(|byte| b" \r\n".contains(byte)) {
+pub(super) fn target(target: &[u8], rest: &[u8]) -> Stop {
+    Stop::Refused(match rest {
+        [] => return Stop::Incomplete,
+        [b'\n', ..] => HeadError::BareLf,
+        [b'\r'] if !target.is_empty() => return Stop::Incomplete,
         // `GET /path` and nothing else is HTTP/0.9.
-        Some(len) if len > 0 && target[len..].starts_with(b"\r\n") => HeadError::VersionUnsupported,
-        Some(len) if target[len] == b'\n' => HeadError::BareLf,
+        [b'\r', b'\n', ..] if !target.is_empty() => HeadError::VersionUnsupported,
         _ => HeadError::TargetInvalid,
+    })
+}
+
+/// `rest` does not begin with `HTTP/1.1` or `HTTP/1.0`.
+#[cold]
+pub(super) fn version(rest: &[u8]) -> Stop {
+    if !has_form(rest, b"HTTP/0.0") {
+        return Stop::Refused(HeadError::VersionInvalid);
+    }
+    match rest.get("HTTP/1.1".len()) {
+        None => Stop::Incomplete,
+        Some(b'\r' | b'\n' | b' ') => Stop::Refused(HeadError::VersionUnsupported),
+        Some(_) => Stop::Refused(HeadError::VersionInvalid),
     }
 }
 
-/// `text` begins with a version that is not HTTP/1.0 or HTTP/1.1, or not followed by what must follow.
-fn version_refusal(text: &[u8]) -> HeadError {
-    match text {
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r' | b' ', ..]
-            if major.is_ascii_digit() && minor.is_ascii_digit() && (*major != b'1' || *minor > b'1') =>
-        {
-            HeadError::VersionUnsupported
-        }
-        _ => HeadError::VersionInvalid,
+/// `rest`, what follows the version, does not begin with a status from 100 to 599 and the end of a word.
+#[cold]
+pub(super) fn status(rest: &[u8]) -> Stop {
+    match rest.get(" 200".len()) {
+        _ if !has_form(rest, b" ") => Stop::Refused(HeadError::VersionInvalid),
+        _ if !has_form(rest, b" 000") => Stop::Refused(HeadError::StatusInvalid),
+        None => Stop::Incomplete,
+        Some(b'\n') => Stop::Refused(HeadError::BareLf),
+        Some(_) => Stop::Refused(HeadError::StatusInvalid),
     }
 }
 
-fn line_refusal(text: &[u8], error: httparse::Error) -> HeadError {
-    match error {
-        httparse::Error::TooManyHeaders => HeadError::TooManyFields,
-        httparse::Error::HeaderName if has_fold(text) => HeadError::ObsFold,
-        httparse::Error::HeaderName => HeadError::FieldNameInvalid,
-        httparse::Error::HeaderValue => HeadError::FieldValueInvalid,
-        httparse::Error::Status => HeadError::StatusInvalid,
-        httparse::Error::NewLine | httparse::Error::Token | httparse::Error::Version => HeadError::LineEndInvalid,
+/// `rest` begins where a name ended, and with neither its colon nor the empty line.
+#[cold]
+pub(super) fn name(name: &[u8], rest: &[u8]) -> Stop {
+    Stop::Refused(match rest {
+        [] => return Stop::Incomplete,
+        [b'\r'] if name.is_empty() => return Stop::Incomplete,
+        [b'\n', ..] => HeadError::BareLf,
+        [b'\r', ..] if name.is_empty() => HeadError::LineEndInvalid,
+        // RFC 9112 §5.2: whitespace where a line begins continues the line before.
+        [b' ' | b'\t', ..] if name.is_empty() => HeadError::ObsFold,
+        _ => HeadError::FieldNameInvalid,
+    })
+}
+
+/// `rest` begins with a byte that no text holds, or is empty, and does not begin with CRLF.
+#[cold]
+pub(super) fn text(rest: &[u8], invalid: HeadError) -> Stop {
+    match rest {
+        [] | [b'\r'] => Stop::Incomplete,
+        [b'\n', ..] => Stop::Refused(HeadError::BareLf),
+        _ => Stop::Refused(invalid),
     }
 }
 
-/// A field line that begins with whitespace, before the head's end (RFC 9112 §5.2).
-fn has_fold(text: &[u8]) -> bool {
-    let end = memchr::memmem::find(text, b"\r\n\r\n").unwrap_or(text.len());
-    text[..end].windows(3).any(|window| matches!(window, [b'\r', b'\n', b' ' | b'\t']))
+/// Whether `text` is like `form` as far as both go; a `0` stands for any digit.
+fn has_form(text: &[u8], form: &[u8]) -> bool {
+    text.iter().zip(form).all(|(byte, like)| byte == like || (*like == b'0' && byte.is_ascii_digit()))
 }

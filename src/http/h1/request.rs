@@ -1,14 +1,13 @@
 //! Reads a request head (RFC 9112 §3).
 
-use std::mem::MaybeUninit;
-
 use super::Scan;
-use super::fields::{self, Signals};
-use super::refusal::request_refusal;
+use super::fields::{self, FieldRules};
+use super::reader::{Reader, Stop};
+use super::signals::Signals;
 use crate::http::authority::Authority;
 use crate::http::body::Framing;
 use crate::http::field::Span;
-use crate::http::head::{FIELDS_MAX, HEAD_BYTES_MAX, HeadError, HeadLimits, Method, RequestHead, Target, Version};
+use crate::http::head::{HEAD_BYTES_MAX, HeadError, HeadLimits, Method, RequestHead, Target, Version};
 use crate::http::path;
 use crate::http::target::Parts;
 
@@ -33,11 +32,12 @@ impl RequestHead {
         let window = &bytes[..bytes.len().min(head_bytes_max)];
         let begin = begin_of(window)?;
         if begin < window.len() {
-            // Most heads arrive whole: only what did not is looked at line by line.
+            // Most heads arrive whole: only what did not is looked at line by line, and read once more when it is whole.
             if scan.is_fresh() || scan.advance(window, begin)? {
-                let complete = self.read(window, begin, limits)?;
-                if complete.is_some() {
-                    return Ok(complete);
+                match self.read(window, begin, limits) {
+                    Ok(len) => return Ok(Some(len)),
+                    Err(Stop::Refused(error)) => return Err(error),
+                    Err(Stop::Incomplete) => {}
                 }
                 scan.advance(window, begin)?;
             }
@@ -49,31 +49,23 @@ impl RequestHead {
         if bytes.len() >= head_bytes_max { Err(HeadError::HeadTooLarge) } else { Ok(None) }
     }
 
-    fn read(&mut self, bytes: &[u8], begin: usize, limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
-        let mut room = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-        let mut parsed = httparse::Request::new(&mut []);
-        let text = &bytes[begin..];
-        let len = match parsed.parse_with_uninit_headers(text, &mut room[..limits.fields_max.min(FIELDS_MAX)]) {
-            Ok(httparse::Status::Complete(len)) => begin + len,
-            Ok(httparse::Status::Partial) => return Ok(None),
-            Err(error) => return Err(request_refusal(text, error)),
-        };
-        let bytes = &bytes[..len];
-        let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
-            return Ok(None);
-        };
-        self.version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-        self.read_method(bytes, method.as_bytes())?;
+    fn read(&mut self, bytes: &[u8], begin: usize, limits: &HeadLimits) -> Result<usize, Stop> {
+        let mut reader = Reader { rest: &bytes[begin..] };
+        self.read_method(bytes, reader.method()?)?;
+        let (target, query_at) = reader.target()?;
         if target.len() > limits.uri_bytes_max {
-            return Err(HeadError::UriTooLong);
+            return Err(Stop::Refused(HeadError::UriTooLong));
         }
-        let signals = fields::read(&mut self.table, bytes, parsed.headers, limits.underscores)?;
-        let parts = Parts::of(target.as_bytes(), Span::within(bytes, target.as_bytes()).start(), self.method)?;
+        self.version = reader.version()?;
+        reader.line_end()?;
+        let (mut signals, rules) = (Signals::default(), FieldRules::new(limits, limits.underscores));
+        let reader = fields::read(reader, bytes, &mut self.table, &mut signals, rules)?;
+        let parts = Parts::of(target, query_at, Span::within(bytes, target).start(), self.method)?;
         self.read_authority(bytes, &parts, &signals)?;
         self.read_path(bytes, &parts, limits.merge_slashes)?;
         self.read_framing(&signals)?;
         self.read_connection(&signals)?;
-        Ok(Some(len))
+        Ok(bytes.len() - reader.rest.len())
     }
 
     fn read_method(&mut self, bytes: &[u8], method: &[u8]) -> Result<(), HeadError> {

@@ -1,6 +1,6 @@
 //! Trailer lines, strict as field lines are, of which only those go on that change nothing on the way.
 
-use super::fields::{has_underscore, is_token_byte};
+use super::token::Token;
 use crate::http::body::{BodyError, BodyLimits};
 use crate::http::field::Known;
 use crate::http::head::Underscores;
@@ -97,13 +97,14 @@ impl Trailers {
 fn keep(line: &[u8], underscores: Underscores, kept: &mut Vec<u8>) -> Result<(), BodyError> {
     let colon = memchr::memchr(b':', line).ok_or(BodyError::TrailerInvalid)?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
-    if name.is_empty() || !name.iter().all(|&byte| is_token_byte(byte)) {
+    let token = Token::of(name);
+    if name.is_empty() || token.len < name.len() {
         return Err(BodyError::TrailerInvalid);
     }
     if !value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..)) {
         return Err(BodyError::TrailerInvalid);
     }
-    if goes_on(name) && (underscores == Underscores::Allow || !has_underscore(name)) {
+    if goes_on(name) && (underscores == Underscores::Allow || !token.has_underscore) {
         for part in [name, b": ", value.trim_ascii(), b"\r\n"] {
             kept.extend_from_slice(part);
         }

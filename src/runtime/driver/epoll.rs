@@ -544,13 +544,6 @@ fn key<T>(bits: u64) -> Key<T> {
     Key::from_bits(bits)
 }
 
-impl Error {
-    /// An error number of the operating system, from a call that was not made here.
-    pub fn from_os(number: i32) -> Self {
-        Errno::from_raw_os_error(number).into()
-    }
-}
-
 impl From<Errno> for Error {
     fn from(errno: Errno) -> Self {
         match errno {

@@ -13,8 +13,6 @@
 //! thing that is due in the world or in a runtime. An operation is tried when it can make progress, after a delay that
 //! the dice say, or at once inside `submit`; both ways are taken.
 
-#![expect(clippy::result_large_err, reason = "an operation that has to wait is handed back whole")]
-
 mod fault;
 mod kernel;
 mod link;

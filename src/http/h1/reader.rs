@@ -1,0 +1,150 @@
+//! One pass over the bytes of a head: each is looked at once, in order.
+
+use super::refusal;
+use super::token::Token;
+use crate::http::error::HeadError;
+use crate::http::method::Version;
+use crate::stdx::swar;
+
+/// What is left of a head.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    pub(super) rest: &'a [u8],
+}
+
+/// Why reading ends before the head does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Nothing is wrong so far.
+    Incomplete,
+    Refused(HeadError),
+}
+
+impl<'a> Reader<'a> {
+    /// A token, which may be empty, and whether it holds `_`.
+    #[inline(always)]
+    pub(super) fn token(&mut self) -> (&'a [u8], bool) {
+        let Token { len, has_underscore } = Token::of(self.rest);
+        let (token, rest) = self.rest.split_at(len);
+        self.rest = rest;
+        (token, has_underscore)
+    }
+
+    /// The method with the space that ends it (RFC 9112 §3.1).
+    #[inline(always)]
+    pub(super) fn method(&mut self) -> Result<&'a [u8], Stop> {
+        let (method, _) = self.token();
+        match self.rest {
+            [b' ', rest @ ..] if !method.is_empty() => {
+                self.rest = rest;
+                Ok(method)
+            }
+            [] => Err(Stop::Incomplete),
+            _ => Err(Stop::Refused(HeadError::MethodInvalid)),
+        }
+    }
+
+    /// A request target with the space that ends it (RFC 9112 §3.2), whatever its form, and where its query begins: at
+    /// the first `?`, or at its end.
+    #[inline(always)]
+    pub(super) fn target(&mut self) -> Result<(&'a [u8], usize), Stop> {
+        let no_part_of_it = |word| swar::below(word, b'!') | swar::equal(word, DEL);
+        let query_at = swar::find(self.rest, |word| no_part_of_it(word) | swar::equal(word, b'?'));
+        let mut len = query_at;
+        if let [b'?', query @ ..] = &self.rest[query_at..] {
+            len += 1 + swar::find(query, no_part_of_it);
+        }
+        match self.rest.split_at(len) {
+            (target, [b' ', rest @ ..]) if !target.is_empty() => {
+                self.rest = rest;
+                Ok((target, query_at))
+            }
+            (target, rest) => Err(refusal::target(target, rest)),
+        }
+    }
+
+    /// A version that we speak (RFC 9112 §2.3).
+    #[inline(always)]
+    pub(super) fn version(&mut self) -> Result<Version, Stop> {
+        let Some((version, rest)) = self.rest.split_first_chunk::<8>() else {
+            return Err(refusal::version(self.rest));
+        };
+        let version = if version == b"HTTP/1.1" {
+            Version::Http11
+        } else if version == b"HTTP/1.0" {
+            Version::Http10
+        } else {
+            return Err(refusal::version(self.rest));
+        };
+        self.rest = rest;
+        Ok(version)
+    }
+
+    /// A status with the space before it and the one after it (RFC 9112 §4). When the reason is missing with its space,
+    /// the line ends.
+    #[inline(always)]
+    pub(super) fn status(&mut self) -> Result<u16, Stop> {
+        let digit = |byte: u8| u16::from(byte - b'0');
+        let [b' ', a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] = self.rest else {
+            return Err(refusal::status(self.rest));
+        };
+        self.rest = match rest {
+            [b' ', reason @ ..] => reason,
+            [b'\r', ..] => rest,
+            _ => return Err(refusal::status(self.rest)),
+        };
+        Ok(digit(*a) * 100 + digit(*b) * 10 + digit(*c))
+    }
+
+    /// What follows the colon, to the end of the line, without the whitespace around it (RFC 9112 §5).
+    #[inline(always)]
+    pub(super) fn value(&mut self) -> Result<&'a [u8], Stop> {
+        // One space before it, and none after it, is what nearly all have.
+        if let [b' ', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+        while let [b' ' | b'\t', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+        let mut value = self.text(HeadError::FieldValueInvalid)?;
+        while let [before @ .., b' ' | b'\t'] = value {
+            value = before;
+        }
+        Ok(value)
+    }
+
+    /// Text without control bytes but tabs, with the line end after it. Anything else is `invalid`.
+    #[inline(always)]
+    pub(super) fn text(&mut self, invalid: HeadError) -> Result<&'a [u8], Stop> {
+        let control = |word| swar::below(word, b' ') | swar::equal(word, DEL);
+        let mut len = swar::find(self.rest, control);
+        loop {
+            match self.rest.split_at(len) {
+                (text, [b'\r', b'\n', rest @ ..]) => {
+                    self.rest = rest;
+                    return Ok(text);
+                }
+                (_, [b'\t', rest @ ..]) => len += 1 + swar::find(rest, control),
+                (_, rest) => return Err(refusal::text(rest, invalid)),
+            }
+        }
+    }
+
+    /// The end of a line that must be over.
+    #[inline(always)]
+    pub(super) fn line_end(&mut self) -> Result<(), Stop> {
+        let [b'\r', b'\n', rest @ ..] = self.rest else {
+            return Err(refusal::text(self.rest, HeadError::LineEndInvalid));
+        };
+        self.rest = rest;
+        Ok(())
+    }
+}
+
+impl From<HeadError> for Stop {
+    fn from(error: HeadError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+const DEL: u8 = 0x7f;

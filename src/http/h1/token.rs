@@ -1,0 +1,109 @@
+//! Tokens (RFC 9110 §5.6.2): methods, names, chunk extensions.
+
+use crate::stdx::swar;
+
+/// A token at the beginning of some bytes; empty when there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    pub(super) len: usize,
+    pub(super) has_underscore: bool,
+}
+
+impl Token {
+    /// The longest there is.
+    #[inline(always)]
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        // Most tokens end here.
+        let len = swar::find(bytes, no_letter_or_dash);
+        match bytes.get(len) {
+            Some(&byte) if is_token_byte(byte) => Self::of_any(bytes, len),
+            _ => Self { len, has_underscore: false },
+        }
+    }
+
+    /// As [`of`](Self::of); the first `len` bytes are letters and dashes.
+    fn of_any(bytes: &[u8], mut len: usize) -> Self {
+        let mut seen = 0;
+        while let Some(&byte) = bytes.get(len)
+            && is_token_byte(byte)
+        {
+            seen |= CLASSES[usize::from(byte)];
+            len += 1;
+        }
+        Self { len, has_underscore: seen & UNDERSCORE != 0 }
+    }
+}
+
+/// Marks what is neither a letter nor `-`.
+fn no_letter_or_dash(word: u64) -> u64 {
+    // Makes letters lower-case, and no letters of other bytes.
+    let lower = word | swar::repeat(0x20);
+    (swar::below(lower, b'a') | swar::above(lower, b'z')) & !swar::equal(word, b'-')
+}
+
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] != 0
+}
+
+const TOKEN: u8 = 1;
+const UNDERSCORE: u8 = 2;
+
+/// 0 for bytes of no token.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b'_' => UNDERSCORE,
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => TOKEN,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'`' | b'|' | b'~' => TOKEN,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_a_token_are_those_of_the_rfc() {
+        for byte in 0..=255_u8 {
+            let expected = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            assert_eq!(is_token_byte(byte), expected, "{}", byte.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_byte_is_of_a_token_wherever_it_stands() {
+        for byte in 0..=255 {
+            for (at, before) in (0..18).flat_map(|at| [(at, b'a'), (at, b'Z'), (at, b'-')]) {
+                let mut bytes = [before; 18];
+                bytes[at] = byte;
+                let len = if is_token_byte(byte) { 18 } else { at };
+                let expected = Token { len, has_underscore: byte == b'_' };
+                assert_eq!(Token::of(&bytes), expected, "{}", bytes.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_ends_before_the_first_byte_of_no_token() {
+        #[track_caller]
+        fn check(bytes: &str, len: usize, has_underscore: bool) {
+            assert_eq!(Token::of(bytes.as_bytes()), Token { len, has_underscore }, "{bytes:?}");
+        }
+        check("", 0, false);
+        check(":", 0, false);
+        check("Host: a_b", 4, false);
+        check("X_Y: a", 3, true);
+        check("abc", 3, false);
+        check("_", 1, true);
+        check("a\u{e9}_", 1, false);
+        check("Content-Length: a_b", 14, false);
+        check("Content_Length: a", 14, true);
+        check("X-Request-1d-and-m0re_: a", 22, true);
+    }
+}
