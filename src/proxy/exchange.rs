@@ -125,7 +125,8 @@ async fn proceed<'a>(
     exchange.settle(upstream, answered.upstream_reusable);
     Ok(match (answered.downstream_reusable, account.request_read.get()) {
         (true, true) => Next::Request,
-        (false, true) if !downstream.connection.reader.has_input() => Next::Close,
+        // A client that did not ask for the end may have sent its next request already.
+        (false, true) if !request.keep_alive && !downstream.connection.reader.has_input() => Next::Close,
         _ => Next::Linger,
     })
 }

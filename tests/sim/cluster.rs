@@ -219,6 +219,7 @@ fn weather(rng: &mut Rng) -> Weather {
         for timeout in [&mut limits.header_read_timeout, &mut limits.idle_timeout, &mut limits.send_timeout] {
             *timeout = VERY_LONG;
         }
+        limits.linger_timeout = VERY_LONG;
         for timeout in [&mut timeouts.connect, &mut timeouts.first_byte, &mut timeouts.idle] {
             *timeout = VERY_LONG;
         }
