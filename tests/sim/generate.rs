@@ -179,6 +179,7 @@ fn flaw(rng: &mut Rng, coding: Coding, head_bytes: usize, wire_bytes: usize) -> 
         8..11 if coding != Coding::UntilClose => Flaw::Excess,
         11..12 => Flaw::Silence,
         12..13 => Flaw::UnaskedSwitch,
+        13..16 => Flaw::Cut { after: 0, reset: rng.chance(500) },
         _ => Flaw::None,
     }
 }
