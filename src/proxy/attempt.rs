@@ -6,7 +6,6 @@ use super::respond::{self, Answered};
 use super::upload::{self, Replay, UploadEnd};
 use crate::http::body::Framing;
 use crate::http::head::ResponseHead;
-use crate::runtime::wait::until;
 use crate::runtime::{Class, Error as IoError, Pieces, Received, TcpStream};
 use crate::stdx::time::Mono;
 use crate::upstream::Upstream;
@@ -175,27 +174,43 @@ async fn attentive(
     mut down: Pin<&mut impl Future<Output = Result<Answered, Failure>>>,
 ) -> Result<Answered, Failure> {
     let (runtime, client) = (&exchange.shared.runtime, exchange.client.stream);
-    if let Some(answered) = until(runtime, runtime.now().mono + ATTENTION_AFTER, down.as_mut()).await {
-        return answered;
-    }
-    let mut watching = !body.has_input();
-    let mut news = if watching { client.watch(Class::Head) } else { None };
+    let looks_at = runtime.now().mono + ATTENTION_AFTER;
+    let mut attention = Attention::Later;
     poll_fn(|context| {
         if let Poll::Ready(answered) = down.as_mut().poll(context) {
             return Poll::Ready(answered);
         }
-        if watching {
-            match news.take().or_else(|| client.watched()) {
-                None => return Poll::Pending,
-                Some(Ok(Received::Data(bytes))) => body.give(bytes),
-                Some(Ok(Received::End(_))) => {}
-                Some(Err(_)) => return Poll::Ready(Err(Failure::ClientGone)),
+        let news = match attention {
+            _ if body.has_input() => None,
+            Attention::Later if runtime.now().mono < looks_at => {
+                runtime.wake_by(looks_at);
+                None
             }
-            watching = false;
+            Attention::Later => {
+                attention = Attention::Now;
+                client.watch(Class::Head)
+            }
+            Attention::Now => client.watched(),
+            Attention::Over => None,
+        };
+        match news {
+            None => return Poll::Pending,
+            Some(Ok(Received::Data(bytes))) => body.give(bytes),
+            Some(Ok(Received::End(_))) => {}
+            Some(Err(_)) => return Poll::Ready(Err(Failure::ClientGone)),
         }
+        attention = Attention::Over;
         Poll::Pending
     })
     .await
+}
+
+/// Whether the client is looked at while its answer is awaited.
+enum Attention {
+    Later,
+    Now,
+    /// It said something, or goodbye.
+    Over,
 }
 
 fn send_failure(error: IoError) -> Failure {

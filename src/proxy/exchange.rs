@@ -11,7 +11,7 @@ use super::shared::{Scratch, Shared};
 use super::tunnel;
 use crate::http::body::Framing;
 use crate::http::field::Known;
-use crate::http::head::{Method, RequestHead, ResponseHead, Version};
+use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
 use crate::route::Route;
 use crate::runtime::tcp::SendAll;
 use crate::runtime::{Buf, Pieces, TcpStream};
@@ -143,12 +143,17 @@ impl Exchange<'_> {
 
     /// The request's head for this upstream.
     pub fn forwarded_head(&self, endpoint: &str, expect_continue: bool) -> Result<Buf, Failure> {
-        let keep_host = self.route.preserve_host && self.request.authority.len > 0;
+        let authority = self.request.authority.of(self.bytes);
+        let host = match self.route.preserve_host && !authority.is_empty() {
+            true if self.request.target == Target::Origin => None,
+            true => Some(authority),
+            false => Some(endpoint.as_bytes()),
+        };
         let head = ForwardedRequest {
             head: self.request,
             bytes: self.bytes,
             framing: self.request.framing,
-            host: (!keep_host).then_some(endpoint),
+            host,
             upgrade: self.asks_to_switch(),
             expect_continue,
             origin: self.client.origin,
@@ -165,11 +170,11 @@ impl Exchange<'_> {
         self.client.stream.send_all(pieces, stall_max, self.deadline)
     }
 
-    /// Sends what comes before the response. One that broke off in it gets no other answer.
-    pub async fn send_interim(&self, pieces: Pieces) -> Result<(), Failure> {
-        self.account.sending.set(true);
-        self.send_down(pieces).await.map_err(|_| Failure::ClientGone)?;
-        self.account.sending.set(false);
+    /// Sends what comes before the response, which has not begun then: if this is cut short, nothing may follow it.
+    pub async fn send_interim(&self, interim: Buf) -> Result<(), Failure> {
+        self.account.sending_interim.set(true);
+        self.send_down(Pieces::one(interim)).await.map_err(|_| Failure::ClientGone)?;
+        self.account.sending_interim.set(false);
         Ok(())
     }
 
@@ -198,7 +203,7 @@ async fn fail(
 ) -> Next {
     let answer = failure.answer();
     account.error.set(Some(answer.kind));
-    if account.status.get() != 0 || account.sending.get() {
+    if account.status.get() != 0 || account.sending_interim.get() {
         // Without its last chunk or its last byte the client sees that the response is cut; one that ends with the
         // connection needs a reset for that.
         downstream.connection.stream.reset_on_drop();

@@ -2,9 +2,9 @@
 
 use super::account::Account;
 use super::error::{Answer, Failure, reason};
-use super::forward::Writer;
 use super::shared::Shared;
-use crate::runtime::{Error, Pieces, TcpStream};
+use super::writer::Writer;
+use crate::runtime::{Buf, Error, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 
 pub struct Reply<'a> {
@@ -81,9 +81,9 @@ impl Reply<'_> {
 }
 
 /// Asks the client for its body.
-pub fn continue_(shared: &Shared) -> Result<Pieces, Failure> {
+pub fn continue_(shared: &Shared) -> Result<Buf, Failure> {
     let head = Writer::head(shared.runtime.pool(), 0, |out| out.push(b"HTTP/1.1 100 Continue\r\n\r\n"));
-    head.map(Pieces::one).ok_or(Failure::NoBuffer)
+    head.ok_or(Failure::NoBuffer)
 }
 
 /// A problem document of ours.

@@ -114,8 +114,14 @@ async fn final_head(
     let interim_max = exchange.shared.plan.limits.informational_max;
     for interim in 0..=interim_max {
         let mut scan = Scan::default();
-        let mut parse = |bytes: &[u8]| head.parse(bytes, &limits, &mut scan);
-        let length = next_head(exchange, stream, reader, &mut parse, watch).await?;
+        let (deadline, timeout) = head_deadline(exchange, watch);
+        let reading = reader.head(stream, deadline, |bytes: &[u8]| head.parse(bytes, &limits, &mut scan));
+        let read = if exchange.request.expect_continue && !exchange.account.continued.get() {
+            ask_meanwhile(exchange, reading).await?
+        } else {
+            reading.await
+        };
+        let length = read.map_err(|error| Failure::upstream_head(error, timeout))?;
         if exchange.account.first_byte_after.get().is_none() {
             let now = exchange.shared.runtime.now().mono;
             exchange.account.first_byte_after.set(Some(now.since(exchange.account.began.mono)));
@@ -132,7 +138,7 @@ async fn final_head(
                 // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
                 if exchange.request.version == Version::Http11 {
                     let interim = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, false)?;
-                    exchange.send_interim(Pieces::one(interim)).await?;
+                    exchange.send_interim(interim).await?;
                 }
             }
             _ => return Ok(length),
@@ -142,38 +148,32 @@ async fn final_head(
     Err(failed(UpstreamFailure::TooManyInformational))
 }
 
-/// Reads one head. A client that waits to be asked for its body is asked after a while, whether or not the upstream
-/// knows to ask.
-async fn next_head(
-    exchange: &Exchange<'_>,
-    stream: &TcpStream,
-    reader: &mut Reader,
-    parse: &mut impl FnMut(&[u8]) -> Result<Option<usize>, crate::http::error::HeadError>,
-    watch: &Watch,
-) -> Result<usize, Failure> {
-    let deadline = match watch.sent.get() {
-        Some(sent) => exchange.deadline.min(sent + exchange.service.timeouts.first_byte),
-        // While the request is under way its own pace is the measure; `attempt::both` takes over from there.
-        None => exchange.deadline,
-    };
-    let timeout =
-        if deadline == exchange.deadline { UpstreamFailure::TotalTimeout } else { UpstreamFailure::FirstByteTimeout };
-    let waits = exchange.request.expect_continue && !exchange.account.continued.get();
-    if !waits {
-        return reader.head(stream, deadline, parse).await.map_err(|error| Failure::upstream_head(error, timeout));
+/// When a head must have arrived, and what it means if it has not.
+fn head_deadline(exchange: &Exchange<'_>, watch: &Watch) -> (Mono, UpstreamFailure) {
+    // While the request is under way its own pace is the measure; `attempt::both` takes over from there.
+    let by = watch.sent.get().map_or(Mono::NEVER, |sent| sent + exchange.service.timeouts.first_byte);
+    if by < exchange.deadline {
+        (by, UpstreamFailure::FirstByteTimeout)
+    } else {
+        (exchange.deadline, UpstreamFailure::TotalTimeout)
     }
-    let mut reading = pin!(reader.head(stream, deadline, parse));
+}
+
+/// Waits for a head on behalf of a client that waits to be asked for its body, and asks it after a while, whether or
+/// not the upstream knows to ask.
+async fn ask_meanwhile<T>(
+    exchange: &Exchange<'_>,
+    reading: impl Future<Output = Result<T, ReadError>>,
+) -> Result<Result<T, ReadError>, Failure> {
+    let mut reading = pin!(reading);
     let patience = exchange.shared.runtime.now().mono + CONTINUE_PATIENCE;
-    let head = match until(&exchange.shared.runtime, patience, reading.as_mut()).await {
-        Some(head) => head,
-        None => {
-            if !exchange.account.continued.replace(true) && !exchange.account.request_read.get() {
-                exchange.send_interim(reply::continue_(exchange.shared)?).await?;
-            }
-            reading.await
-        }
-    };
-    head.map_err(|error| Failure::upstream_head(error, timeout))
+    if let Some(head) = until(&exchange.shared.runtime, patience, reading.as_mut()).await {
+        return Ok(head);
+    }
+    if !exchange.account.continued.replace(true) && !exchange.account.request_read.get() {
+        exchange.send_interim(reply::continue_(exchange.shared)?).await?;
+    }
+    Ok(reading.await)
 }
 
 /// Passes on the body, its first piece together with the head where it has arrived with it.
