@@ -39,7 +39,7 @@ impl Client {
         while next < self.ids.len() {
             let deadline = self.runtime.now().mono + self.patience;
             let Ok(stream) = TcpStream::connect(&self.runtime, self.gateway, deadline).await else {
-                self.ledger.came_of(self.ids[next], Outcome::Unsent, self.runtime.now().mono);
+                self.ledger.came_of(self.ids[next], Outcome::Refused, self.runtime.now().mono);
                 next += 1;
                 continue;
             };

@@ -5,12 +5,13 @@ use crate::generate::{self, Manners};
 use crate::judge::{Measure, judge};
 use crate::ledger::Ledger;
 use crate::origin;
+use crate::script::Script;
 use shardgate::proxy::Plan;
 use shardgate::proxy::limits::Limits;
 use shardgate::proxy::plan::HttpOptions;
 use shardgate::route::{HostRule, PathRule, Route, Rule, Table};
 use shardgate::runtime::driver::Driver;
-use shardgate::runtime::driver::sim::{Census, Faults, Line, World};
+use shardgate::runtime::driver::sim::{Census, Fault, Faults, Line, World};
 use shardgate::runtime::mailbox::{Outbox, mailbox};
 use shardgate::runtime::{Runtime, TcpListener};
 use shardgate::shard::{Mail, Parts, Shard};
@@ -41,6 +42,22 @@ struct Cluster {
     drain_after: Option<usize>,
 }
 
+/// The kinds of run, from the friendliest on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sky {
+    Clear,
+    /// Everything takes its time.
+    Mild,
+    /// The gateway has next to no memory for bytes.
+    Scarce,
+    /// Clients and origins misbehave.
+    Rude,
+    /// And descriptors run out.
+    Crowded,
+    /// And the network fails.
+    Hostile,
+}
+
 /// What may go wrong in a run.
 struct Weather {
     faults: Faults,
@@ -48,6 +65,7 @@ struct Weather {
     measure: Measure,
     plan: Plan,
     patience: Duration,
+    pipelining: bool,
 }
 
 pub fn run(seed: u64, record: bool) -> Report {
@@ -55,7 +73,7 @@ pub fn run(seed: u64, record: bool) -> Report {
     let mut wrong = cluster.serve().err().into_iter().collect::<Vec<_>>();
     if wrong.is_empty() {
         wrong.extend(cluster.end());
-        wrong.extend(judge(&cluster.ledger, cluster.measure));
+        wrong.extend(judge(&cluster.ledger, cluster.measure()));
     }
     Report {
         wrong,
@@ -74,7 +92,10 @@ impl Cluster {
         if record {
             world.record_transcript();
         }
-        let scripts = (0..rng.between(4, 16) as usize).map(|id| generate::script(&mut rng, id, weather.manners));
+        let scripts = (0..rng.between(4, 16) as usize).map(|id| {
+            let script = generate::script(&mut rng, id, weather.manners);
+            Script { pipelined: script.pipelined && weather.pipelining, ..script }
+        });
         let ledger = Rc::new(Ledger::new(scripts.collect()));
         let plan = Arc::new(weather.plan);
         let shards = (0..rng.between(1, 2)).map(|_| start_shard(&world, &plan, rng.next_u64())).collect();
@@ -97,6 +118,11 @@ impl Cluster {
         }
         let drain_after = (!weather.measure.all_succeed && rng.chance(150)).then(|| rng.below(4000) as usize);
         Self { world, rng, shards, origin, clients, ledger, measure: weather.measure, drain_after }
+    }
+
+    /// A gateway that is told to end in the middle need not end every exchange, nor let everybody in.
+    fn measure(&self) -> Measure {
+        Measure { all_end: self.measure.all_end && self.drain_after.is_none(), ..self.measure }
     }
 
     /// Turns everybody until the clients are done.
@@ -198,31 +224,51 @@ fn start_shard(world: &World, plan: &Arc<Plan>, seed: u64) -> (Runtime, Option<S
 }
 
 fn weather(rng: &mut Rng) -> Weather {
-    let (faults, manners, all_end) = match rng.below(10) {
-        0 => (Faults::none(), Manners::Strict, true),
-        1 | 2 => (Faults::benign(), Manners::Strict, true),
-        3 => (Faults::benign(), Manners::Any, true),
-        _ => (Faults::hostile(), Manners::Any, false),
+    let sky = match rng.below(12) {
+        0 => Sky::Clear,
+        1 | 2 => Sky::Mild,
+        3 => Sky::Scarce,
+        4 => Sky::Rude,
+        5 => Sky::Crowded,
+        _ => Sky::Hostile,
     };
-    let strict = manners == Manners::Strict;
-    let mut limits = Limits::default();
-    let mut timeouts = Timeouts::default();
-    if strict {
-        // Nobody is to fail for being slow.
-        limits.body_rate_min = 0;
-        for timeout in [&mut limits.header_read_timeout, &mut limits.idle_timeout, &mut limits.send_timeout] {
-            *timeout = VERY_LONG;
-        }
-        for timeout in [&mut timeouts.connect, &mut timeouts.first_byte, &mut timeouts.idle] {
-            *timeout = VERY_LONG;
-        }
+    let (faults, manners) = match sky {
+        Sky::Clear => (Faults::none(), Manners::Strict),
+        Sky::Mild | Sky::Scarce => (Faults::benign(), Manners::Strict),
+        Sky::Rude => (Faults::benign(), Manners::Any),
+        Sky::Crowded => (Faults::benign().with(Fault::AcceptExhausted, 100), Manners::Any),
+        Sky::Hostile => (Faults::hostile(), Manners::Any),
+    };
+    let (mut limits, mut timeouts, mut retry) = (Limits::default(), Timeouts::default(), Retry::default());
+    if manners == Manners::Strict {
+        be_patient(&mut limits, &mut timeouts);
     } else {
         tighten(rng, &mut limits);
         timeouts.total = rng.chance(300).then(|| Duration::from_secs(rng.between(1, 200)));
     }
-    let patience = if strict { 2 * VERY_LONG } else { PATIENCE };
-    let measure = Measure { all_succeed: strict, all_end };
-    Weather { faults, manners, measure, plan: plan(limits, timeouts), patience }
+    if sky == Sky::Scarce {
+        limits.receive_bytes_max = rng.between(150, 250) as usize * 1024;
+        // Whoever keeps bytes for later (a body that may be sent again, a request behind this one) while it waits for
+        // memory may wait for itself, until a timeout ends it.
+        retry.enabled = false;
+    }
+    let all_end = sky != Sky::Hostile;
+    let measure = Measure { all_succeed: matches!(sky, Sky::Clear | Sky::Mild), all_end };
+    let patience = if all_end { 2 * VERY_LONG } else { PATIENCE };
+    let plan = plan(limits, timeouts, retry);
+    Weather { faults, manners, measure, plan, patience, pipelining: sky != Sky::Scarce }
+}
+
+/// Nobody is to fail for being slow.
+fn be_patient(limits: &mut Limits, timeouts: &mut Timeouts) {
+    limits.body_rate_min = 0;
+    limits.header_read_timeout = VERY_LONG;
+    limits.idle_timeout = VERY_LONG;
+    limits.send_timeout = VERY_LONG;
+    limits.linger_timeout = VERY_LONG;
+    timeouts.connect = VERY_LONG;
+    timeouts.first_byte = VERY_LONG;
+    timeouts.idle = VERY_LONG;
 }
 
 /// Limits so low that some exchanges meet them.
@@ -247,7 +293,7 @@ fn tighten(rng: &mut Rng, limits: &mut Limits) {
     }
 }
 
-fn plan(limits: Limits, timeouts: Timeouts) -> Plan {
+fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
     let endpoints = ORIGINS.map(|address| Endpoint { address: address.into(), name: "origin.internal:9000".into() });
     let service = Service {
         id: 0,
@@ -255,7 +301,7 @@ fn plan(limits: Limits, timeouts: Timeouts) -> Plan {
         endpoints: endpoints.to_vec(),
         timeouts,
         pool: PoolLimits::default(),
-        retry: Retry::default(),
+        retry,
     };
     let rule = Rule { host: HostRule::Any, path: PathRule::Prefix(Box::from(&b"/x"[..])), rank: 1 };
     let route = Route {

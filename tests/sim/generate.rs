@@ -179,6 +179,7 @@ fn flaw(rng: &mut Rng, coding: Coding, head_bytes: usize, wire_bytes: usize) -> 
         8..11 if coding != Coding::UntilClose => Flaw::Excess,
         11..12 => Flaw::Silence,
         12..13 => Flaw::UnaskedSwitch,
+        13..16 => Flaw::Cut { after: 0, reset: rng.chance(500) },
         _ => Flaw::None,
     }
 }
@@ -289,6 +290,7 @@ fn malform(rng: &mut Rng, request: &mut Request) {
     request.head_bytes = text.find("\r\n\r\n").map_or(text.len(), |at| at + 4);
     request.method = if text.starts_with("POST") { "POST" } else { "GET" };
     request.wire = text.into_bytes();
+    request.http10 = false;
     request.expects_continue = false;
     request.closes = true;
 }

@@ -11,7 +11,7 @@ use shardgate::runtime::op::Error;
 pub struct Measure {
     /// Everybody kept to the rules and nothing failed: every exchange has to succeed.
     pub all_succeed: bool,
-    /// The network hid nothing for ever: the gateway has to end every exchange.
+    /// The network hid nothing for ever: the gateway has to take every connection and end every exchange.
     pub all_end: bool,
 }
 
@@ -89,7 +89,9 @@ fn judge_seen(script: &Script, seen: &Seen, found: &mut Vec<String>) {
     if !client.starts_with("10.0.0.") || client.contains(',') {
         found.push(format!("the origin was told that {client:?} asks"));
     }
-    let same_length = seen.body.bytes.len() == request.body.len();
+    // A tunnel of which the client never heard ends without a byte.
+    let unopened = script.kind == Kind::Tunnel && seen.body.bytes.is_empty();
+    let same_length = seen.body.bytes.len() == request.body.len() || unopened;
     if !request.body.starts_with(&seen.body.bytes) || whole && !same_length {
         let (got, wanted) = (seen.body.bytes.len(), request.body.len());
         found.push(format!("the origin got another body: {got} of {wanted} bytes, whole: {whole}"));
@@ -118,6 +120,7 @@ fn judge_outcome(script: &Script, outcome: Option<&Outcome>, times: usize, measu
         Some(Outcome::Broken(Broken::Failed(Error::Deadline))) if measure.all_end => {
             found.push("the client got no answer and no end".into());
         }
+        Some(Outcome::Refused) if measure.all_end => found.push("the gateway took no connection".into()),
         Some(other) => {
             if measure.all_succeed && !matches!(other, Outcome::Unsent) {
                 found.push(format!("it failed: {other:?}"));
@@ -132,7 +135,8 @@ fn judge_reply(script: &Script, reply: &Reply, times: usize, found: &mut Vec<Str
     if times == 0 {
         return found.push("the origin answered what it never saw".into());
     }
-    if script.kind == Kind::Malformed || !matches!(answer.flaw, Flaw::None | Flaw::Excess) {
+    let premature = script.kind == Kind::Malformed && answer.when == When::After;
+    if premature || !matches!(answer.flaw, Flaw::None | Flaw::Excess) {
         return found.push(format!("{:?} became a whole answer: {:?}", answer.flaw, reply.head.start));
     }
     if matches!(script.conduct, Conduct::Aborts { .. }) && answer.when == When::After {

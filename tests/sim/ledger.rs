@@ -35,7 +35,8 @@ pub struct Seen {
 pub enum Outcome {
     Answered(Reply),
     Broken(Broken),
-    /// No connection, or one that ended before this request's turn.
+    Refused,
+    /// The connection ended before this request's turn.
     Unsent,
     /// The client did not wait for an answer.
     Left,
