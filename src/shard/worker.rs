@@ -1,7 +1,7 @@
 //! The two kinds of coroutine a shard runs: one that accepts, and those that serve.
 
 use super::connections::Slot;
-use super::state::{Desk, Job, State};
+use super::state::{Desk, Job, Order, State};
 use crate::proxy::{Scratch, serve};
 use crate::runtime::wait::yield_now;
 use crate::runtime::{Error, TcpListener, TcpStream};
@@ -59,8 +59,7 @@ async fn next(state: &State, listener: &TcpListener) -> Option<Result<(TcpStream
 pub async fn work(state: Rc<State>, desk: Desk) {
     let me = state.shared.runtime.current().expect("workers are coroutines");
     let mut scratch = Scratch::default();
-    loop {
-        let (key, downstream) = next_job(&desk).await;
+    while let Some((key, downstream)) = next_job(&desk).await {
         let mut place = Place { state: &state, key: Some(key) };
         if let Some(idle) = serve(&state.shared, &mut scratch, downstream).await {
             place.key = None;
@@ -72,8 +71,13 @@ pub async fn work(state: Rc<State>, desk: Desk) {
     }
 }
 
-async fn next_job(desk: &Desk) -> Job {
-    poll_fn(|_| desk.take().map_or(Poll::Pending, Poll::Ready)).await
+async fn next_job(desk: &Desk) -> Option<Job> {
+    poll_fn(|_| match desk.take() {
+        Order::Wait => Poll::Pending,
+        Order::Serve(job) => Poll::Ready(Some(job)),
+        Order::End => Poll::Ready(None),
+    })
+    .await
 }
 
 /// A connection's place in the table, given back when its coroutine is done with it, in a panic too.
@@ -158,5 +162,12 @@ mod tests {
         assert_eq!(state.counters().connections_accepted, clients.len() as u64);
         assert!(!state.is_empty(), "they are served");
         state.end();
+    }
+
+    #[test]
+    fn an_exchange_is_small() {
+        let worker = work(state(), Rc::new(Cell::new(Order::End)));
+        let bytes = size_of_val(&worker);
+        assert!(bytes <= 8 << 10, "a worker takes {bytes} bytes");
     }
 }

@@ -18,7 +18,7 @@ pub const fn below(word: u64, bound: u8) -> u64 {
 
 /// Marks bytes above `bound`, which is ASCII.
 pub const fn above(word: u64, bound: u8) -> u64 {
-    ((word & !HIGHS) + repeat(0x7f - bound) | word) & HIGHS
+    (((word & !HIGHS) + repeat(0x7f - bound)) | word) & HIGHS
 }
 
 /// Marks bytes equal to `byte`.
