@@ -114,7 +114,13 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    const CLIENTS: u64 = 5;
     const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    fn runtime() -> Runtime {
+        let epoll = Epoll::new().expect("epoll is there");
+        Runtime::new(Driver::Epoll(Box::new(epoll)), 1 << 20)
+    }
 
     fn state() -> Rc<State> {
         let plan = Plan {
@@ -125,9 +131,7 @@ mod tests {
             trust: Vec::new(),
             http: HttpOptions::default(),
         };
-        let epoll = Epoll::new().expect("epoll is there");
-        let runtime = Runtime::new(Driver::Epoll(Box::new(epoll)), 1 << 20);
-        Rc::new(State::new(Shared::new(runtime, Arc::new(plan), Pools::new(0), Rng::new(1), None), 1))
+        Rc::new(State::new(Shared::new(runtime(), Arc::new(plan), Pools::new(0), Rng::new(1), None), 1))
     }
 
     /// Uses up, once told to, what a turn may complete without asking the kernel again.
@@ -143,25 +147,34 @@ mod tests {
         }
     }
 
+    async fn connect(far: Runtime, to: SocketAddr) {
+        let _stream = TcpStream::connect(&far, to, Mono::NEVER).await.expect("somebody listens");
+        std::future::pending::<()>().await;
+    }
+
     #[test]
     fn a_drain_in_a_busy_turn_accepts_all_who_have_connected() {
-        let state = state();
+        let (state, far) = (state(), runtime());
         let runtime = state.shared.runtime.clone();
-        let sink = std::net::TcpListener::bind(LOCAL).expect("a free port is there");
+        let sink = TcpListener::bind(&far, LOCAL).expect("a free port is there");
         let told = Rc::new(Cell::new(false));
-        runtime.spawn(hog(runtime.clone(), sink.local_addr().expect("it is bound"), told.clone()));
+        runtime.spawn(hog(runtime.clone(), sink.address(), told.clone()));
         let listener = TcpListener::bind(&runtime, LOCAL).expect("a free port is there");
         let address = listener.address();
         state.add_acceptor(listener, "public");
         let turn = || runtime.turn(Mono::ZERO, &mut |event| state.on_event(event)).expect("a turn never fails");
         (0..20).for_each(|_| turn());
-        let clients = [(); 5].map(|()| std::net::TcpStream::connect(address).expect("it listens"));
+        for _ in 0..CLIENTS {
+            far.spawn(connect(far.clone(), address));
+        }
+        (0..20).for_each(|_| far.turn(Mono::ZERO, &mut |_| ()).expect("a turn never fails"));
         told.set(true);
         state.drain();
         (0..20).for_each(|_| turn());
-        assert_eq!(state.counters().connections_accepted, clients.len() as u64);
+        assert_eq!(state.counters().connections_accepted, CLIENTS);
         assert!(!state.is_empty(), "they are served");
         state.end();
+        far.drop_tasks();
     }
 
     #[test]
