@@ -18,11 +18,12 @@ run: ## Build, and serve config/quickstart.yaml with its origin; Ctrl-C drains a
 test: ## Install what the tests need, check form and lints, run every test
 	scripts/install-test-tools.sh
 	@$(MAKE) --no-print-directory lint
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --no-fail-fast
 
-lint: ## Check form and lints only
+lint: ## Check form, lints and the links of the documentation only
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items
 
 conformance: ## Run the outside judges: make conformance VECTORS=DIR
 	@[ -n "$(VECTORS)" ] || { echo 'say where the vectors are: make conformance VECTORS=DIR' >&2; exit 2; }
@@ -36,5 +37,7 @@ sim-mutants: ## Show that the simulation finds ten planted bugs
 	tests/sim/mutants/run.sh
 
 bench: ## Measure beside the floor, nginx and HAProxy; writes loadtest/results/
+	scripts/install-test-tools.sh bench
 	$(CARGO) build --release --workspace
+	SHARDGATE_ALLOCATIONS=$(CURDIR)/loadtest/results/allocations.json $(CARGO) test --test allocations
 	loadtest/compare

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs the programs that tests use as peers and that are not there yet. Nothing is left running: a package that would start
-# a server is kept from it while it installs.
+# Installs the programs that tests use as peers, or with `bench` those of the comparison, that are not there yet. Nothing is
+# left running: a package that would start a server is kept from it while it installs.
+# Usage: scripts/install-test-tools.sh [bench]
 set -eu
 
 missing=""
@@ -8,11 +9,19 @@ need() { # PROGRAM PACKAGE
     PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
 need nginx nginx-light
-need wrk wrk
-need ab apache2-utils
-need curl curl
 need python3 python3
-need setpriv util-linux
+if [ "${1:-}" = bench ]; then
+    need haproxy haproxy
+    need perf linux-perf
+else
+    need wrk wrk
+    need ab apache2-utils
+    need curl curl
+    need setpriv util-linux
+    if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
+        rustup component add rustfmt clippy
+    fi
+fi
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

@@ -8,9 +8,27 @@ cd "$(dirname "$0")/.."
 gateway_port=8080
 origin_port=9000
 
+# Says nothing when PROCESS ends before it listens: it has told why.
+listens() { # PROCESS PORT
+    for _ in {1..100}; do
+        kill -0 "$1" 2>/dev/null || return 1
+        # Somebody else's listener on that port would answer too, but then our process is about to end.
+        (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null && sleep 0.05 && kill -0 "$1" 2>/dev/null && return
+        sleep 0.05
+    done
+    echo "nothing listens on port $2" >&2
+    return 1
+}
+
+end() { # PROCESS
+    kill -TERM "$1" 2>/dev/null || true
+    wait "$1" || true
+}
+
 "$binary" echo "127.0.0.1:$origin_port" &
 origin=$!
-trap 'kill "$origin" 2>/dev/null || true' EXIT
+trap 'end "$origin"' EXIT
+listens "$origin" "$origin_port"
 
 "$binary" run config/quickstart.yaml &
 gateway=$!
@@ -23,16 +41,7 @@ drain() {
 }
 trap drain INT TERM
 
-listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-lives() { kill -0 "$1" 2>/dev/null; }
-
-for _ in {1..100}; do
-    sleep 0.05
-    lives "$gateway" || break
-    lives "$origin" || { kill -TERM "$gateway"; echo 'the origin did not start; see above' >&2; exit 1; }
-    if listens "$origin_port" && listens "$gateway_port"; then
-        echo "Shardgate serves. Try it:  curl -i http://127.0.0.1:$gateway_port/"
-        break
-    fi
-done
+if listens "$gateway" "$gateway_port"; then
+    echo "Shardgate serves. Try it:  curl -i http://127.0.0.1:$gateway_port/"
+fi
 wait "$gateway"

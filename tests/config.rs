@@ -25,6 +25,15 @@ fn every_example_loads_and_begins_with_what_it_shows() {
 }
 
 #[test]
+fn the_example_in_the_readme_loads() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```yaml\n").expect("the README shows a configuration");
+    let (example, _) = rest.split_once("```").expect("its block ends");
+    let snapshot = load_text("README.md", example, &mut Ids::default(), &resolve).unwrap();
+    assert_eq!(snapshot.plan.routes.len(), 1);
+}
+
+#[test]
 fn the_example_of_limits_has_the_defaults() {
     let (_, snapshot) = example("limits.yaml");
     assert_eq!(snapshot.plan.limits, Limits::default());

@@ -54,6 +54,10 @@ const LINE_CHARS_MAX: usize = 120;
 /// Lines from the comment down to the `unsafe` that it excuses, more lines of comment not counted.
 const SAFETY_LINES_MAX: usize = 4;
 
+/// Where the data path lies above the codecs: what it sends of its own accord has its status from `ERRORS`.
+const DATA_PATH: &[&str] = &["src/wire/", "src/upstream/", "src/proxy/", "src/shard/"];
+const ERRORS: &str = "src/proxy/error.rs";
+
 /// Where clocks, randomness, the environment and locks are at home (`clippy.toml`), and where their substitutes are
 /// made.
 const MAY_LIFT_A_BAN: &[&str] = &["src/runtime/", "src/control/", "src/cli/", "src/stdx/"];
@@ -115,6 +119,18 @@ fn source_files_begin_with_why_they_exist() {
 #[test]
 fn no_path_of_one_machine_is_in_the_repository() {
     hold(&tree(), machine_paths);
+}
+
+#[test]
+fn only_one_file_knows_which_status_an_error_becomes() {
+    hold(&tree(), chosen_statuses);
+}
+
+#[test]
+fn documents_name_only_files_that_exist() {
+    let files = tree();
+    let paths: BTreeSet<&str> = files.iter().map(|source| &*source.path).collect();
+    hold(&files, |source| missing_files(source, &paths));
 }
 
 #[test]
@@ -327,6 +343,37 @@ fn machine_paths(source: &Source) -> Vec<String> {
     lines.filter(|(_, line)| is_found(line)).map(|(index, line)| at(source, index + 1, line.trim())).collect()
 }
 
+/// Numbers that are a status of an error. A comparison chooses none.
+fn chosen_statuses(source: &Source) -> Vec<String> {
+    if source.path == ERRORS || !DATA_PATH.iter().any(|folder| source.path.starts_with(folder)) {
+        return Vec::new();
+    }
+    let tokens = tokens(&source.code);
+    let is_status = |text: &str| text.parse().is_ok_and(|number: u16| (400..=511).contains(&number));
+    let is_compared =
+        |index: usize| index >= 2 && tokens[index - 1].text == "=" && matches!(tokens[index - 2].text, "=" | "!");
+    let chosen = (0..tokens.len()).filter(|&index| is_status(tokens[index].text) && !is_compared(index));
+    chosen.map(|index| at(source, tokens[index].line, &format!("status {}", tokens[index].text))).collect()
+}
+
+/// What a document at the root of the repository names in backticks and below one of its folders.
+fn missing_files(source: &Source, paths: &BTreeSet<&str>) -> Vec<String> {
+    if !source.path.ends_with(".md") || source.path.contains('/') {
+        return Vec::new();
+    }
+    let folder = |path: &str| path.split_once('/').map(|(folder, _)| folder.to_owned());
+    let folders: BTreeSet<String> = paths.iter().filter_map(|path| folder(path)).collect();
+    let exists = |name: &str| paths.iter().any(|path| *path == name || path.starts_with(&below(name)));
+    let lines = source.text.lines().enumerate();
+    let names = lines.flat_map(|(index, line)| line.split('`').skip(1).step_by(2).map(move |name| (index + 1, name)));
+    let missing = names.filter(|(_, name)| folder(name).is_some_and(|top| folders.contains(&top)) && !exists(name));
+    missing.map(|(line, name)| at(source, line, &format!("there is no {name}"))).collect()
+}
+
+fn below(folder: &str) -> String {
+    format!("{}/", folder.trim_end_matches('/'))
+}
+
 fn unmentioned_examples(files: &[Source]) -> Vec<&str> {
     let examples = files.iter().filter_map(|source| Some((&*source.path, source.path.strip_prefix("config/")?)));
     let places: Vec<&Source> =
@@ -403,6 +450,8 @@ fn unsafe_code_is_found() {
     check(unsafe_code, "src/runtime/a.rs", &format!("// SAFETY: far\n{}unsafe {{}}", "\n".repeat(SAFETY_LINES_MAX)), 1);
     check(unsafe_code, "src/http/a.rs", "#![deny(unsafe_code)]\n// unsafe { }", 0);
     check(unsafe_code, "benches/a.rs", "unsafe { f() }", 0);
+    check(chosen_statuses, "src/proxy/a.rs", "status.set(502); if a == 503 || b != 404 { f(512, 304, 1400) }", 1);
+    check(chosen_statuses, "src/proxy/error.rs", "client(400)", 0);
     check(lifted_bans, "src/proxy/a.rs", "#[expect(clippy::disallowed_methods, reason = \"x\")]", 1);
     check(lifted_bans, "src/control/a.rs", "#[expect(clippy::disallowed_methods, reason = \"x\")]", 0);
 }
@@ -414,6 +463,10 @@ fn missing_words_and_foreign_paths_are_found() {
     check(undocumented_file, "src/main.rs", "fn main() {}", 0);
     check(machine_paths, "a.md", concat!("see /wo", "rk/x\n`/ro", "ot/.cargo`\n/ho", "me/me"), 3);
     check(machine_paths, "a.md", concat!("${HOME}/x a/wo", "rk/b ../ho", "me/x /wo", "rks/"), 0);
+    let rule = |source: &Source| missing_files(source, &["src/a.rs", "src/b/c.rs"].into());
+    check(rule, "A.md", "`src/a.rs` `src/b/` `src/b` `cargo/x` src/d.rs", 0);
+    check(rule, "A.md", "`src/d.rs` is\n`src/b/d` and `src/c/`", 3);
+    check(rule, "docs/a.md", "`src/d.rs`", 0);
     let files = [("config/a.yaml", ""), ("config/b.yaml", ""), ("README.md", "see config/b.yaml")];
     let files = files.map(|(path, text)| Source::new(path, text));
     assert_eq!(unmentioned_examples(&files), ["config/a.yaml"]);

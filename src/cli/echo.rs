@@ -39,9 +39,9 @@ async fn serve(runtime: &Runtime, stream: TcpStream) -> Result<(), ReadError> {
     let mut head = RequestHead::new();
     loop {
         let mut scan = Scan::default();
-        let mut parse = |bytes: &[u8]| head.parse(bytes, &HEAD_LIMITS, &mut scan);
+        let parse = |bytes: &[u8]| head.parse(bytes, &HEAD_LIMITS, &mut scan);
         let Connection { stream, reader } = &mut connection;
-        let length = reader.head(stream, runtime.now().mono + PATIENCE, &mut parse).await?;
+        let length = reader.head(stream, runtime.now().mono + PATIENCE, parse).await?;
         let bytes = reader.take_head(length)?;
         reader.begin_body(head.framing, &BODY_LIMITS);
         if head.expect_continue && !reader.has_input() {

@@ -105,8 +105,8 @@ pub struct Pool {
 pub struct Retry {
     /// Default: true.
     pub enabled: Option<bool>,
-    /// Requests with a longer body, in bytes, are not tried again. Default: 65536.
-    pub replay_bytes_max: Option<Bounded<0, { 16 << 20 }>>,
+    /// Requests with a longer body, in bytes, are not tried again. At most and by default 65536, which is one buffer.
+    pub replay_bytes_max: Option<Bounded<0, 65_536>>,
 }
 
 /// The closest match wins: exact host, then the longest `*.suffix`, then any host; among those exact path, then the

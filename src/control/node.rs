@@ -1,7 +1,7 @@
 //! A running gateway: its shards, its log writer and the signals that end it.
 
 use super::log::LogWriter;
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Listener, Snapshot};
 use crate::runtime::driver::Driver;
 use crate::runtime::driver::epoll::Epoll;
 use crate::runtime::mailbox::{Outbox, mailbox};
@@ -9,6 +9,7 @@ use crate::runtime::{Error, Runtime};
 use crate::shard::{ListenError, Mail, Parts, Shard};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::log_ring::{self, LogRing};
+use rustix::net::{self, AddressFamily, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -43,6 +44,7 @@ struct Worker {
 /// Runs the gateway until it is told to end and has drained.
 pub fn run(snapshot: &Snapshot) -> Result<(), StartError> {
     raise_descriptor_limit(snapshot);
+    snapshot.listeners.iter().try_for_each(claim).map_err(StartError::Listen)?;
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(StartError::Signals)?;
     let (mut rings, writer) = if snapshot.access_log.enabled {
         let (rings, drain) = log_ring::rings(SHARDS);
@@ -61,17 +63,21 @@ pub fn run(snapshot: &Snapshot) -> Result<(), StartError> {
         }
     }
     let handle = signals.handle();
-    let watcher = std::thread::spawn(move || {
+    let watch = move || {
         // A shard that ends before it was told to takes the process with it.
         let _ended = ends.recv();
         handle.close();
-    });
-    let told = signals.forever().next().is_some();
-    if told {
-        eprintln!("shardgate: draining for {} ms at most", snapshot.drain_timeout.as_millis());
+    };
+    let watcher = std::thread::Builder::new().name("watch".to_owned()).spawn(watch).map_err(StartError::Thread)?;
+    let mut patience = None;
+    for _ in signals.forever() {
+        // Whoever asks twice does not want to wait.
+        let drain = patience.map_or(snapshot.drain_timeout, |_| Duration::ZERO);
+        patience = Some(drain);
+        eprintln!("shardgate: draining for {} ms at most", drain.as_millis());
         for worker in &workers {
             // A full mailbox holds the same message already.
-            let _full = worker.outbox.post(Mail::Drain { patience: snapshot.drain_timeout });
+            let _full = worker.outbox.post(Mail::Drain { patience: drain });
         }
     }
     let healthy = join(workers);
@@ -81,7 +87,7 @@ pub fn run(snapshot: &Snapshot) -> Result<(), StartError> {
     if let Some(writer) = writer {
         writer.finish(LOG_PATIENCE);
     }
-    if told && healthy { Ok(()) } else { Err(StartError::ShardEnded) }
+    if patience.is_some() && healthy { Ok(()) } else { Err(StartError::ShardEnded) }
 }
 
 fn join(workers: Vec<Worker>) -> bool {
@@ -157,6 +163,19 @@ impl Drop for EndNotice {
         // Nobody listens any more when the whole gateway ends.
         let _gone = self.0.send(());
     }
+}
+
+/// Fails if somebody listens there. Shards share their ports (SO_REUSEPORT) and so would a second gateway: each of the
+/// two would get some of the connections. A socket that does not share finds out.
+fn claim(listener: &Listener) -> Result<(), ListenError> {
+    let Listener { name, address, .. } = listener;
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let bound = net::socket(family, SocketType::STREAM, None).and_then(|probe| {
+        // Connections of an earlier process that linger in TIME_WAIT are no obstacle.
+        sockopt::set_socket_reuseaddr(&probe, true)?;
+        net::bind(&probe, address)
+    });
+    bound.map_err(|errno| ListenError { name: name.clone(), address: *address, error: errno.into() })
 }
 
 /// Uses all descriptors that the system allows us, and says so if they are too few for the configured connections.

@@ -24,6 +24,8 @@ pub struct Account {
     pub response_body_bytes: Cell<u64>,
     /// Bytes sent to the client, framing included.
     pub sent_bytes: Cell<u64>,
+    /// A part of an interim response may have gone to the client.
+    pub sending_interim: Cell<bool>,
     pub first_byte_after: Cell<Option<Duration>>,
     pub retried: Cell<bool>,
     pub error: Cell<Option<&'static str>>,
@@ -49,6 +51,7 @@ impl Account {
             continued: Cell::new(false),
             response_body_bytes: Cell::new(0),
             sent_bytes: Cell::new(0),
+            sending_interim: Cell::new(false),
             first_byte_after: Cell::new(None),
             retried: Cell::new(false),
             error: Cell::new(None),

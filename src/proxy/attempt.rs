@@ -6,7 +6,7 @@ use super::respond::{self, Answered};
 use super::upload::{self, Replay, UploadEnd};
 use crate::http::body::Framing;
 use crate::http::head::ResponseHead;
-use crate::runtime::{Error as IoError, Pieces, TcpStream};
+use crate::runtime::{Class, Error as IoError, Pieces, Received, TcpStream};
 use crate::stdx::time::Mono;
 use crate::upstream::Upstream;
 use crate::wire::{Connection, Reader};
@@ -14,6 +14,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
+use std::time::Duration;
 
 /// Sends the request up and its response down. A request that may be sent twice is, once: when the reused connection it
 /// went out on turns out to have died before any byte of an answer.
@@ -27,7 +28,7 @@ pub async fn forward(
     loop {
         match transfer(exchange, &mut upstream, body, response, &mut replay).await {
             Ok(answered) => return Ok((answered, upstream)),
-            Err(failure) if upstream.reused && may_repeat(exchange, failure, &replay) => {
+            Err(failure) if may_repeat(exchange, failure, &upstream, &replay) => {
                 exchange.account.retried.set(true);
                 exchange.shared.counters.borrow_mut().upstream_retries += 1;
                 upstream = connect(exchange, upstream.address).await?;
@@ -37,8 +38,11 @@ pub async fn forward(
     }
 }
 
-fn may_repeat(exchange: &Exchange<'_>, failure: Failure, replay: &Replay) -> bool {
-    failure == Failure::Upstream(UpstreamFailure::Closed)
+fn may_repeat(exchange: &Exchange<'_>, failure: Failure, upstream: &Upstream, replay: &Replay) -> bool {
+    upstream.reused
+        // Of no response whatever: an interim one, or the first bytes of a head, say that the request was read.
+        && !upstream.connection.reader.has_received()
+        && failure == Failure::Upstream(UpstreamFailure::Closed)
         && exchange.service.retry.enabled
         && exchange.request.method.is_idempotent()
         && !exchange.account.retried.get()
@@ -102,7 +106,8 @@ async fn transfer(
     if exchange.request.framing == Framing::Empty {
         exchange.send_up(stream, Pieces::one(head)).await.map_err(send_failure)?;
         watch.sent.set(Some(exchange.shared.runtime.now().mono));
-        return respond::respond(exchange, stream, reader, response, &watch).await;
+        let down = pin!(respond::respond(exchange, stream, reader, response, &watch));
+        return attentive(exchange, body, down).await;
     }
     let mut up = pin!(upload::upload(exchange, body, stream, head, replay));
     let mut down = pin!(respond::respond(exchange, stream, reader, response, &watch));
@@ -161,6 +166,53 @@ async fn both(
     .await
 }
 
+/// Runs the direction down for a client that has nothing more to say, and after a while looks whether it is still
+/// there. One that only ended its own direction is (RFC 9112 §9.6); one that has reset the connection is not.
+async fn attentive(
+    exchange: &Exchange<'_>,
+    body: &mut Reader,
+    mut down: Pin<&mut impl Future<Output = Result<Answered, Failure>>>,
+) -> Result<Answered, Failure> {
+    let (runtime, client) = (&exchange.shared.runtime, exchange.client.stream);
+    let looks_at = runtime.now().mono + ATTENTION_AFTER;
+    let mut attention = Attention::Later;
+    poll_fn(|context| {
+        if let Poll::Ready(answered) = down.as_mut().poll(context) {
+            return Poll::Ready(answered);
+        }
+        let news = match attention {
+            _ if body.has_input() => None,
+            Attention::Later if runtime.now().mono < looks_at => {
+                runtime.wake_by(looks_at);
+                None
+            }
+            Attention::Later => {
+                attention = Attention::Now;
+                client.watch(Class::Head)
+            }
+            Attention::Now => client.watched(),
+            Attention::Over => None,
+        };
+        match news {
+            None => return Poll::Pending,
+            Some(Ok(Received::Data(bytes))) => body.give(bytes),
+            Some(Ok(Received::End(_))) => {}
+            Some(Err(_)) => return Poll::Ready(Err(Failure::ClientGone)),
+        }
+        attention = Attention::Over;
+        Poll::Pending
+    })
+    .await
+}
+
+/// Whether the client is looked at while its answer is awaited.
+enum Attention {
+    Later,
+    Now,
+    /// It said something, or goodbye.
+    Over,
+}
+
 fn send_failure(error: IoError) -> Failure {
     Failure::Upstream(match error {
         IoError::Deadline => UpstreamFailure::IdleTimeout,
@@ -168,5 +220,7 @@ fn send_failure(error: IoError) -> Failure {
     })
 }
 
+/// How long a client is trusted to wait for its answer without a look.
+const ATTENTION_AFTER: Duration = Duration::from_secs(1);
 /// Endpoints that are tried in turn when none can be connected to.
 const CONNECTS_MAX: usize = 3;

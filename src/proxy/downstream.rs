@@ -38,8 +38,8 @@ impl Downstream {
         let deadline = shared.runtime.now().mono + shared.plan.limits.header_read_timeout;
         let (limits, mut scan) = (shared.plan.head_limits(), Scan::default());
         let Connection { stream, reader } = &mut self.connection;
-        let mut parse = |bytes: &[u8]| head.parse(bytes, &limits, &mut scan);
-        let read = reader.head(stream, deadline, &mut parse).await;
+        let parse = |bytes: &[u8]| head.parse(bytes, &limits, &mut scan);
+        let read = reader.head(stream, deadline, parse).await;
         match read.and_then(|length| reader.take_head(length)) {
             Ok(bytes) => {
                 self.requests += 1;

@@ -11,9 +11,10 @@ use super::shared::{Scratch, Shared};
 use super::tunnel;
 use crate::http::body::Framing;
 use crate::http::field::Known;
-use crate::http::head::{Method, RequestHead, ResponseHead, Version};
+use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
 use crate::route::Route;
-use crate::runtime::{Buf, Error, Pieces, TcpStream};
+use crate::runtime::tcp::SendAll;
+use crate::runtime::{Buf, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 use crate::telemetry::access_log::Record;
 use crate::upstream::{Service, Upstream};
@@ -124,7 +125,8 @@ async fn proceed<'a>(
     exchange.settle(upstream, answered.upstream_reusable);
     Ok(match (answered.downstream_reusable, account.request_read.get()) {
         (true, true) => Next::Request,
-        (false, true) if !downstream.connection.reader.has_input() => Next::Close,
+        // A client that did not ask for the end may have sent its next request already.
+        (false, true) if !request.keep_alive && !downstream.connection.reader.has_input() => Next::Close,
         _ => Next::Linger,
     })
 }
@@ -141,12 +143,17 @@ impl Exchange<'_> {
 
     /// The request's head for this upstream.
     pub fn forwarded_head(&self, endpoint: &str, expect_continue: bool) -> Result<Buf, Failure> {
-        let keep_host = self.route.preserve_host && self.request.authority.len > 0;
+        let authority = self.request.authority.of(self.bytes);
+        let host = match self.route.preserve_host && !authority.is_empty() {
+            true if self.request.target == Target::Origin => None,
+            true => Some(authority),
+            false => Some(endpoint.as_bytes()),
+        };
         let head = ForwardedRequest {
             head: self.request,
             bytes: self.bytes,
             framing: self.request.framing,
-            host: (!keep_host).then_some(endpoint),
+            host,
             upgrade: self.asks_to_switch(),
             expect_continue,
             origin: self.client.origin,
@@ -157,15 +164,23 @@ impl Exchange<'_> {
         head.write(self.shared.runtime.pool()).ok_or(Failure::ForwardedHeadTooLarge)
     }
 
-    pub async fn send_down(&self, pieces: Pieces) -> Result<(), Failure> {
+    pub fn send_down(&self, pieces: Pieces) -> SendAll<'_> {
         self.account.sent_bytes.set(self.account.sent_bytes.get() + pieces.len() as u64);
         let stall_max = self.shared.plan.limits.send_timeout;
-        self.client.stream.send_all(pieces, stall_max, self.deadline).await.map_err(|_| Failure::ClientGone)
+        self.client.stream.send_all(pieces, stall_max, self.deadline)
     }
 
-    pub async fn send_up(&self, stream: &TcpStream, pieces: Pieces) -> Result<(), Error> {
+    /// Sends what comes before the response, which has not begun then: if this is cut short, nothing may follow it.
+    pub async fn send_interim(&self, interim: Buf) -> Result<(), Failure> {
+        self.account.sending_interim.set(true);
+        self.send_down(Pieces::one(interim)).await.map_err(|_| Failure::ClientGone)?;
+        self.account.sending_interim.set(false);
+        Ok(())
+    }
+
+    pub fn send_up<'a>(&self, stream: &'a TcpStream, pieces: Pieces) -> SendAll<'a> {
         self.shared.counters.borrow_mut().upstream_sent_bytes += pieces.len() as u64;
-        stream.send_all(pieces, self.service.timeouts.idle, self.deadline).await
+        stream.send_all(pieces, self.service.timeouts.idle, self.deadline)
     }
 
     /// Keeps the upstream connection for another request, or closes it.
@@ -188,7 +203,7 @@ async fn fail(
 ) -> Next {
     let answer = failure.answer();
     account.error.set(Some(answer.kind));
-    if account.status.get() != 0 {
+    if account.status.get() != 0 || account.sending_interim.get() {
         // Without its last chunk or its last byte the client sees that the response is cut; one that ends with the
         // connection needs a reset for that.
         downstream.connection.stream.reset_on_drop();

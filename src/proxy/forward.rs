@@ -5,10 +5,12 @@
 
 use super::origin::Origin;
 use super::plan::HttpOptions;
+use super::writer::{Lines, Writer};
 use crate::http::body::Framing;
-use crate::http::field::{Field, Known};
-use crate::http::head::{Method, RequestHead, ResponseHead, Version};
-use crate::runtime::{Buf, Class, Pool};
+use crate::http::field::Known;
+use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
+use crate::runtime::{Buf, Pool};
+use std::ops::Range;
 
 /// A request on its way to an upstream.
 pub struct ForwardedRequest<'a> {
@@ -16,8 +18,8 @@ pub struct ForwardedRequest<'a> {
     /// What `head` points into.
     pub bytes: &'a [u8],
     pub framing: Framing,
-    /// The `Host` to send when the client's is not kept.
-    pub host: Option<&'a str>,
+    /// The `Host` to send when the client's own is not kept as it is.
+    pub host: Option<&'a [u8]>,
     /// Ask to switch protocols as the client did.
     pub upgrade: bool,
     /// Ask whether the body is wanted before it is sent.
@@ -46,7 +48,57 @@ impl ForwardedRequest<'_> {
     /// The head in a buffer of its own; `None` if no buffer holds it or none is left.
     pub fn write(&self, pool: &Pool) -> Option<Buf> {
         let authority = self.head.authority.len as usize;
-        let mut out = Writer::new(pool, self.bytes.len() + 3 * authority + ADDED_BYTES_MAX)?;
+        Writer::head(pool, self.bytes.len() + 3 * authority + ADDED_BYTES_MAX, |out| self.write_lines(out))
+    }
+
+    fn write_lines(&self, out: &mut Writer<'_>) {
+        let mut lines = Lines::new(self.bytes);
+        match self.request_line() {
+            Some(line) => lines.copy(line, out),
+            None => self.write_request_line(out),
+        }
+        let mut stops = NOT_REQUESTED;
+        if let Some(host) = self.host {
+            stops |= 1 << Known::Host as u32;
+            lines.flush(out);
+            out.field(b"Host", host);
+        }
+        if !self.peer_is_trusted {
+            stops |= ONLY_TRUSTED;
+        }
+        for field in self.head.fields() {
+            // What the gateway or an origin decides by is never removed by a client's Connection.
+            let stopped = match field.known {
+                Known::Other => {
+                    let name = field.name.of(self.bytes);
+                    !self.peer_is_trusted && is_forwarded(name) || self.head.connection_lists(self.bytes, name)
+                }
+                known => stops >> known as u32 & 1 == 1,
+            };
+            if !stopped {
+                lines.copy_field(field, out);
+            }
+        }
+        lines.flush(out);
+        self.write_origin(out);
+        self.write_hop(out);
+    }
+
+    /// The client's own request line, if we would write it just so.
+    fn request_line(&self) -> Option<Range<usize>> {
+        let RequestHead { path, method_span, target, query, .. } = self.head;
+        let start = usize::from(method_span.start);
+        let path_start = start + usize::from(method_span.len) + 1;
+        let path_end = path_start + path.len();
+        let end = query.map_or(path_end, |query| usize::from(query.start) + usize::from(query.len));
+        let is_ours = *target == Target::Origin
+            && self.bytes.get(path_start..path_end) == Some(path)
+            && (query.is_none() || self.bytes[path_end] == b'?')
+            && self.bytes.get(end..end + VERSION.len()) == Some(VERSION);
+        is_ours.then_some(start..end + VERSION.len())
+    }
+
+    fn write_request_line(&self, out: &mut Writer<'_>) {
         out.push(self.head.method_span.of(self.bytes));
         out.push(b" ");
         out.push(&self.head.path);
@@ -54,70 +106,32 @@ impl ForwardedRequest<'_> {
             out.push(b"?");
             out.push(query.of(self.bytes));
         }
-        out.push(b" HTTP/1.1\r\nHost: ");
-        out.push(self.host.map_or_else(|| self.head.authority.of(self.bytes), str::as_bytes));
-        out.push(CRLF);
-        out.copy_fields(self.bytes, self.head.fields(), |field| self.passes(field));
-        self.write_origin(&mut out);
-        self.write_hop(&mut out);
-        out.finish()
+        out.push(VERSION);
     }
 
-    fn passes(&self, field: &Field) -> bool {
-        match field.known {
-            Known::Other => !self.head.connection_lists(self.bytes, field.name.of(self.bytes)),
-            // Written anew, or meant for this hop.
-            Known::Host
-            | Known::ContentLength
-            | Known::TransferEncoding
-            | Known::Connection
-            | Known::KeepAlive
-            | Known::ProxyConnection
-            | Known::ProxyAuthenticate
-            | Known::ProxyAuthorization
-            | Known::Te
-            | Known::Upgrade
-            | Known::Expect
-            | Known::XForwardedFor
-            | Known::Forwarded
-            | Known::XRequestId => false,
-            Known::XForwardedProto | Known::XForwardedHost | Known::XForwardedPort | Known::XRealIp => {
-                self.peer_is_trusted
-            }
-            // What the gateway or an origin decides by is never removed by a client's Connection.
-            _ => true,
-        }
-    }
-
-    /// Who asked, for what and through whom.
-    fn write_origin(&self, out: &mut Writer) {
+    /// Who asked, for what and through whom. The last line stays open.
+    fn write_origin(&self, out: &mut Writer<'_>) {
         let authority = self.head.authority.of(self.bytes);
         if self.peer_is_trusted {
             self.write_trusted_origin(out, authority);
         } else if authority.is_empty() {
             out.push(self.origin.headers());
-            out.push(CRLF);
         } else {
-            out.push(self.origin.headers());
-            // A host may hold characters that a token may not (RFC 7239 §4), so it is always quoted.
-            out.push(FORWARDED_HOST);
+            out.push(self.origin.headers_with_host());
             out.push(authority);
             out.push(b"\"\r\nX-Forwarded-Host: ");
             out.push(authority);
-            out.push(CRLF);
         }
-        out.push(b"X-Request-Id: ");
+        out.push(b"\r\nX-Request-Id: ");
         out.push(self.request_id);
-        out.push(CRLF);
         if let Some(via) = &self.http.via {
-            out.push(if self.head.version == Version::Http10 { b"Via: 1.0 " } else { b"Via: 1.1 " });
+            out.push(if self.head.version == Version::Http10 { b"\r\nVia: 1.0 " } else { b"\r\nVia: 1.1 " });
             out.push(via.as_bytes());
-            out.push(CRLF);
         }
     }
 
     /// The same where the peer has spoken for others before: its account is continued.
-    fn write_trusted_origin(&self, out: &mut Writer, authority: &[u8]) {
+    fn write_trusted_origin(&self, out: &mut Writer<'_>, authority: &[u8]) {
         let told = |known| self.head.value(self.bytes, known).is_some();
         self.write_list(out, b"X-Forwarded-For: ", Known::XForwardedFor);
         out.push(self.origin.address());
@@ -134,15 +148,14 @@ impl ForwardedRequest<'_> {
         self.write_list(out, b"Forwarded: ", Known::Forwarded);
         out.push(self.origin.forwarded());
         if !authority.is_empty() {
-            out.push(FORWARDED_HOST);
+            out.push(Origin::HOST);
             out.push(authority);
             out.push(b"\"");
         }
-        out.push(CRLF);
     }
 
     /// What earlier hops said in a field that lists one element a hop.
-    fn write_list(&self, out: &mut Writer, name: &[u8], known: Known) {
+    fn write_list(&self, out: &mut Writer<'_>, name: &[u8], known: Known) {
         out.push(name);
         for field in self.head.fields().iter().filter(|field| field.known == known) {
             out.push(field.value.of(self.bytes));
@@ -150,159 +163,135 @@ impl ForwardedRequest<'_> {
         }
     }
 
-    /// What this hop needs.
-    fn write_hop(&self, out: &mut Writer) {
+    /// What this hop needs, behind a line that is still open.
+    fn write_hop(&self, out: &mut Writer<'_>) {
         match self.framing {
-            Framing::Length(length) => out.length(length),
-            Framing::Chunked => out.push(b"Transfer-Encoding: chunked\r\n"),
+            Framing::Length(length) => {
+                out.push(b"\r\nContent-Length: ");
+                out.number(length);
+            }
+            Framing::Chunked => out.push(b"\r\nTransfer-Encoding: chunked"),
             Framing::Empty | Framing::UntilClose => {}
         }
         if self.expect_continue {
-            out.push(b"Expect: 100-continue\r\n");
+            out.push(b"\r\nExpect: 100-continue");
         }
         if let Some(upgrade) = self.head.upgrade.filter(|_| self.upgrade) {
-            out.push(b"Connection: upgrade\r\n");
-            out.field(b"Upgrade", upgrade.of(self.bytes));
+            out.push(b"\r\nConnection: upgrade\r\nUpgrade: ");
+            out.push(upgrade.of(self.bytes));
         } else if self.head.te_trailers {
-            out.push(b"Connection: TE\r\nTE: trailers\r\n");
+            out.push(b"\r\nConnection: TE\r\nTE: trailers");
         }
-        out.push(CRLF);
+        out.push(b"\r\n\r\n");
     }
 }
 
 impl ForwardedResponse<'_> {
-    fn write_status(&self, out: &mut Writer) {
+    /// The head in a buffer of its own; `None` if no buffer holds it or none is left.
+    pub fn write(&self, pool: &Pool) -> Option<Buf> {
+        Writer::head(pool, self.bytes.len() + ADDED_BYTES_MAX, |out| self.write_lines(out))
+    }
+
+    fn write_lines(&self, out: &mut Writer<'_>) {
+        let mut lines = Lines::new(self.bytes);
         let reason_end = usize::from(self.head.reason.start) + usize::from(self.head.reason.len);
         if self.head.version == Version::Http11 && self.head.reason.len > 0 {
             // As we would write it, up to the line's end.
-            return out.push(&self.bytes[..reason_end + CRLF.len()]);
+            lines.copy(0..reason_end + CRLF.len(), out);
+        } else {
+            out.push(b"HTTP/1.1 ");
+            out.number(u64::from(self.head.status));
+            out.push(b" ");
+            out.push(self.head.reason.of(self.bytes));
+            out.push(CRLF);
         }
-        out.push(b"HTTP/1.1 ");
-        out.number(u64::from(self.head.status));
-        out.push(b" ");
-        out.push(self.head.reason.of(self.bytes));
-        out.push(CRLF);
-    }
-
-    /// The head in a buffer of its own; `None` if no buffer holds it or none is left.
-    pub fn write(&self, pool: &Pool) -> Option<Buf> {
-        let mut out = Writer::new(pool, self.bytes.len() + ADDED_BYTES_MAX)?;
-        self.write_status(&mut out);
-        out.copy_fields(self.bytes, self.head.fields(), |field| self.passes(field));
-        self.write_hop(&mut out);
-        out.finish()
-    }
-
-    fn passes(&self, field: &Field) -> bool {
-        match field.known {
-            Known::Other => !self.head.connection_lists(self.bytes, field.name.of(self.bytes)),
+        let mut stops = NOT_RESPONDED;
+        if self.switch {
+            stops &= !(1 << Known::Upgrade as u32);
+        }
+        if self.framing == Framing::Empty && (self.request_method == Method::Head || self.head.status == 304) {
             // Of a body that is not sent it tells the length (RFC 9110 §8.6): that is not framing.
-            Known::ContentLength => {
-                self.framing == Framing::Empty && (self.request_method == Method::Head || self.head.status == 304)
-            }
-            Known::TransferEncoding
-            | Known::Connection
-            | Known::KeepAlive
-            | Known::ProxyConnection
-            | Known::ProxyAuthenticate
-            | Known::Te => false,
-            Known::Upgrade => self.switch,
-            _ => true,
+            stops &= !(1 << Known::ContentLength as u32);
         }
+        for field in self.head.fields() {
+            let stopped = match field.known {
+                Known::Other => self.head.connection_lists(self.bytes, field.name.of(self.bytes)),
+                known => stops >> known as u32 & 1 == 1,
+            };
+            if !stopped {
+                lines.copy_field(field, out);
+            }
+        }
+        lines.flush(out);
+        self.write_hop(out);
     }
 
-    fn write_hop(&self, out: &mut Writer) {
+    fn write_hop(&self, out: &mut Writer<'_>) {
         match self.framing {
             Framing::Length(length) => out.length(length),
             Framing::Chunked => out.push(b"Transfer-Encoding: chunked\r\n"),
             Framing::Empty | Framing::UntilClose => {}
         }
         let interim = self.head.status < 200;
-        if self.switch {
-            out.push(b"Connection: upgrade\r\n");
+        out.push(if self.switch {
+            b"Connection: upgrade\r\n\r\n"
         } else if self.close && !interim {
-            out.push(b"Connection: close\r\n");
+            b"Connection: close\r\n\r\n"
         } else if self.request_version == Version::Http10 && !interim {
-            out.push(b"Connection: keep-alive\r\n");
-        }
-        out.push(CRLF);
+            b"Connection: keep-alive\r\n\r\n"
+        } else {
+            CRLF
+        });
     }
 }
 
-/// A head in the making.
-pub(super) struct Writer {
-    out: Buf,
-    fits: bool,
+/// `X-Forwarded-` and anything behind it: the known ones have siblings (-Prefix, -Ssl, -User) that backends believe in.
+fn is_forwarded(name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"x-forwarded-";
+    name.get(..PREFIX.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(PREFIX))
 }
 
-impl Writer {
-    /// For a head of about `bytes_max` bytes.
-    pub(super) fn new(pool: &Pool, bytes_max: usize) -> Option<Self> {
-        let class = if bytes_max <= Class::Head.payload_bytes() { Class::Head } else { Class::Body };
-        Some(Self { out: pool.take(class)?, fits: true })
-    }
+/// Fields of a request that are written anew or are meant for this hop.
+const NOT_REQUESTED: u32 = bits(&[
+    Known::ContentLength,
+    Known::TransferEncoding,
+    Known::Connection,
+    Known::KeepAlive,
+    Known::ProxyConnection,
+    Known::ProxyAuthenticate,
+    Known::ProxyAuthorization,
+    Known::Te,
+    Known::Upgrade,
+    Known::Expect,
+    Known::XForwardedFor,
+    Known::Forwarded,
+    Known::XRequestId,
+]);
+/// Fields that only a trusted peer may send.
+const ONLY_TRUSTED: u32 = bits(&[Known::XForwardedProto, Known::XForwardedHost, Known::XForwardedPort, Known::XRealIp]);
+/// Fields of a response that are written anew or are meant for this hop.
+const NOT_RESPONDED: u32 = bits(&[
+    Known::ContentLength,
+    Known::TransferEncoding,
+    Known::Connection,
+    Known::KeepAlive,
+    Known::ProxyConnection,
+    Known::ProxyAuthenticate,
+    Known::Te,
+    Known::Upgrade,
+]);
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.fits &= self.out.push(bytes);
+/// A bit for each name.
+const fn bits(names: &[Known]) -> u32 {
+    let (mut bits, mut index) = (0, 0);
+    while index < names.len() {
+        bits |= 1 << names[index] as u32;
+        index += 1;
     }
-
-    pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
-        self.push(name);
-        self.push(b": ");
-        self.push(value);
-        self.push(CRLF);
-    }
-
-    pub(super) fn number(&mut self, number: u64) {
-        self.push(itoa::Buffer::new().format(number).as_bytes());
-    }
-
-    pub(super) fn length(&mut self, length: u64) {
-        self.push(b"Content-Length: ");
-        self.number(length);
-        self.push(CRLF);
-    }
-
-    /// Copies the fields that pass; neighbours that are spelt as we would spell them in one go.
-    fn copy_fields(&mut self, bytes: &[u8], fields: &[Field], passes: impl Fn(&Field) -> bool) {
-        let mut run = 0..0;
-        for field in fields {
-            let line = line_of(field);
-            let continues = passes(field) && is_plain(bytes, field);
-            if continues && line.start == run.end {
-                run.end = line.end;
-                continue;
-            }
-            self.push(&bytes[run]);
-            run = if continues { line } else { 0..0 };
-            if !continues && passes(field) {
-                self.field(field.name.of(bytes), field.value.of(bytes));
-            }
-        }
-        self.push(&bytes[run]);
-    }
-
-    pub(super) fn finish(self) -> Option<Buf> {
-        self.fits.then_some(self.out)
-    }
+    bits
 }
 
-/// Where the field's line lies if it is plain: `Name: value`, CRLF.
-fn line_of(field: &Field) -> std::ops::Range<usize> {
-    let value_end = usize::from(field.value.start) + usize::from(field.value.len);
-    usize::from(field.name.start)..value_end + CRLF.len()
-}
-
-/// One space after the colon and none before the line's end.
-fn is_plain(bytes: &[u8], field: &Field) -> bool {
-    let line = line_of(field);
-    let name_end = line.start + usize::from(field.name.len);
-    usize::from(field.value.start) == name_end + 2
-        && bytes[name_end + 1] == b' '
-        && bytes.get(line.end - 2..line.end) == Some(CRLF)
-}
-
+const VERSION: &[u8] = b" HTTP/1.1\r\n";
 const CRLF: &[u8] = b"\r\n";
-const FORWARDED_HOST: &[u8] = b";host=\"";
 /// More than everything that is added to a head apart from what is copied of it: names, three addresses, an id, a name.
 const ADDED_BYTES_MAX: usize = 768;

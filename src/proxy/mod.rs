@@ -14,6 +14,7 @@ pub mod respond;
 pub mod shared;
 pub mod tunnel;
 pub mod upload;
+pub mod writer;
 
 pub use self::downstream::{Downstream, serve};
 pub use self::plan::{HttpOptions, Plan};

@@ -21,6 +21,10 @@ struct Part {
 }
 
 impl Origin {
+    /// What comes before a host in `Forwarded`. It may hold characters that a token may not (RFC 7239 §4), so it is
+    /// always quoted.
+    pub const HOST: &[u8] = b";host=\"";
+
     pub fn new(peer: IpAddr, local: SocketAddr) -> Self {
         let mut text = [0; TEXT_BYTES_MAX];
         let mut rest = &mut text[..];
@@ -42,11 +46,17 @@ impl Origin {
             IpAddr::V4(peer) => put(format_args!("for={peer};proto=http")),
             IpAddr::V6(peer) => put(format_args!("for=\"[{peer}]\";proto=http")),
         };
-        Self { text, length: forwarded.end, address, port, forwarded }
+        let host = put(format_args!("{}", str::from_utf8(Self::HOST).unwrap_or_default()));
+        Self { text, length: host.end, address, port, forwarded }
     }
 
-    /// `X-Forwarded-For`, `-Proto` and `-Port`, and `Forwarded` without its end.
+    /// `X-Forwarded-For`, `-Proto` and `-Port`, and `Forwarded` without its line's end.
     pub fn headers(&self) -> &[u8] {
+        &self.text[..usize::from(self.forwarded.end)]
+    }
+
+    /// The same up to a host, which follows with a quotation mark behind it.
+    pub fn headers_with_host(&self) -> &[u8] {
         &self.text[..usize::from(self.length)]
     }
 
@@ -68,8 +78,8 @@ impl Origin {
     }
 }
 
-/// The names and punctuation take 92 bytes, an IPv6 address at most 39, twice, and a port 5.
-const TEXT_BYTES_MAX: usize = 192;
+/// The names and punctuation take 99 bytes, an IPv6 address at most 39, twice, and a port 5.
+const TEXT_BYTES_MAX: usize = 200;
 
 #[cfg(test)]
 mod tests {

@@ -2,9 +2,9 @@
 
 use super::account::Account;
 use super::error::{Answer, Failure, reason};
-use super::forward::Writer;
 use super::shared::Shared;
-use crate::runtime::{Error, Pieces, TcpStream};
+use super::writer::Writer;
+use crate::runtime::{Buf, Error, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 
 pub struct Reply<'a> {
@@ -29,7 +29,11 @@ impl Reply<'_> {
     fn write(&self, shared: &Shared) -> Option<Pieces> {
         let mut body = Vec::with_capacity(PROBLEM_BYTES_USUAL);
         self.problem(&mut body);
-        let mut out = Writer::new(shared.runtime.pool(), HEAD_BYTES_MAX + body.len())?;
+        let head = Writer::head(shared.runtime.pool(), HEAD_BYTES_MAX + body.len(), |out| self.write_lines(out, &body));
+        head.map(Pieces::one)
+    }
+
+    fn write_lines(&self, out: &mut Writer<'_>, body: &[u8]) {
         out.push(b"HTTP/1.1 ");
         out.number(u64::from(self.answer.status));
         out.push(b" ");
@@ -50,9 +54,8 @@ impl Reply<'_> {
         }
         out.push(b"\r\n");
         if !self.head_only {
-            out.push(&body);
+            out.push(body);
         }
-        Some(Pieces::one(out.finish()?))
     }
 
     /// None of the values needs an escape: they are ours, or a request id of harmless characters.
@@ -78,10 +81,9 @@ impl Reply<'_> {
 }
 
 /// Asks the client for its body.
-pub fn continue_(shared: &Shared) -> Result<Pieces, Failure> {
-    let mut out = Writer::new(shared.runtime.pool(), 0).ok_or(Failure::NoBuffer)?;
-    out.push(b"HTTP/1.1 100 Continue\r\n\r\n");
-    out.finish().map(Pieces::one).ok_or(Failure::NoBuffer)
+pub fn continue_(shared: &Shared) -> Result<Buf, Failure> {
+    let head = Writer::head(shared.runtime.pool(), 0, |out| out.push(b"HTTP/1.1 100 Continue\r\n\r\n"));
+    head.ok_or(Failure::NoBuffer)
 }
 
 /// A problem document of ours.

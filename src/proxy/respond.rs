@@ -6,10 +6,11 @@ use super::exchange::Exchange;
 use super::forward::ForwardedResponse;
 use super::reply;
 use crate::http::body::Framing;
+use crate::http::field::Known;
 use crate::http::h1::Scan;
 use crate::http::head::{ResponseHead, Version};
 use crate::runtime::wait::until;
-use crate::runtime::{Buf, Pieces, TcpStream};
+use crate::runtime::{Buf, Error as IoError, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 use crate::wire::{Encoder, Piece, ReadError, Reader};
 use std::pin::pin;
@@ -40,7 +41,10 @@ pub async fn respond(
         let down = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, true)?;
         reader.skip(length);
         exchange.account.status.set(101);
-        exchange.send_down(Pieces::one(down)).await?;
+        // From here on a clean end of either connection would say that all of the tunnel has passed.
+        stream.reset_on_drop();
+        exchange.client.stream.reset_on_drop();
+        exchange.send_down(Pieces::one(down)).await.map_err(client_gone)?;
         return Ok(Answered { upstream_reusable: false, downstream_reusable: false, switched: true });
     }
     let framing = head.framing(exchange.request.method).map_err(|error| failed(UpstreamFailure::Head(error)))?;
@@ -52,16 +56,31 @@ pub async fn respond(
     };
     let close = closes(exchange, down_framing);
     let down = forwarded(exchange, head, &reader.input()[..length], down_framing, close)?;
+    let brings_more = announces_body_without_right(head, &reader.input()[..length]);
     reader.skip(length);
+    if down_framing == Framing::UntilClose {
+        // Whatever cuts this response short, a panic or the shard's end: an end would make it look whole.
+        exchange.client.stream.reset_on_drop();
+    }
     body(exchange, stream, reader, Encoder::new(down_framing), (head.status, down)).await?;
+    exchange.client.stream.end_on_drop();
     Ok(Answered {
         upstream_reusable: head.keep_alive
             && framing != Framing::UntilClose
             && watch.sent_whole.get()
+            && !brings_more
             && !reader.has_input(),
         downstream_reusable: !close,
         switched: false,
     })
+}
+
+/// A 204 has no body (RFC 9112 §6.3). From an upstream that says otherwise one may follow, which the connection's next
+/// request would get for its answer.
+fn announces_body_without_right(head: &ResponseHead, bytes: &[u8]) -> bool {
+    let length = head.value(bytes, Known::ContentLength);
+    head.status == 204
+        && (head.value(bytes, Known::TransferEncoding).is_some() || length.is_some_and(|length| length != b"0"))
 }
 
 /// Whether the client's connection ends with this response.
@@ -106,8 +125,14 @@ async fn final_head(
     let interim_max = exchange.shared.plan.limits.informational_max;
     for interim in 0..=interim_max {
         let mut scan = Scan::default();
-        let mut parse = |bytes: &[u8]| head.parse(bytes, &limits, &mut scan);
-        let length = next_head(exchange, stream, reader, &mut parse, watch).await?;
+        let (deadline, timeout) = head_deadline(exchange, watch);
+        let reading = reader.head(stream, deadline, |bytes: &[u8]| head.parse(bytes, &limits, &mut scan));
+        let read = if exchange.request.expect_continue && !exchange.account.continued.get() {
+            ask_meanwhile(exchange, reading).await?
+        } else {
+            reading.await
+        };
+        let length = read.map_err(|error| Failure::upstream_head(error, timeout))?;
         if exchange.account.first_byte_after.get().is_none() {
             let now = exchange.shared.runtime.now().mono;
             exchange.account.first_byte_after.set(Some(now.since(exchange.account.began.mono)));
@@ -124,7 +149,7 @@ async fn final_head(
                 // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
                 if exchange.request.version == Version::Http11 {
                     let interim = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, false)?;
-                    exchange.send_down(Pieces::one(interim)).await?;
+                    exchange.send_interim(interim).await?;
                 }
             }
             _ => return Ok(length),
@@ -134,38 +159,32 @@ async fn final_head(
     Err(failed(UpstreamFailure::TooManyInformational))
 }
 
-/// Reads one head. A client that waits to be asked for its body is asked after a while, whether or not the upstream
-/// knows to ask.
-async fn next_head(
-    exchange: &Exchange<'_>,
-    stream: &TcpStream,
-    reader: &mut Reader,
-    parse: &mut impl FnMut(&[u8]) -> Result<Option<usize>, crate::http::error::HeadError>,
-    watch: &Watch,
-) -> Result<usize, Failure> {
-    let deadline = match watch.sent.get() {
-        Some(sent) => exchange.deadline.min(sent + exchange.service.timeouts.first_byte),
-        // While the request is under way its own pace is the measure; `attempt::both` takes over from there.
-        None => exchange.deadline,
-    };
-    let timeout =
-        if deadline == exchange.deadline { UpstreamFailure::TotalTimeout } else { UpstreamFailure::FirstByteTimeout };
-    let waits = exchange.request.expect_continue && !exchange.account.continued.get();
-    if !waits {
-        return reader.head(stream, deadline, parse).await.map_err(|error| Failure::upstream_head(error, timeout));
+/// When a head must have arrived, and what it means if it has not.
+fn head_deadline(exchange: &Exchange<'_>, watch: &Watch) -> (Mono, UpstreamFailure) {
+    // While the request is under way its own pace is the measure; `attempt::both` takes over from there.
+    let by = watch.sent.get().map_or(Mono::NEVER, |sent| sent + exchange.service.timeouts.first_byte);
+    if by < exchange.deadline {
+        (by, UpstreamFailure::FirstByteTimeout)
+    } else {
+        (exchange.deadline, UpstreamFailure::TotalTimeout)
     }
-    let mut reading = pin!(reader.head(stream, deadline, parse));
+}
+
+/// Waits for a head on behalf of a client that waits to be asked for its body, and asks it after a while, whether or
+/// not the upstream knows to ask.
+async fn ask_meanwhile<T>(
+    exchange: &Exchange<'_>,
+    reading: impl Future<Output = Result<T, ReadError>>,
+) -> Result<Result<T, ReadError>, Failure> {
+    let mut reading = pin!(reading);
     let patience = exchange.shared.runtime.now().mono + CONTINUE_PATIENCE;
-    let head = match until(&exchange.shared.runtime, patience, reading.as_mut()).await {
-        Some(head) => head,
-        None => {
-            if !exchange.account.continued.replace(true) && !exchange.account.request_read.get() {
-                exchange.send_down(reply::continue_(exchange.shared)?).await?;
-            }
-            reading.await
-        }
-    };
-    head.map_err(|error| Failure::upstream_head(error, timeout))
+    if let Some(head) = until(&exchange.shared.runtime, patience, reading.as_mut()).await {
+        return Ok(head);
+    }
+    if !exchange.account.continued.replace(true) && !exchange.account.request_read.get() {
+        exchange.send_interim(reply::continue_(exchange.shared)?).await?;
+    }
+    Ok(reading.await)
 }
 
 /// Passes on the body, its first piece together with the head where it has arrived with it.
@@ -195,7 +214,7 @@ async fn body(
         if !pieces.is_empty() {
             // Not sooner: a body that is malformed from its first byte on can still become an honest 502.
             exchange.account.status.set(status);
-            exchange.send_down(pieces).await?;
+            exchange.send_down(pieces).await.map_err(client_gone)?;
         }
         if done {
             return Ok(());
@@ -204,6 +223,11 @@ async fn body(
         let deadline: Mono = exchange.deadline.min(idle);
         next = Some(reader.piece(stream, deadline).await.map_err(|error: ReadError| Failure::upstream_body(error))?);
     }
+}
+
+/// A client that cannot be sent to.
+fn client_gone(_: IoError) -> Failure {
+    Failure::ClientGone
 }
 
 fn failed(failure: UpstreamFailure) -> Failure {

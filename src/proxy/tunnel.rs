@@ -41,6 +41,11 @@ pub async fn run(exchange: &Exchange<'_>, client: &mut Reader, upstream: Box<Ups
         Poll::Pending
     })
     .await;
+    if up_done && down_done {
+        // Until here dropping them resets them: neither side may take a part of what it was sent for the whole.
+        exchange.client.stream.end_on_drop();
+        connection.stream.end_on_drop();
+    }
     exchange.shared.counters.borrow_mut().upstream_received_bytes += connection.reader.take_bytes_received();
 }
 

@@ -21,6 +21,9 @@ struct Window {
     memory: Box<[u8]>,
     start: u32,
     end: u32,
+    /// Where the memory for bytes ends and the room for framing begins.
+    limit: u32,
+    class: Class,
     /// Where it came from; none while it lies there.
     pool: Option<Pool>,
 }
@@ -30,6 +33,7 @@ struct Window {
 pub struct Pool(Rc<Shared>);
 
 struct Shared {
+    #[expect(clippy::vec_box, reason = "a buffer moves by its one word, in and out of here too")]
     free: [RefCell<Vec<Box<Window>>>; 2],
     bytes_out: Cell<usize>,
     bytes_max: usize,
@@ -112,18 +116,9 @@ impl Pool {
 
 impl Window {
     fn new(class: Class) -> Box<Self> {
-        Box::new(Self { memory: vec![0; class.memory_bytes()].into_boxed_slice(), start: 0, end: 0, pool: None })
-    }
-
-    fn class(&self) -> Class {
-        if self.memory.len() == Class::Head.memory_bytes() { Class::Head } else { Class::Body }
-    }
-
-    fn payload_limit(&self) -> usize {
-        match self.class() {
-            Class::Head => self.memory.len(),
-            Class::Body => self.memory.len() - TAILROOM_BYTES,
-        }
+        let memory = vec![0; class.memory_bytes()].into_boxed_slice();
+        let limit = (class.headroom_bytes() + class.payload_bytes()) as u32;
+        Box::new(Self { memory, start: 0, end: 0, limit, class, pool: None })
     }
 
     fn write(&mut self, bytes: &[u8], limit: usize) -> bool {
@@ -173,13 +168,13 @@ impl Buf {
     /// The memory behind the bytes, without the room kept for framing.
     pub fn spare_mut(&mut self) -> &mut [u8] {
         let window = self.window_mut();
-        let limit = window.payload_limit();
+        let limit = window.limit as usize;
         &mut window.memory[window.end as usize..limit]
     }
 
     pub fn spare_len(&self) -> usize {
         let window = self.window();
-        window.payload_limit() - window.end as usize
+        (window.limit - window.end) as usize
     }
 
     /// Takes the first `count` bytes of the spare memory as written.
@@ -205,7 +200,7 @@ impl Buf {
     #[must_use]
     pub fn push(&mut self, bytes: &[u8]) -> bool {
         let window = self.window_mut();
-        let limit = window.payload_limit();
+        let limit = window.limit as usize;
         window.write(bytes, limit)
     }
 
@@ -234,7 +229,7 @@ impl Buf {
     /// The same bytes in the smallest buffer that holds them, so that what is left of a slow peer's data does not pin a
     /// large one. The buffer itself when it is small already or the pool has no other.
     pub fn shrink(self) -> Self {
-        if self.window().class() == Class::Head || self.len() > Class::Head.payload_bytes() {
+        if self.window().class == Class::Head || self.len() > Class::Head.payload_bytes() {
             return self;
         }
         let Some(mut small) = self.pool().take(Class::Head) else { return self };
@@ -248,7 +243,7 @@ impl Drop for Buf {
     fn drop(&mut self) {
         let Some(mut window) = self.0.take() else { return };
         let Some(Pool(shared)) = window.pool.take() else { return };
-        let class = window.class();
+        let class = window.class;
         shared.bytes_out.set(shared.bytes_out.get() - class.memory_bytes());
         shared.returned.set(true);
         let mut free = shared.free[class as usize].borrow_mut();

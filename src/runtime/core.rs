@@ -171,7 +171,7 @@ impl Runtime {
         let core = &*self.0;
         let budget = core.tasks.borrow().queued().min(POLLS_MAX);
         for _ in 0..budget {
-            let Some((id, mut future)) = core.tasks.borrow_mut().next() else { break };
+            let Some((id, mut future)) = core.tasks.borrow_mut().pop() else { break };
             core.current.set(Some(id));
             core.wake_by.set(Mono::NEVER);
             let mut context = Context::from_waker(Waker::noop());

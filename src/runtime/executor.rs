@@ -63,7 +63,7 @@ impl Tasks {
     }
 
     /// The next coroutine to poll, taken out of its slot.
-    pub fn next(&mut self) -> Option<(TaskId, BoxedFuture)> {
+    pub fn pop(&mut self) -> Option<(TaskId, BoxedFuture)> {
         while let Some(id) = self.queue.pop_front() {
             let Some(task) = self.slab.get_mut(id) else { continue };
             task.queued = false;
@@ -127,7 +127,7 @@ mod tests {
 
     fn parked(tasks: &mut Tasks) -> (TaskId, BoxedFuture) {
         tasks.insert(Box::pin(std::future::pending()));
-        tasks.next().unwrap()
+        tasks.pop().unwrap()
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
         tasks.wake(id);
         tasks.wake(id);
         assert_eq!(tasks.park(id, future, Mono::NEVER), None);
-        assert!(tasks.next().is_some() && tasks.next().is_none());
+        assert!(tasks.pop().is_some() && tasks.pop().is_none());
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
         let (id, future) = parked(&mut tasks);
         assert_eq!(tasks.park(id, future, at(10)).map(|entry| entry.at), Some(at(10)));
         tasks.wake(id);
-        let (_, future) = tasks.next().unwrap();
+        let (_, future) = tasks.pop().unwrap();
         assert_eq!(tasks.park(id, future, at(50)), None);
         assert_eq!(tasks.timer_fired(id, at(10), at(10)).map(|entry| entry.at), Some(at(50)));
         assert_eq!(tasks.queued(), 0);
@@ -160,7 +160,7 @@ mod tests {
         let (id, future) = parked(&mut tasks);
         tasks.park(id, future, at(50));
         tasks.wake(id);
-        let (_, future) = tasks.next().unwrap();
+        let (_, future) = tasks.pop().unwrap();
         assert_eq!(tasks.park(id, future, at(10)).map(|entry| entry.at), Some(at(10)));
         assert_eq!(tasks.timer_fired(id, at(50), at(50)), None);
         assert_eq!(tasks.queued(), 0);

@@ -4,10 +4,12 @@ use super::buffer::{Buf, Class};
 use super::core::Runtime;
 use super::driver::Close;
 use super::op::{Done, Error, Op, OpId, Owner, Pieces, Received, SocketId, Target};
-use super::operation::operation;
+use super::operation::{Operation, operation, resume};
 use crate::stdx::time::Mono;
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// A connection; dropping it cancels its operations and closes it.
@@ -33,49 +35,57 @@ impl TcpStream {
     }
 
     /// The next bytes, in a fresh buffer.
-    pub async fn receive(&self, class: Class, deadline: Mono) -> Result<Received, Error> {
-        let Some(id) = self.idle_receive.take() else {
-            return self.receive_to(Target::Fresh(class), deadline).await;
-        };
-        match super::operation::resume(&self.runtime, id, deadline).await? {
-            Done::Received(received) => received,
-            other => unreachable!("a receive ended as {other:?}"),
-        }
+    pub fn receive(&self, class: Class, deadline: Mono) -> Receive<'_> {
+        Receive(match self.idle_receive.take() {
+            Some(id) => resume(&self.runtime, id, deadline),
+            None => operation(&self.runtime, Op::Receive(self.socket, Target::Fresh(class)), deadline),
+        })
     }
 
     /// The next bytes, behind those that `buf` holds. It must have spare memory.
-    pub async fn receive_behind(&self, buf: Buf, deadline: Mono) -> Result<Received, Error> {
+    pub fn receive_behind(&self, buf: Buf, deadline: Mono) -> Receive<'_> {
         debug_assert!(buf.spare_len() > 0 && self.idle_receive.get().is_none());
-        self.receive_to(Target::Behind(buf), deadline).await
-    }
-
-    async fn receive_to(&self, target: Target, deadline: Mono) -> Result<Received, Error> {
-        match operation(&self.runtime, Op::Receive(self.socket, target), deadline).await? {
-            Done::Received(received) => received,
-            other => unreachable!("a receive ended as {other:?}"),
-        }
+        Receive(operation(&self.runtime, Op::Receive(self.socket, Target::Behind(buf)), deadline))
     }
 
     /// Sends all of it. Fails with `Error::Deadline` at `deadline`, or when no byte could be sent for `stall_max`.
-    pub async fn send_all(&self, mut pieces: Pieces, stall_max: Duration, deadline: Mono) -> Result<(), Error> {
-        while !pieces.is_empty() {
-            let by = deadline.min(self.runtime.now().mono + stall_max);
-            let done = operation(&self.runtime, Op::Send(self.socket, pieces), by).await?;
-            let Done::Sent(sent, back) = done else { unreachable!("a send ended as {done:?}") };
-            pieces = back;
-            pieces.advance(sent?);
-            if !pieces.is_empty() {
-                pieces.shrink();
-            }
-        }
-        Ok(())
+    pub fn send_all(&self, pieces: Pieces, stall_max: Duration, deadline: Mono) -> SendAll<'_> {
+        SendAll { stream: self, stage: Stage::Submit(pieces), stall_max, deadline }
     }
 
     /// Arms a receive whose completion is an event for `token`, and which becomes the next receive. Returns what it
     /// brought if it was over at once: then nothing is armed.
     pub fn arm_idle(&self, class: Class, token: u64) -> Option<Result<Received, Error>> {
+        if let Some(id) = self.idle_receive.get() {
+            self.runtime.set_owner(id, Owner::Token(token));
+            return self.watched();
+        }
+        self.arm(class, Owner::Token(token))
+    }
+
+    /// Arms a receive on behalf of this coroutine, which asks `watched` what it brought and otherwise does something
+    /// else; it becomes the next receive. Returns what it brought if it was over at once.
+    pub fn watch(&self, class: Class) -> Option<Result<Received, Error>> {
+        if self.idle_receive.get().is_some() {
+            return self.watched();
+        }
+        let task = self.runtime.current().expect("only coroutines watch");
+        self.arm(class, Owner::Task(task))
+    }
+
+    /// What the receive that `watch` or `arm_idle` armed has brought, if it is over.
+    pub fn watched(&self) -> Option<Result<Received, Error>> {
+        let done = self.runtime.take(self.idle_receive.get()?)?;
+        self.idle_receive.set(None);
+        match done {
+            Done::Received(received) => Some(received),
+            other => unreachable!("a receive ended as {other:?}"),
+        }
+    }
+
+    fn arm(&self, class: Class, owner: Owner) -> Option<Result<Received, Error>> {
         debug_assert!(self.idle_receive.get().is_none());
-        match self.runtime.submit(Op::Receive(self.socket, Target::Fresh(class)), Owner::Token(token)) {
+        match self.runtime.submit(Op::Receive(self.socket, Target::Fresh(class)), owner) {
             Ok(Done::Received(received)) => Some(received),
             Ok(other) => unreachable!("a receive ended as {other:?}"),
             Err(id) => {
@@ -93,6 +103,97 @@ impl TcpStream {
     /// From now on dropping the connection resets it: the peer must not take what it got for the whole.
     pub fn reset_on_drop(&self) {
         self.close.set(Close::Reset);
+    }
+
+    /// The peer has got the whole: dropping the connection ends it well again.
+    pub fn end_on_drop(&self) {
+        self.close.set(Close::Graceful);
+    }
+}
+
+/// A receive under way. Dropping it cancels it.
+pub struct Receive<'a>(Operation<'a>);
+
+impl Future for Receive<'_> {
+    type Output = Result<Received, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match ready!(Pin::new(&mut self.0).poll(context)) {
+            Ok(Done::Received(received)) => Poll::Ready(received),
+            Ok(other) => unreachable!("a receive ended as {other:?}"),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+/// A send under way. Dropping it cancels it. By hand, because nearly every send is over at its first poll.
+pub struct SendAll<'a> {
+    stream: &'a TcpStream,
+    stage: Stage,
+    stall_max: Duration,
+    deadline: Mono,
+}
+
+enum Stage {
+    Submit(Pieces),
+    /// Until this time some byte must go.
+    Armed(OpId, Mono),
+    Over,
+}
+
+impl Future for SendAll<'_> {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let runtime = &this.stream.runtime;
+        loop {
+            let done = match std::mem::replace(&mut this.stage, Stage::Over) {
+                Stage::Submit(pieces) if pieces.is_empty() => return Poll::Ready(Ok(())),
+                Stage::Submit(pieces) => {
+                    let task = runtime.current().expect("sends are awaited inside coroutines");
+                    match runtime.submit(Op::Send(this.stream.socket, pieces), Owner::Task(task)) {
+                        Ok(done) => done,
+                        Err(id) => {
+                            this.stage = Stage::Armed(id, this.deadline.min(runtime.now().mono + this.stall_max));
+                            continue;
+                        }
+                    }
+                }
+                Stage::Armed(id, by) => match runtime.take(id) {
+                    Some(done) => done,
+                    None if runtime.now().mono >= by => {
+                        runtime.cancel(id);
+                        return Poll::Ready(Err(Error::Deadline));
+                    }
+                    None => {
+                        this.stage = Stage::Armed(id, by);
+                        runtime.wake_by(by);
+                        return Poll::Pending;
+                    }
+                },
+                Stage::Over => unreachable!("polled after it was over"),
+            };
+            let Done::Sent(sent, mut pieces) = done else { unreachable!("a send ended as {done:?}") };
+            let sent = match sent {
+                Ok(sent) => sent,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            if sent == pieces.len() {
+                return Poll::Ready(Ok(()));
+            }
+            pieces.advance(sent);
+            pieces.shrink();
+            this.stage = Stage::Submit(pieces);
+        }
+    }
+}
+
+impl Drop for SendAll<'_> {
+    fn drop(&mut self) {
+        if let Stage::Armed(id, _) = self.stage {
+            self.stream.runtime.cancel(id);
+        }
     }
 }
 

@@ -2,15 +2,15 @@
 
 use crate::proxy::Downstream;
 use crate::proxy::limits::Limits;
+use crate::stdx::hash::{KeyedMap, keyed_map};
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::Refusal;
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 pub struct Connections {
     slots: Slab<Slot>,
-    per_client: HashMap<IpAddr, u32, ahash::RandomState>,
+    per_client: KeyedMap<IpAddr, u32>,
 }
 
 /// One connection, from its accept to its end.
@@ -27,8 +27,7 @@ pub struct Slot {
 impl Connections {
     /// `seed` keys the hash of client addresses.
     pub fn new(seed: u64) -> Self {
-        let hasher = ahash::RandomState::with_seeds(seed, seed.rotate_left(16), seed.rotate_left(32), !seed);
-        Self { slots: Slab::new(), per_client: HashMap::with_hasher(hasher) }
+        Self { slots: Slab::new(), per_client: keyed_map(seed) }
     }
 
     pub fn len(&self) -> usize {
@@ -97,23 +96,22 @@ impl Connections {
         overdue.map_or(Ok(None), Err)
     }
 
-    /// Every idle connection, for a shard that ends.
-    pub fn take_idle(&mut self) -> Vec<Box<Downstream>> {
-        let keys: Vec<Key<Slot>> = self.slots.iter().map(|(key, _)| key).collect();
-        let idle = keys.iter().filter_map(|key| self.activate(*key)).collect();
-        keys.into_iter().for_each(|key| self.release(key));
-        idle
+    /// Every connection's place, and the idle connections themselves, for a shard that ends.
+    pub fn take_all(&mut self) -> Slab<Slot> {
+        self.per_client.clear();
+        std::mem::take(&mut self.slots)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::driver::epoll::Epoll;
 
     #[test]
     fn an_idle_connection_is_small() {
-        let (slot, operation) = (size_of::<Slot>() + size_of::<Downstream>(), 256);
-        assert!(slot + operation <= 768, "a slot takes {slot} bytes");
+        let bytes = size_of::<Slot>() + size_of::<Downstream>() + Epoll::IDLE_BYTES;
+        assert!(bytes <= 768, "an idle connection takes {bytes} bytes");
     }
 
     #[test]

@@ -103,6 +103,12 @@ impl Shard {
         Ok(true)
     }
 
+    /// When the next turn has something to do of its own accord.
+    pub fn wakes_at(&self) -> Option<Mono> {
+        let shared = &self.state.shared;
+        [shared.runtime.wakes_at(), self.ends_at, shared.log_due()].into_iter().flatten().min()
+    }
+
     /// This shard's counters, as of now.
     pub fn counters(&self) -> Counters {
         self.state.counters()

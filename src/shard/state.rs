@@ -9,7 +9,6 @@ use crate::stdx::slab::Key;
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::{Counters, Refusal};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,10 +16,8 @@ use std::time::Duration;
 pub struct State {
     pub shared: Shared,
     pub connections: RefCell<Connections>,
-    /// Connections that have something to say and wait for a coroutine.
-    jobs: RefCell<VecDeque<Job>>,
     /// Coroutines that wait for a connection.
-    workers: RefCell<Vec<TaskId>>,
+    workers: RefCell<Vec<(TaskId, Desk)>>,
     acceptors: RefCell<Vec<TaskId>>,
     acceptors_left: Cell<usize>,
 }
@@ -28,12 +25,14 @@ pub struct State {
 /// A connection with something to say, and its place in the table.
 pub type Job = (Key<Slot>, Box<Downstream>);
 
+/// Where a worker finds its next connection. Its own, so that no worker can take what another one is woken for.
+pub type Desk = Rc<Cell<Option<Job>>>;
+
 impl State {
     pub fn new(shared: Shared, seed: u64) -> Self {
         Self {
             shared,
             connections: RefCell::new(Connections::new(seed)),
-            jobs: RefCell::default(),
             workers: RefCell::default(),
             acceptors: RefCell::default(),
             acceptors_left: Cell::new(0),
@@ -69,8 +68,8 @@ impl State {
     /// Closes everything that is left.
     pub fn end(&self) {
         self.shared.runtime.drop_tasks();
-        self.jobs.borrow_mut().clear();
-        let connections = self.connections.borrow_mut().take_idle();
+        self.workers.borrow_mut().clear();
+        let connections = self.connections.borrow_mut().take_all();
         drop(connections);
         self.shared.pools.borrow_mut().clear();
     }
@@ -138,27 +137,26 @@ impl State {
 
     /// Gives the connection to a coroutine.
     fn work(self: &Rc<Self>, key: Key<Slot>, downstream: Box<Downstream>) {
-        self.jobs.borrow_mut().push_back((key, downstream));
+        let job = Some((key, downstream));
         let worker = self.workers.borrow_mut().pop();
         match worker {
-            Some(worker) => self.shared.runtime.wake(worker),
+            Some((worker, desk)) => {
+                desk.set(job);
+                self.shared.runtime.wake(worker);
+            }
             None => {
-                self.shared.runtime.spawn(worker::work(self.clone()));
+                self.shared.runtime.spawn(worker::work(self.clone(), Rc::new(Cell::new(job))));
             }
         }
     }
 
-    pub fn next_job(&self) -> Option<Job> {
-        self.jobs.borrow_mut().pop_front()
-    }
-
     /// Registers a coroutine that waits for a connection; false when there are enough of those.
-    pub fn wait_for_job(&self, worker: TaskId) -> bool {
+    pub fn wait_for_job(&self, worker: TaskId, desk: &Desk) -> bool {
         let mut workers = self.workers.borrow_mut();
         if workers.len() >= WORKERS_IDLE_MAX {
             return false;
         }
-        workers.push(worker);
+        workers.push((worker, desk.clone()));
         true
     }
 

@@ -8,6 +8,14 @@ use std::hash::BuildHasher;
 /// A map whose keys the operator chose. A peer may look things up but never insert, so it cannot make keys collide.
 pub type FixedMap<K, V> = HashMap<K, V, FixedHash>;
 
+/// A map into which peers insert: who does not know the seed cannot make keys collide, and a run of a seed replays.
+pub type KeyedMap<K, V> = HashMap<K, V, ahash::RandomState>;
+
+pub fn keyed_map<K, V>(seed: u64) -> KeyedMap<K, V> {
+    let state = ahash::RandomState::with_seeds(seed, seed.rotate_left(16), seed.rotate_left(32), !seed);
+    KeyedMap::with_hasher(state)
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FixedHash;
 

@@ -1,4 +1,5 @@
-//! The gateway's side towards services: which endpoint, and which connection to it. Decides; whoever asks does the work.
+//! The gateway's side towards services: which endpoint, and which connection to it. It decides; who asks does the
+//! work.
 
 pub mod balancer;
 pub mod pool;

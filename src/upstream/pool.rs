@@ -85,8 +85,8 @@ impl Pools {
         None
     }
 
-    /// Keeps a connection on which the last exchange came to a clean end. Closes it, or the one idle longest, if that is
-    /// one too many.
+    /// Keeps a connection on which the last exchange came to a clean end. Closes it, or the one idle longest, if that
+    /// is one too many.
     pub fn put(&mut self, service: &Service, upstream: Box<Upstream>, now: Mono) {
         if service.pool.idle_max == 0 || now.since(upstream.connected_at) >= service.pool.age_max {
             return;

@@ -2,8 +2,11 @@
 
 use crate::http::body::{BodyError, BodyLimits, Decoder, Framing};
 use crate::http::error::HeadError;
+use crate::runtime::tcp::Receive;
 use crate::runtime::{Buf, Class, Error, Received, TcpStream};
 use crate::stdx::time::Mono;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 /// The two halves progress independently: whoever reads holds the reader, whoever writes the stream.
 pub struct Connection {
@@ -70,6 +73,11 @@ impl Reader {
         self.input = Some(bytes);
     }
 
+    /// Whether bytes were received since `take_bytes_received` was last asked.
+    pub fn has_received(&self) -> bool {
+        self.bytes_received > 0
+    }
+
     /// Bytes received since this was last asked, framing included.
     pub fn take_bytes_received(&mut self) -> u64 {
         std::mem::take(&mut self.bytes_received)
@@ -91,33 +99,11 @@ impl Reader {
     }
 
     /// Reads until `parse` finds the end of a head, and returns its length: it is the first bytes of `input`.
-    pub async fn head(
-        &mut self,
-        stream: &TcpStream,
-        deadline: Mono,
-        parse: &mut impl FnMut(&[u8]) -> Result<Option<usize>, HeadError>,
-    ) -> Result<usize, ReadError> {
-        loop {
-            self.head_begun = self.input.is_some();
-            if let Some(input) = &self.input
-                && let Some(length) = parse(input.bytes())?
-            {
-                return Ok(length);
-            }
-            let before = self.input.as_ref().map_or(0, Buf::len);
-            let received = match self.input.take() {
-                None => stream.receive(Class::Head, deadline).await?,
-                Some(input) => stream.receive_behind(with_room(input)?, deadline).await?,
-            };
-            match received {
-                Received::Data(buf) => {
-                    self.bytes_received += (buf.len() - before) as u64;
-                    self.input = Some(buf);
-                }
-                Received::End(_) if before == 0 => return Err(ReadError::Closed),
-                Received::End(_) => return Err(ReadError::HeadTruncated),
-            }
-        }
+    pub fn head<'a, P>(&'a mut self, stream: &'a TcpStream, deadline: Mono, parse: P) -> HeadRead<'a, P>
+    where
+        P: FnMut(&[u8]) -> Result<Option<usize>, HeadError>,
+    {
+        HeadRead { reader: self, stream, deadline, parse, receive: None, bytes_before: 0 }
     }
 
     /// What has arrived and has not been used.
@@ -188,6 +174,54 @@ impl Reader {
     /// Takes what was received after the end of HTTP on this connection: a tunnel's first bytes.
     pub fn take_input(&mut self) -> Option<Buf> {
         self.input.take()
+    }
+}
+
+/// A head being read. By hand, because every exchange waits in it twice.
+pub struct HeadRead<'a, P> {
+    reader: &'a mut Reader,
+    stream: &'a TcpStream,
+    deadline: Mono,
+    parse: P,
+    receive: Option<Receive<'a>>,
+    /// What had arrived when the receive was begun.
+    bytes_before: usize,
+}
+
+impl<P: Unpin> Future for HeadRead<'_, P>
+where
+    P: FnMut(&[u8]) -> Result<Option<usize>, HeadError>,
+{
+    type Output = Result<usize, ReadError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            if let Some(receive) = &mut this.receive {
+                let received = ready!(Pin::new(receive).poll(context));
+                this.receive = None;
+                match received? {
+                    Received::Data(buf) => {
+                        this.reader.bytes_received += (buf.len() - this.bytes_before) as u64;
+                        this.reader.input = Some(buf);
+                    }
+                    Received::End(_) if this.bytes_before == 0 => return Poll::Ready(Err(ReadError::Closed)),
+                    Received::End(_) => return Poll::Ready(Err(ReadError::HeadTruncated)),
+                }
+            }
+            // Empty lines begin nothing (RFC 9112 §2.2): some clients send one behind a body.
+            this.reader.head_begun = this.reader.input().iter().any(|byte| !b"\r\n".contains(byte));
+            if let Some(input) = &this.reader.input
+                && let Some(length) = (this.parse)(input.bytes())?
+            {
+                return Poll::Ready(Ok(length));
+            }
+            this.bytes_before = this.reader.input().len();
+            this.receive = Some(match this.reader.input.take() {
+                None => this.stream.receive(Class::Head, this.deadline),
+                Some(input) => this.stream.receive_behind(with_room(input)?, this.deadline),
+            });
+        }
     }
 }
 

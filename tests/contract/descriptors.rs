@@ -16,6 +16,7 @@ const DESCRIPTORS_MAX: u64 = 64;
 
 /// In a process of its own, because the limit is the process's.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the child is told by its environment that it is one")]
 fn epoll_turns_a_connection_away_without_a_descriptor_and_does_not_spin() {
     if std::env::var_os(IN_CHILD).is_some() {
         return run_with_few_descriptors();
@@ -27,6 +28,7 @@ fn epoll_turns_a_connection_away_without_a_descriptor_and_does_not_spin() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "the child ran the test");
 }
 
+#[expect(clippy::disallowed_methods, reason = "the clients are not under test")]
 fn run_with_few_descriptors() {
     let runtime = Runtime::new(Driver::Epoll(Box::new(Epoll::new().unwrap())), 1 << 20);
     let shed = Rc::new(Cell::new(0));

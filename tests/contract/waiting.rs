@@ -76,7 +76,8 @@ pub fn a_receive_that_loses_to_its_data_gives_the_buffer_back(kit: &Kit) {
         },
         |runtime, stream| async move {
             far_begun.wait(&runtime).await;
-            send(&runtime, &stream, &pattern(50)).await.unwrap();
+            // The near side leaves with the first of them.
+            send(&runtime, &stream, &pattern(50)).await.unwrap_or_default();
         },
     );
 }
@@ -94,7 +95,8 @@ pub fn an_idle_receive_that_nobody_takes_gives_the_buffer_back(kit: &Kit) {
         },
         |runtime, stream| async move {
             far_armed.wait(&runtime).await;
-            send(&runtime, &stream, &pattern(50)).await.unwrap();
+            // The near side leaves with the first of them.
+            send(&runtime, &stream, &pattern(50)).await.unwrap_or_default();
         },
     );
 }

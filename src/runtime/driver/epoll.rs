@@ -7,7 +7,8 @@ use super::{Close, DriverCounters};
 use crate::runtime::buffer::Pool;
 use crate::runtime::mailbox::Bell;
 use crate::runtime::op::{
-    Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, PIECES_MAX, Pieces, Received, Reclaimed, SocketId, Target,
+    Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, PIECES_MAX, Pieces, Received, Reclaimed, Slot, SocketId,
+    Target,
 };
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::time::{Mono, Now, Wall};
@@ -70,6 +71,9 @@ enum Wait {
 }
 
 impl Epoll {
+    /// What an idle connection with an armed receive takes here.
+    pub const IDLE_BYTES: usize = size_of::<Socket>() + size_of::<Slot>();
+
     pub fn new() -> Result<Self, Error> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;

@@ -96,7 +96,15 @@ impl Kernel {
         Now { mono: self.now, wall: self.wall }
     }
 
-    pub fn next_due(&self) -> Option<Mono> {
+    pub fn next_due(&mut self) -> Option<Mono> {
+        for host in &mut self.hosts {
+            // A host that nobody turns any more has nothing to do.
+            while let Some(first) = host.due.first_entry()
+                && host.ops.armed(*first.get()).is_none()
+            {
+                first.remove();
+            }
+        }
         let reset = self.resets.keys().next();
         self.hosts.iter().filter_map(|host| host.due.keys().next()).chain(reset).map(|(at, _)| *at).min()
     }
@@ -340,6 +348,12 @@ impl Kernel {
         self.now + Duration::from_nanos(delay)
     }
 
+    /// By how much everybody wakes up late, so that several things are due at once.
+    pub fn oversleep(&mut self) -> Duration {
+        let late = if self.rng.chance(OVERSLEEP_PER_MILLE) { self.rng.below(SOON_NANOS_MAX) } else { 0 };
+        Duration::from_nanos(late)
+    }
+
     /// Throws the dice for a fault, and counts it if it is to happen.
     pub(super) fn throw(&mut self, fault: Fault) -> bool {
         let happens = self.throws(fault);
@@ -413,6 +427,7 @@ const WALL_START_NANOS: u64 = 1_700_000_000_000_000_000;
 const WALL_JUMP_NANOS_MAX: u64 = 3_600_000_000_000;
 /// How many operations of a thousand are tried inside `submit`.
 const INLINE_PER_MILLE: u32 = 500;
+const OVERSLEEP_PER_MILLE: u32 = 300;
 const SOON_NANOS_MAX: u64 = 200_000;
 const DELAY_NANOS_MAX: u64 = 2_000_000_000;
 const EPHEMERAL_PORT_FIRST: u16 = 32_768;

@@ -65,7 +65,8 @@ impl World {
         let next = [kernel.next_due(), wakes_at].into_iter().flatten().min();
         if let Some(at) = next {
             let least = kernel.now().mono + TURN_TIME;
-            kernel.advance_to(at.max(least));
+            let late = kernel.oversleep();
+            kernel.advance_to(at.max(least) + late);
         }
         next.is_some()
     }

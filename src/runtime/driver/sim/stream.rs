@@ -37,7 +37,7 @@ impl Kernel {
                     Target::Fresh(_) => None,
                 }))
             }
-            Arrival::Bytes(count) => Ok(self.receive_bytes(host, id, key, side, count, target, pool)?),
+            Arrival::Bytes(count) => Ok(self.receive_bytes(id, key, side, count, target, pool)?),
         };
         if let Some(socket) = self.hosts[host].sockets.get_mut(Key::from_bits(id.0)) {
             socket.receive = None;
@@ -47,7 +47,6 @@ impl Kernel {
 
     fn receive_bytes(
         &mut self,
-        host: usize,
         id: SocketId,
         key: Key<Link>,
         side: Side,
@@ -60,7 +59,7 @@ impl Kernel {
             Target::Fresh(class) => {
                 let again = Armed::Receive(id, Target::Fresh(class));
                 match pool.take(class) {
-                    Some(_) if self.throws_no_buffer(host, id) => {
+                    Some(_) if self.throws_no_buffer(key, side) => {
                         let at = self.soon();
                         return Err((again, Wait::Until(at)));
                     }
@@ -89,8 +88,9 @@ impl Kernel {
     }
 
     /// A receive that has waited for a buffer gets the first there is: those behind it must not overtake it.
-    fn throws_no_buffer(&mut self, host: usize, id: SocketId) -> bool {
-        let socket = self.hosts[host].sockets.get(Key::from_bits(id.0));
+    fn throws_no_buffer(&mut self, key: Key<Link>, side: Side) -> bool {
+        let end = self.links.get(key).map(|link| &link.ends[side]);
+        let socket = end.and_then(|end| self.hosts[end.host].sockets.get(end.socket?));
         let parked = socket.and_then(|socket| socket.receive).is_some_and(|waiting| waiting.parked);
         !parked && self.throw(Fault::ReceiveParked)
     }

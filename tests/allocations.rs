@@ -1,0 +1,151 @@
+//! Heap allocations a request on the shard's thread, HTTP/1.1 to HTTP/1.1 in clear text: none, once it is warm.
+//!
+//! The slope between two exact request counts, as the other counts are measured.
+
+#![allow(unsafe_code, reason = "a counting allocator is one")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "clients and origin are ordinary threads"
+)]
+
+use shardgate::config::ids::Ids;
+use shardgate::config::load::load_text;
+use shardgate::runtime::Runtime;
+use shardgate::runtime::driver::{Driver, epoll::Epoll};
+use shardgate::runtime::mailbox::mailbox;
+use shardgate::shard::{Mail, Parts, Shard};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of the thread that asked to be counted.
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static COUNTED: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Counting;
+
+// SAFETY: everything is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if COUNTED.get() {
+            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: the caller keeps `alloc`'s contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps `dealloc`'s contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[test]
+fn a_request_allocates_nothing() {
+    let origin = origin();
+    let (gateway, outbox, ended) = gateway(origin);
+    let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| TcpStream::connect(gateway).unwrap()).collect();
+    ask(&mut clients, WARM_UP_REQUESTS);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    ask(&mut clients, 2_000);
+    let few = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    ask(&mut clients, 12_000);
+    let many = ALLOCATIONS.load(Ordering::Relaxed) - before - few;
+    println!("allocations: {few} in 2,000 requests, {many} in 12,000");
+    if let Ok(file) = std::env::var("SHARDGATE_ALLOCATIONS") {
+        let slope = many.saturating_sub(few) as f64 / 10_000.0;
+        std::fs::write(file, format!("{{\"allocations_per_request\": {slope}}}\n")).unwrap();
+    }
+    drop(clients);
+    outbox.post(Mail::Drain { patience: Duration::from_secs(5) }).unwrap();
+    ended.recv_timeout(Duration::from_secs(20)).expect("the shard drains");
+    assert!(before > 0, "the shard's thread is counted");
+    assert!(many < 10, "{many} allocations in 12,000 requests");
+}
+
+/// Each client sends a request and reads its answer, in turn, until `requests` are answered.
+fn ask(clients: &mut [TcpStream], requests: usize) {
+    let mut answer = [0; 4096];
+    for _ in 0..requests / clients.len() {
+        for client in clients.iter_mut() {
+            client.write_all(b"GET /a/b?c=d HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test\r\n\r\n").unwrap();
+        }
+        for client in clients.iter_mut() {
+            let mut length = 0;
+            while !answer[..length].ends_with(BODY) {
+                let received = client.read(&mut answer[length..]).unwrap();
+                assert!(received > 0, "the gateway closed");
+                length += received;
+            }
+            assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        }
+    }
+}
+
+/// A shard on its own thread, counted.
+fn gateway(origin: SocketAddr) -> (SocketAddr, shardgate::runtime::mailbox::Outbox<Mail>, mpsc::Receiver<()>) {
+    let text = format!(
+        "version: 1\nlisteners: [{{ name: public, address: \"127.0.0.1:0\" }}]\n\
+         services: [{{ name: origin, endpoints: [\"{origin}\"] }}]\nroutes: [{{ name: all, service: origin }}]\n"
+    );
+    let resolve = |name: &str| Ok(vec![name.parse().expect("an address")]);
+    let snapshot = load_text("test.yaml", &text, &mut Ids::default(), &resolve).unwrap();
+    let (ready, is_ready) = mpsc::channel();
+    let (end, ended) = mpsc::channel();
+    std::thread::spawn(move || {
+        COUNTED.set(true);
+        let epoll = Epoll::new().unwrap();
+        let (outbox, inbox) = mailbox(1, Some(epoll.bell()));
+        let runtime = Runtime::new(Driver::Epoll(Box::new(epoll)), 1 << 24);
+        let listeners = vec![("public".to_owned(), snapshot.listeners[0].address)];
+        let parts = Parts { runtime, plan: snapshot.plan.clone(), listeners, log: None, seed: 1, inbox };
+        let (mut shard, addresses) = Shard::new(parts).unwrap();
+        ready.send((addresses[0].1, outbox)).unwrap();
+        shard.run().unwrap();
+        end.send(()).unwrap();
+    });
+    let (address, outbox) = is_ready.recv().unwrap();
+    (address, outbox, ended)
+}
+
+/// Answers every request of every connection with the same bytes.
+fn origin() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            std::thread::spawn(move || {
+                let mut request = Vec::new();
+                let mut bytes = [0; 4096];
+                while let Ok(received) = connection.read(&mut bytes)
+                    && received > 0
+                {
+                    request.extend_from_slice(&bytes[..received]);
+                    if request.ends_with(b"\r\n\r\n") {
+                        request.clear();
+                        let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 11\r\n\r\n";
+                        connection.write_all(&[head, BODY].concat()).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+const CLIENTS: usize = 8;
+const WARM_UP_REQUESTS: usize = 4_000;
+const BODY: &[u8] = b"hello world";

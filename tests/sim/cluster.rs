@@ -1,0 +1,329 @@
+//! One simulated cluster: a gateway of one or two shards, clients and origins, run from the first byte to the last leak.
+
+use crate::client::Client;
+use crate::generate::{self, Manners};
+use crate::judge::{Measure, judge};
+use crate::ledger::Ledger;
+use crate::origin;
+use crate::script::Script;
+use shardgate::proxy::Plan;
+use shardgate::proxy::limits::Limits;
+use shardgate::proxy::plan::HttpOptions;
+use shardgate::route::{HostRule, PathRule, Route, Rule, Table};
+use shardgate::runtime::driver::Driver;
+use shardgate::runtime::driver::sim::{Census, Fault, Faults, Line, World};
+use shardgate::runtime::mailbox::{Outbox, mailbox};
+use shardgate::runtime::{Runtime, TcpListener};
+use shardgate::shard::{Mail, Parts, Shard};
+use shardgate::stdx::rng::Rng;
+use shardgate::upstream::service::{Endpoint, PoolLimits, Retry, Service, Timeouts};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What one seed showed.
+pub struct Report {
+    pub wrong: Vec<String>,
+    pub exchanges: usize,
+    pub census: Census,
+    pub transcript_hash: u64,
+    pub transcript: Vec<Line>,
+}
+
+struct Cluster {
+    world: World,
+    rng: Rng,
+    shards: Vec<(Runtime, Option<Shard>, Outbox<Mail>)>,
+    origin: Runtime,
+    clients: Runtime,
+    ledger: Rc<Ledger>,
+    measure: Measure,
+    /// The gateway is told to end after so many rounds, whatever is under way.
+    drain_after: Option<usize>,
+}
+
+/// The kinds of run, from the friendliest on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sky {
+    Clear,
+    /// Everything takes its time.
+    Mild,
+    /// The gateway has next to no memory for bytes.
+    Scarce,
+    /// Clients and origins misbehave.
+    Rude,
+    /// And descriptors run out.
+    Crowded,
+    /// And the network fails.
+    Hostile,
+}
+
+/// What may go wrong in a run.
+struct Weather {
+    faults: Faults,
+    manners: Manners,
+    measure: Measure,
+    plan: Plan,
+    patience: Duration,
+    pipelining: bool,
+}
+
+pub fn run(seed: u64, record: bool) -> Report {
+    let mut cluster = Cluster::new(seed, record);
+    let mut wrong = cluster.serve().err().into_iter().collect::<Vec<_>>();
+    if wrong.is_empty() {
+        wrong.extend(cluster.end());
+        wrong.extend(judge(&cluster.ledger, cluster.measure()));
+    }
+    Report {
+        wrong,
+        exchanges: cluster.ledger.scripts.len(),
+        census: cluster.world.census(),
+        transcript_hash: cluster.world.transcript_hash(),
+        transcript: cluster.world.transcript(),
+    }
+}
+
+impl Cluster {
+    fn new(seed: u64, record: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let weather = weather(&mut rng);
+        let world = World::new(rng.next_u64(), weather.faults);
+        if record {
+            world.record_transcript();
+        }
+        let scripts = (0..rng.between(4, 16) as usize).map(|id| {
+            let script = generate::script(&mut rng, id, weather.manners);
+            Script { pipelined: script.pipelined && weather.pipelining, ..script }
+        });
+        let ledger = Rc::new(Ledger::new(scripts.collect()));
+        let plan = Arc::new(weather.plan);
+        let shards = (0..rng.between(1, 2)).map(|_| start_shard(&world, &plan, rng.next_u64())).collect();
+        let node = |name| Runtime::new(Driver::Sim(world.node(name)), HARNESS_BUFFER_BYTES);
+        let (origin, clients) = (node("origin"), node("client"));
+        for address in ORIGINS {
+            let listener = TcpListener::bind(&origin, address.into()).expect("the simulation lets anybody listen");
+            let served = origin::listen(ledger.clone(), origin.clone(), listener, rng.next_u64(), weather.patience);
+            origin.spawn(served);
+        }
+        let mut shares = vec![Vec::new(); rng.between(1, 4) as usize];
+        for id in 0..ledger.scripts.len() {
+            let share = rng.below(shares.len() as u64) as usize;
+            shares[share].push(id);
+        }
+        for ids in shares {
+            let (ledger, runtime, seed) = (ledger.clone(), clients.clone(), rng.next_u64());
+            let client = Client { ledger, runtime, gateway: GATEWAY.into(), ids, seed, patience: weather.patience };
+            clients.spawn(client.run());
+        }
+        let drain_after = (!weather.measure.all_succeed && rng.chance(150)).then(|| rng.below(4000) as usize);
+        Self { world, rng, shards, origin, clients, ledger, measure: weather.measure, drain_after }
+    }
+
+    /// A gateway that is told to end in the middle need not end every exchange, nor let everybody in.
+    fn measure(&self) -> Measure {
+        Measure { all_end: self.measure.all_end && self.drain_after.is_none(), ..self.measure }
+    }
+
+    /// Turns everybody until the clients are done.
+    fn serve(&mut self) -> Result<(), String> {
+        let mut rounds = 0;
+        while self.clients.tasks() > 0 {
+            self.round();
+            rounds += 1;
+            if self.drain_after == Some(rounds) {
+                self.drain();
+            }
+            if rounds > ROUNDS_MAX {
+                return Err("it goes round in circles".into());
+            }
+            if !self.advance() && self.clients.tasks() > 0 {
+                return Err("nothing will ever happen, and the clients wait".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// One turn of everybody, in any order.
+    fn round(&mut self) {
+        let turns = self.shards.len() + 2;
+        let first = self.rng.below(turns as u64) as usize;
+        for turn in (0..turns).map(|turn| (first + turn) % turns) {
+            match turn {
+                0 => turn_host(&self.origin),
+                1 => turn_host(&self.clients),
+                shard => {
+                    let shard = &mut self.shards[shard - 2].1;
+                    if let Some(running) = shard {
+                        let goes_on = running.turn(self.world.now()).expect("a turn never fails");
+                        if !goes_on {
+                            *shard = None;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn advance(&self) -> bool {
+        let shards = self.shards.iter().filter_map(|(_, shard, _)| shard.as_ref()?.wakes_at());
+        let others = [self.origin.wakes_at(), self.clients.wakes_at()].into_iter().flatten();
+        self.world.advance(shards.chain(others).min())
+    }
+
+    fn drain(&mut self) {
+        let patience = Duration::from_millis(self.rng.below(DRAIN_PATIENCE_MS_MAX));
+        for (_, _, outbox) in &self.shards {
+            // A box that is full, or nobody's any more, has told the shard already.
+            let _told = outbox.post(Mail::Drain { patience });
+        }
+    }
+
+    /// Drains the gateway, then everybody goes; says what is left that should not be.
+    fn end(&mut self) -> Vec<String> {
+        self.drain();
+        let mut rounds = 0;
+        while self.shards.iter().any(|(_, shard, _)| shard.is_some()) && rounds < ROUNDS_MAX {
+            self.round();
+            self.advance();
+            rounds += 1;
+        }
+        self.origin.drop_tasks();
+        let mut wrong = Vec::new();
+        let shards = self.shards.iter().map(|(runtime, _, _)| ("the gateway", runtime));
+        for (name, runtime) in shards.chain([("the origin", &self.origin), ("the client", &self.clients)]) {
+            if runtime.leftovers() != ([0; 3], 0) || runtime.tasks() > 0 {
+                let (left, tasks) = (runtime.leftovers(), runtime.tasks());
+                wrong.push(format!(
+                    "{name} leaves sockets, listeners, operations; bytes: {left:?}, coroutines: {tasks}"
+                ));
+            }
+            if runtime.panics() > 0 {
+                wrong.push(format!("{name} panicked"));
+            }
+        }
+        if self.world.open_links() > 0 {
+            wrong.push(format!("{} connections were never closed", self.world.open_links()));
+        }
+        wrong
+    }
+}
+
+fn turn_host(runtime: &Runtime) {
+    let mut on_event = |event| panic!("nobody but the gateway has records: {event:?}");
+    runtime.turn(runtime.now().mono, &mut on_event).expect("a turn never fails");
+}
+
+fn start_shard(world: &World, plan: &Arc<Plan>, seed: u64) -> (Runtime, Option<Shard>, Outbox<Mail>) {
+    let runtime = Runtime::new(Driver::Sim(world.node("gateway")), plan.limits.receive_bytes_max);
+    let (outbox, inbox) = mailbox(1, None);
+    let (plan, listeners) = (plan.clone(), vec![("public".to_owned(), GATEWAY.into())]);
+    let parts = Parts { runtime: runtime.clone(), plan, listeners, log: None, seed, inbox };
+    let (shard, _) = Shard::new(parts).unwrap_or_else(|_| panic!("the simulation lets anybody listen"));
+    (runtime, Some(shard), outbox)
+}
+
+fn weather(rng: &mut Rng) -> Weather {
+    let sky = match rng.below(12) {
+        0 => Sky::Clear,
+        1 | 2 => Sky::Mild,
+        3 => Sky::Scarce,
+        4 => Sky::Rude,
+        5 => Sky::Crowded,
+        _ => Sky::Hostile,
+    };
+    let (faults, manners) = match sky {
+        Sky::Clear => (Faults::none(), Manners::Strict),
+        Sky::Mild | Sky::Scarce => (Faults::benign(), Manners::Strict),
+        Sky::Rude => (Faults::benign(), Manners::Any),
+        Sky::Crowded => (Faults::benign().with(Fault::AcceptExhausted, 100), Manners::Any),
+        Sky::Hostile => (Faults::hostile(), Manners::Any),
+    };
+    let (mut limits, mut timeouts, mut retry) = (Limits::default(), Timeouts::default(), Retry::default());
+    if manners == Manners::Strict {
+        be_patient(&mut limits, &mut timeouts);
+    } else {
+        tighten(rng, &mut limits);
+        timeouts.total = rng.chance(300).then(|| Duration::from_secs(rng.between(1, 200)));
+    }
+    if sky == Sky::Scarce {
+        limits.receive_bytes_max = rng.between(150, 250) as usize * 1024;
+        // Whoever keeps bytes for later (a body that may be sent again, a request behind this one) while it waits for
+        // memory may wait for itself, until a timeout ends it.
+        retry.enabled = false;
+    }
+    let all_end = sky != Sky::Hostile;
+    let measure = Measure { all_succeed: matches!(sky, Sky::Clear | Sky::Mild), all_end };
+    let patience = if all_end { 2 * VERY_LONG } else { PATIENCE };
+    let plan = plan(limits, timeouts, retry);
+    Weather { faults, manners, measure, plan, patience, pipelining: sky != Sky::Scarce }
+}
+
+/// Nobody is to fail for being slow.
+fn be_patient(limits: &mut Limits, timeouts: &mut Timeouts) {
+    limits.body_rate_min = 0;
+    limits.header_read_timeout = VERY_LONG;
+    limits.idle_timeout = VERY_LONG;
+    limits.send_timeout = VERY_LONG;
+    limits.linger_timeout = VERY_LONG;
+    timeouts.connect = VERY_LONG;
+    timeouts.first_byte = VERY_LONG;
+    timeouts.idle = VERY_LONG;
+}
+
+/// Limits so low that some exchanges meet them.
+fn tighten(rng: &mut Rng, limits: &mut Limits) {
+    if rng.chance(200) {
+        limits.requests_per_connection_max = rng.between(1, 4) as u32;
+    }
+    if rng.chance(50) {
+        limits.connections_max = rng.between(1, 3) as usize;
+    }
+    if rng.chance(50) {
+        limits.requests_in_flight_max = 1;
+    }
+    if rng.chance(100) {
+        limits.body_bytes_max = Some(rng.below(5000));
+    }
+    if rng.chance(100) {
+        limits.head_bytes_max = rng.between(500, 4000) as usize;
+    }
+    if rng.chance(150) {
+        limits.receive_bytes_max = rng.between(160, 800) as usize * 1024;
+    }
+}
+
+fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
+    let endpoints = ORIGINS.map(|address| Endpoint { address: address.into(), name: "origin.internal:9000".into() });
+    let service = Service {
+        id: 0,
+        name: "origin".into(),
+        endpoints: endpoints.to_vec(),
+        timeouts,
+        pool: PoolLimits::default(),
+        retry,
+    };
+    let rule = Rule { host: HostRule::Any, path: PathRule::Prefix(Box::from(&b"/x"[..])), rank: 1 };
+    let route = Route {
+        id: 0,
+        name: "x".into(),
+        service: 0,
+        rules: vec![rule],
+        preserve_host: true,
+        websocket: true,
+        body_bytes_max: None,
+    };
+    let routes = vec![Arc::new(route)];
+    let table = Table::compile(&routes);
+    let http = HttpOptions::default();
+    Plan { services: vec![Arc::new(service)], routes, table, limits, trust: Vec::new(), http }
+}
+
+const GATEWAY: ([u8; 4], u16) = ([10, 0, 0, 1], 80);
+const ORIGINS: [([u8; 4], u16); 2] = [([10, 0, 0, 101], 9000), ([10, 0, 0, 102], 9000)];
+const HARNESS_BUFFER_BYTES: usize = 1 << 30;
+const PATIENCE: Duration = Duration::from_secs(600);
+const VERY_LONG: Duration = Duration::from_secs(1_000_000);
+const DRAIN_PATIENCE_MS_MAX: u64 = 5000;
+/// More than any run takes.
+const ROUNDS_MAX: usize = 5_000_000;
