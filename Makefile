@@ -39,4 +39,5 @@ sim-mutants: ## Show that the simulation finds ten planted bugs
 bench: ## Measure beside the floor, nginx and HAProxy; writes loadtest/results/
 	scripts/install-test-tools.sh bench
 	$(CARGO) build --release --workspace
+	SHARDGATE_ALLOCATIONS=$(CURDIR)/loadtest/results/allocations.json $(CARGO) test --test allocations
 	loadtest/compare

@@ -69,12 +69,15 @@ pub fn run(snapshot: &Snapshot) -> Result<(), StartError> {
         handle.close();
     };
     let watcher = std::thread::Builder::new().name("watch".to_owned()).spawn(watch).map_err(StartError::Thread)?;
-    let told = signals.forever().next().is_some();
-    if told {
-        eprintln!("shardgate: draining for {} ms at most", snapshot.drain_timeout.as_millis());
+    let mut patience = None;
+    for _ in signals.forever() {
+        // Whoever asks twice does not want to wait.
+        let drain = patience.map_or(snapshot.drain_timeout, |_| Duration::ZERO);
+        patience = Some(drain);
+        eprintln!("shardgate: draining for {} ms at most", drain.as_millis());
         for worker in &workers {
             // A full mailbox holds the same message already.
-            let _full = worker.outbox.post(Mail::Drain { patience: snapshot.drain_timeout });
+            let _full = worker.outbox.post(Mail::Drain { patience: drain });
         }
     }
     let healthy = join(workers);
@@ -84,7 +87,7 @@ pub fn run(snapshot: &Snapshot) -> Result<(), StartError> {
     if let Some(writer) = writer {
         writer.finish(LOG_PATIENCE);
     }
-    if told && healthy { Ok(()) } else { Err(StartError::ShardEnded) }
+    if patience.is_some() && healthy { Ok(()) } else { Err(StartError::ShardEnded) }
 }
 
 fn join(workers: Vec<Worker>) -> bool {

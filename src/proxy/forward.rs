@@ -69,7 +69,10 @@ impl ForwardedRequest<'_> {
         for field in self.head.fields() {
             // What the gateway or an origin decides by is never removed by a client's Connection.
             let stopped = match field.known {
-                Known::Other => self.head.connection_lists(self.bytes, field.name.of(self.bytes)),
+                Known::Other => {
+                    let name = field.name.of(self.bytes);
+                    !self.peer_is_trusted && is_forwarded(name) || self.head.connection_lists(self.bytes, name)
+                }
                 known => stops >> known as u32 & 1 == 1,
             };
             if !stopped {
@@ -240,6 +243,12 @@ impl ForwardedResponse<'_> {
             CRLF
         });
     }
+}
+
+/// `X-Forwarded-` and anything behind it: the known ones have siblings (-Prefix, -Ssl, -User) that backends believe in.
+fn is_forwarded(name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"x-forwarded-";
+    name.get(..PREFIX.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(PREFIX))
 }
 
 /// Fields of a request that are written anew or are meant for this hop.

@@ -6,6 +6,7 @@ use super::exchange::Exchange;
 use super::forward::ForwardedResponse;
 use super::reply;
 use crate::http::body::Framing;
+use crate::http::field::Known;
 use crate::http::h1::Scan;
 use crate::http::head::{ResponseHead, Version};
 use crate::runtime::wait::until;
@@ -55,6 +56,7 @@ pub async fn respond(
     };
     let close = closes(exchange, down_framing);
     let down = forwarded(exchange, head, &reader.input()[..length], down_framing, close)?;
+    let brings_more = announces_body_without_right(head, &reader.input()[..length]);
     reader.skip(length);
     if down_framing == Framing::UntilClose {
         // Whatever cuts this response short, a panic or the shard's end: an end would make it look whole.
@@ -66,10 +68,19 @@ pub async fn respond(
         upstream_reusable: head.keep_alive
             && framing != Framing::UntilClose
             && watch.sent_whole.get()
+            && !brings_more
             && !reader.has_input(),
         downstream_reusable: !close,
         switched: false,
     })
+}
+
+/// A 204 has no body (RFC 9112 §6.3). From an upstream that says otherwise one may follow, which the connection's next
+/// request would get for its answer.
+fn announces_body_without_right(head: &ResponseHead, bytes: &[u8]) -> bool {
+    let length = head.value(bytes, Known::ContentLength);
+    head.status == 204
+        && (head.value(bytes, Known::TransferEncoding).is_some() || length.is_some_and(|length| length != b"0"))
 }
 
 /// Whether the client's connection ends with this response.

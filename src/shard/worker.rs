@@ -3,10 +3,11 @@
 use super::connections::Slot;
 use super::state::{Desk, Job, State};
 use crate::proxy::{Scratch, serve};
-use crate::runtime::TcpListener;
 use crate::runtime::wait::yield_now;
+use crate::runtime::{Error, TcpListener, TcpStream};
 use crate::stdx::slab::Key;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -17,16 +18,7 @@ pub async fn accept(state: Rc<State>, listener: TcpListener, name: Rc<str>) {
     let local = listener.address();
     let mut accepted_in_turn = 0;
     loop {
-        let accepted = {
-            let mut next = pin!(listener.accept());
-            poll_fn(|context| match next.as_mut().poll(context) {
-                Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-                Poll::Pending if state.shared.draining.get() => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            })
-            .await
-        };
-        match accepted {
+        match next(&state, &listener).await {
             Some(Ok((stream, peer))) => state.admit(stream, peer, local, &name),
             // That connection is gone; the listener is not.
             Some(Err(_)) => {}
@@ -39,6 +31,28 @@ pub async fn accept(state: Rc<State>, listener: TcpListener, name: Rc<str>) {
         }
     }
     state.acceptor_ended();
+}
+
+/// The next connection; `None` when the shard drains and no connection is left to accept.
+async fn next(state: &State, listener: &TcpListener) -> Option<Result<(TcpStream, SocketAddr), Error>> {
+    let runtime = &state.shared.runtime;
+    let mut accept = pin!(listener.accept());
+    let mut asked = false;
+    poll_fn(|context| {
+        if let Poll::Ready(accepted) = accept.as_mut().poll(context) {
+            return Poll::Ready(Some(accepted));
+        }
+        if state.shared.draining.get() {
+            // In a turn that has done enough the driver puts an accept off. Only when a whole turn has passed does its
+            // silence mean that nobody waits, and that closing the listener resets nobody.
+            if std::mem::replace(&mut asked, true) {
+                return Poll::Ready(None);
+            }
+            runtime.wake(runtime.current().expect("acceptors are coroutines"));
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Serves one connection after another, each until it is idle or has ended. The first lies on the desk.
@@ -79,3 +93,70 @@ impl Drop for Place<'_> {
 
 /// Connections one listener brings into a turn.
 const ACCEPTS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::limits::Limits;
+    use crate::proxy::{HttpOptions, Plan, Shared};
+    use crate::route::Table;
+    use crate::runtime::driver::Driver;
+    use crate::runtime::driver::epoll::Epoll;
+    use crate::runtime::{Class, Pieces, Runtime};
+    use crate::stdx::rng::Rng;
+    use crate::stdx::time::Mono;
+    use crate::upstream::Pools;
+    use std::cell::Cell;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    fn state() -> Rc<State> {
+        let plan = Plan {
+            services: Vec::new(),
+            routes: Vec::new(),
+            table: Table::compile(&[]),
+            limits: Limits::default(),
+            trust: Vec::new(),
+            http: HttpOptions::default(),
+        };
+        let epoll = Epoll::new().expect("epoll is there");
+        let runtime = Runtime::new(Driver::Epoll(Box::new(epoll)), 1 << 20);
+        Rc::new(State::new(Shared::new(runtime, Arc::new(plan), Pools::new(0), Rng::new(1), None), 1))
+    }
+
+    /// Uses up, once told to, what a turn may complete without asking the kernel again.
+    async fn hog(runtime: Runtime, to: SocketAddr, told: Rc<Cell<bool>>) {
+        let stream = TcpStream::connect(&runtime, to, Mono::NEVER).await.expect("somebody listens");
+        while !told.get() {
+            yield_now(&runtime).await;
+        }
+        for _ in 0..1_000 {
+            let mut buf = runtime.pool().take(Class::Head).expect("the pool has a buffer");
+            assert!(buf.push(b"x"), "it fits");
+            stream.send_all(Pieces::one(buf), Duration::MAX, Mono::NEVER).await.expect("somebody reads");
+        }
+    }
+
+    #[test]
+    fn a_drain_in_a_busy_turn_accepts_all_who_have_connected() {
+        let state = state();
+        let runtime = state.shared.runtime.clone();
+        let sink = std::net::TcpListener::bind(LOCAL).expect("a free port is there");
+        let told = Rc::new(Cell::new(false));
+        runtime.spawn(hog(runtime.clone(), sink.local_addr().expect("it is bound"), told.clone()));
+        let listener = TcpListener::bind(&runtime, LOCAL).expect("a free port is there");
+        let address = listener.address();
+        state.add_acceptor(listener, "public");
+        let turn = || runtime.turn(Mono::ZERO, &mut |event| state.on_event(event)).expect("a turn never fails");
+        (0..20).for_each(|_| turn());
+        let clients = [(); 5].map(|()| std::net::TcpStream::connect(address).expect("it listens"));
+        told.set(true);
+        state.drain();
+        (0..20).for_each(|_| turn());
+        assert_eq!(state.counters().connections_accepted, clients.len() as u64);
+        assert!(!state.is_empty(), "they are served");
+        state.end();
+    }
+}

@@ -209,7 +209,8 @@ where
                     Received::End(_) => return Poll::Ready(Err(ReadError::HeadTruncated)),
                 }
             }
-            this.reader.head_begun = this.reader.input.is_some();
+            // Empty lines begin nothing (RFC 9112 §2.2): some clients send one behind a body.
+            this.reader.head_begun = this.reader.input().iter().any(|byte| !b"\r\n".contains(byte));
             if let Some(input) = &this.reader.input
                 && let Some(length) = (this.parse)(input.bytes())?
             {

@@ -1,7 +1,7 @@
 //! Framing of the bodies that the gateway sends: always its own, never what it received.
 
 use super::connection::ReadError;
-use crate::http::body::Framing;
+use crate::http::body::{BodyError, Framing};
 use crate::http::h1::encode;
 use crate::runtime::{Buf, Class, Pieces, Pool};
 
@@ -88,9 +88,9 @@ impl Encoder {
         let short = trailers.len() + FRAMING_BYTES_MAX <= Class::Head.payload_bytes();
         let class = if short { Class::Head } else { Class::Body };
         let mut buf = pool.take(class).ok_or(ReadError::NoBuffer)?;
+        // Cut short, they would leave the body without its end, and what follows it would be read as a part of it.
         let fits = push_end(&mut buf, trailers);
-        debug_assert!(fits, "trailers are bounded below a buffer's size");
-        Ok(Some(buf))
+        if fits { Ok(Some(buf)) } else { Err(ReadError::Body(BodyError::TrailersTooLarge)) }
     }
 }
 

@@ -252,3 +252,18 @@ fn a_body_behind_the_answer_to_head_answers_nobody() {
     client.expect_closed();
     assert_eq!(origin.connections(), 4);
 }
+
+/// What a 204 has no right to bring comes late, when its connection would serve the next request already.
+#[test]
+fn a_connection_is_not_kept_behind_a_204_that_announced_a_body() {
+    for field in ["Transfer-Encoding: chunked", "Content-Length: 5"] {
+        let origin = Origin::start(move |peer| {
+            while peer.request().is_some() && peer.send(format!("HTTP/1.1 204 No Content\r\n{field}\r\n\r\n")) {}
+        });
+        let gateway = Gateway::start(&Config::to(&origin));
+        for _ in 0..2 {
+            assert_eq!(gateway.get("/").status(), 204);
+        }
+        assert_eq!(origin.connections(), 2, "{field}");
+    }
+}

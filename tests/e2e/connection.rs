@@ -260,3 +260,38 @@ fn a_client_that_does_not_read_holds_the_origin_back() {
     let grown = gateway.memory_bytes().saturating_sub(before);
     assert!(grown < 8 << 20, "grew by {grown} bytes for one slow reader");
 }
+
+/// The last response a connection brings says so, but the client may have sent its next request by then. A socket that
+/// is closed with bytes unread resets the connection, and takes what is under way of the response with it.
+#[test]
+fn a_last_response_arrives_whole_though_the_client_sends_on() {
+    const BODY: usize = 400_000;
+    let origin = Origin::start(|peer| {
+        if peer.request().is_some() {
+            // The second request is at the gateway by then.
+            thread::sleep(Duration::from_millis(200));
+            peer.send([format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n").as_bytes(), &noise(BODY)].concat());
+        }
+    });
+    let gateway = Gateway::start(&Config::to(&origin).with("limits: { requests_per_connection_max: 1 }"));
+    let mut client = gateway.client();
+    client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    thread::sleep(Duration::from_millis(50));
+    client.send("GET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    thread::sleep(Duration::from_millis(500));
+    let response = client.response();
+    assert!(response.closes() && response.complete, "cut after {} of {BODY} bytes", response.body.len());
+    client.expect_closed_cleanly();
+    assert_eq!(origin.targets(), ["/1"]);
+}
+
+/// An old client that puts the authority into its target need not repeat it.
+#[test]
+fn an_absolute_target_names_the_host() {
+    let origin = naming();
+    let gateway = Gateway::start(&Config::to(&origin));
+    let mut client = gateway.client();
+    client.send("GET http://shop.test:81/old HTTP/1.0\r\n\r\n");
+    assert_eq!(client.response().text(), "/old");
+    assert_eq!(origin.only_request().values("host"), ["shop.test:81"]);
+}

@@ -101,6 +101,7 @@ fn connection_removes_nothing_that_the_gateway_sets_or_needs() {
 
 const SPOOFED: &str = "X-Forwarded-For: 6.6.6.6\r\nx-forwarded-for: 6.6.6.7\r\nX-Forwarded-Proto: https\r\n\
     X-Forwarded-Host: evil.test\r\nX-Forwarded-Port: 666\r\nX-Real-IP: 6.6.6.6\r\n\
+    X-Forwarded-Prefix: /evil\r\nx-forwarded-ssl: evil\r\nX-Forwarded-: evil\r\n\
     Forwarded: for=6.6.6.6;proto=https\r\nX-Request-Id: spoofed-by-client-0001\r\n";
 
 #[test]
@@ -119,12 +120,13 @@ fn what_an_untrusted_client_says_of_itself_is_dropped() {
 #[test]
 fn what_a_trusted_proxy_says_of_its_client_is_kept() {
     let fields = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: www.test\r\n\
-        X-Forwarded-Port: 443\r\nX-Request-Id: from-the-edge-0001\r\n";
+        X-Forwarded-Port: 443\r\nX-Forwarded-Prefix: /shop\r\nX-Request-Id: from-the-edge-0001\r\n";
     let request = forwarded(trusting, fields);
     assert_eq!(request.value("x-forwarded-for"), Some("203.0.113.9, 127.0.0.1"));
     assert_eq!(request.value("x-forwarded-proto"), Some("https"));
     assert_eq!(request.value("x-forwarded-host"), Some("www.test"));
     assert_eq!(request.value("x-forwarded-port"), Some("443"));
+    assert_eq!(request.value("x-forwarded-prefix"), Some("/shop"));
     assert_eq!(request.value("x-request-id"), Some("from-the-edge-0001"));
 }
 

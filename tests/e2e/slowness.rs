@@ -180,3 +180,17 @@ fn slow_clients_are_their_own_problem() {
     }
     drop(slow);
 }
+
+/// Some clients end a body with a line that belongs to nothing (RFC 9112 §2.2). It is no request that could time out: a
+/// 408 for it would be taken for the answer to the next one.
+#[test]
+fn an_empty_line_between_requests_is_not_answered() {
+    let origin = Origin::answering(OK);
+    let gateway = Gateway::start(&Config::to(&origin).with("limits: { header_read_timeout_ms: 300 }"));
+    for line in ["\r", "\r\n"] {
+        let mut client = gateway.client();
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello{line}"));
+        assert_eq!(client.response().status(), 200);
+        client.expect_closed();
+    }
+}
