@@ -1,4 +1,4 @@
-//! One simulated cluster: a gateway of one or two shards, clients and origins, run from the first byte to the last leak.
+//! One simulated cluster: a gateway of one or two shards, clients and origins, from the first byte to the last leak.
 
 use crate::client::Client;
 use crate::generate::{self, Manners};
@@ -116,7 +116,7 @@ impl Cluster {
             let client = Client { ledger, runtime, gateway: GATEWAY.into(), ids, seed, patience: weather.patience };
             clients.spawn(client.run());
         }
-        let drain_after = (!weather.measure.all_succeed && rng.chance(150)).then(|| rng.below(4000) as usize);
+        let drain_after = (!weather.measure.all_succeed && rng.chance(250)).then(|| rng.below(4000) as usize);
         Self { world, rng, shards, origin, clients, ledger, measure: weather.measure, drain_after }
     }
 
@@ -224,12 +224,12 @@ fn start_shard(world: &World, plan: &Arc<Plan>, seed: u64) -> (Runtime, Option<S
 }
 
 fn weather(rng: &mut Rng) -> Weather {
-    let sky = match rng.below(12) {
+    let sky = match rng.below(14) {
         0 => Sky::Clear,
         1 | 2 => Sky::Mild,
-        3 => Sky::Scarce,
-        4 => Sky::Rude,
-        5 => Sky::Crowded,
+        3 | 4 => Sky::Scarce,
+        5 => Sky::Rude,
+        6 => Sky::Crowded,
         _ => Sky::Hostile,
     };
     let (faults, manners) = match sky {
@@ -244,6 +244,9 @@ fn weather(rng: &mut Rng) -> Weather {
         be_patient(&mut limits, &mut timeouts);
     } else {
         tighten(rng, &mut limits);
+        if rng.chance(300) {
+            timeouts.connect = Duration::from_millis(1 << rng.below(12));
+        }
         timeouts.total = rng.chance(300).then(|| Duration::from_secs(rng.between(1, 200)));
     }
     if sky == Sky::Scarce {

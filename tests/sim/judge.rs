@@ -28,7 +28,8 @@ pub fn judge(ledger: &Ledger, measure: Measure) -> Vec<String> {
         if times > if script.is_repeatable() { 2 } else { 1 } {
             found.push(format!("the origin saw it {times} times"));
         }
-        let excused = matches!(outcome, Some(Outcome::Answered(reply)) if reply.head.value("X-Answer") == Some("poison"))
+        let poisoned = |reply: &Reply| reply.head.value("X-Answer") == Some("poison");
+        let excused = matches!(outcome, Some(Outcome::Answered(reply)) if poisoned(reply))
             && ledger.excess_was_under_way(script.id);
         if !excused {
             judge_outcome(script, outcome.as_ref(), times, measure, &mut found);
@@ -176,8 +177,8 @@ fn judge_refusal(reply: &Reply, found: &mut Vec<String>) {
     let body = text(&reply.body.bytes);
     let problem = reply.head.value("Content-Type") == Some("application/problem+json");
     let bare = reply.body.bytes.is_empty();
-    if reply.status < 400 || !problem || !bare && !(body.starts_with("{\"type\":") && body.contains("\"request_id\":"))
-    {
+    let told = bare || body.starts_with("{\"type\":") && body.contains("\"request_id\":");
+    if reply.status < 400 || !problem || !told {
         found.push(format!("the gateway answered {} {body:?}", reply.status));
     }
     if body.contains("10.0.0.") {

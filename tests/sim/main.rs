@@ -1,4 +1,5 @@
-//! The whole gateway in simulation: the shipped data path under a seeded kernel, clients and origins as plain async code.
+//! The whole gateway in simulation: the shipped data path under a seeded kernel, with clients and origins as plain
+//! async code.
 //!
 //! `SHARDGATE_SEEDS=N` runs N seeds; `SHARDGATE_SEED=X` runs one and prints what happened.
 

@@ -1,5 +1,5 @@
-//! A plain HTTP/1.1 codec for the simulation's clients and origins. It shares no code with the gateway: a mistake in the
-//! one must not hide in the other.
+//! A plain HTTP/1.1 codec for the simulation's clients and origins. It shares no code with the gateway: a mistake in
+//! the one must not hide in the other.
 
 use crate::script::Coding;
 use shardgate::runtime::op::{Error, Pieces, Received};

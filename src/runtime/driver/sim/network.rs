@@ -189,7 +189,7 @@ impl Kernel {
     fn close_end(&mut self, key: Key<Link>, side: Side, how: Close) {
         let Some(link) = self.links.get_mut(key) else { return };
         let was_open = link.ends[side].state == EndState::Open;
-        // Linux answers with a reset when bytes are lost that nobody has read, RFC 9293 3.6.1 (closing with data pending).
+        // Closing before everything has been read resets the connection (RFC 9293 §3.6.1).
         let resets = how == Close::Reset || !link.pipes[side].is_empty();
         link.ends[side].state = EndState::Closed;
         link.ends[side].socket = None;
