@@ -115,6 +115,11 @@ impl Decoder {
         }
     }
 
+    /// No other body is near: gives back memory that only a rare one needs.
+    pub fn rest(&mut self) {
+        self.chunked.forget_trailers();
+    }
+
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }

@@ -70,7 +70,10 @@ pub async fn serve(shared: &Shared, scratch: &mut Scratch, mut downstream: Box<D
                 // A client that pipelines must not keep the others waiting.
                 crate::runtime::wait::yield_now(&shared.runtime).await;
             }
-            Next::Request => return Some(downstream),
+            Next::Request => {
+                downstream.connection.reader.rest();
+                return Some(downstream);
+            }
             Next::Close => return None,
             Next::Linger => {
                 linger(shared, &downstream.connection.stream).await;

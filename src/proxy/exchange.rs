@@ -91,9 +91,9 @@ async fn proceed<'a>(
     account: &'a Account,
     is_trusted: bool,
 ) -> Result<Next, Failure> {
-    let _in_flight = shared.enter()?;
     downstream.connection.reader.begin_body(request.framing, &shared.plan.body_limits());
     account.request_read.set(request.framing == Framing::Empty);
+    let _in_flight = shared.enter()?;
     let (index, route, service) = shared.plan.find(&request.host, &request.path).ok_or(Failure::NoRoute)?;
     account.route.set(Some(index));
     let bytes_max = route.body_bytes_max.or(shared.plan.limits.body_bytes_max);

@@ -43,15 +43,14 @@ impl Replay {
 
     fn keep(&mut self, payload: &Buf) {
         self.begun = true;
-        if !self.whole {
-            return;
-        }
         let kept_bytes = self.payload.as_ref().map_or(0, Buf::len);
-        if self.payload.is_none() {
-            self.payload = payload.pool().take(Class::Body);
+        self.whole &= kept_bytes + payload.len() <= self.bytes_max;
+        if self.whole {
+            if self.payload.is_none() {
+                self.payload = payload.pool().take(Class::Body);
+            }
+            self.whole = self.payload.as_mut().is_some_and(|kept| kept.push(payload.bytes()));
         }
-        let fits = kept_bytes + payload.len() <= self.bytes_max;
-        self.whole = fits && self.payload.as_mut().is_some_and(|kept| kept.push(payload.bytes()));
         if !self.whole {
             self.payload = None;
         }

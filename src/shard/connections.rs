@@ -43,6 +43,7 @@ impl Connections {
         if self.slots.len() >= limits.connections_max {
             return Err(Refusal::Total);
         }
+        let client = client_of(client);
         let count = self.per_client.entry(client).or_insert(0);
         if *count as usize >= limits.connections_per_client_max {
             return Err(Refusal::Client);
@@ -103,6 +104,14 @@ impl Connections {
     }
 }
 
+/// Who counts as one client: an IPv4 address or an IPv6 /64, which is what a site hands to one machine.
+fn client_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +121,15 @@ mod tests {
     fn an_idle_connection_is_small() {
         let bytes = size_of::<Slot>() + size_of::<Downstream>() + Epoll::IDLE_BYTES;
         assert!(bytes <= 768, "an idle connection takes {bytes} bytes");
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_client() {
+        let limits = Limits { connections_per_client_max: 1, ..Limits::default() };
+        let mut connections = Connections::new(1);
+        let mut admit = |address: &str| connections.admit(address.parse().unwrap(), &limits).is_ok();
+        assert!(admit("2001:db8::1") && !admit("2001:db8::2") && admit("2001:db8:0:1::1"));
+        assert!(admit("::ffff:10.0.0.1") && !admit("10.0.0.1"));
     }
 
     #[test]

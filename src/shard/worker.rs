@@ -3,7 +3,7 @@
 use super::connections::Slot;
 use super::state::{Desk, Job, Order, State};
 use crate::proxy::{Scratch, serve};
-use crate::runtime::wait::yield_now;
+use crate::runtime::wait::{sleep_until, yield_now};
 use crate::runtime::{Error, TcpListener, TcpStream};
 use crate::stdx::slab::Key;
 use std::future::poll_fn;
@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 /// Accepts until the shard drains, and then what has arrived by then.
 pub async fn accept(state: Rc<State>, listener: TcpListener, name: Rc<str>) {
@@ -20,7 +21,8 @@ pub async fn accept(state: Rc<State>, listener: TcpListener, name: Rc<str>) {
     loop {
         match next(&state, &listener).await {
             Some(Ok((stream, peer))) => state.admit(stream, peer, local, &name),
-            // That connection is gone; the listener is not.
+            // That connection is gone; the listener is not. A machine that is out of memory gets a rest.
+            Some(Err(Error::Exhausted)) => sleep_until(runtime, runtime.now().mono + ACCEPT_REST).await,
             Some(Err(_)) => {}
             None => break,
         }
@@ -95,6 +97,8 @@ impl Drop for Place<'_> {
     }
 }
 
+/// After a connection was turned away for want of memory or descriptors.
+const ACCEPT_REST: Duration = Duration::from_millis(1);
 /// Connections one listener brings into a turn.
 const ACCEPTS_MAX: usize = 16;
 

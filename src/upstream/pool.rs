@@ -91,6 +91,8 @@ impl Pools {
         if service.pool.idle_max == 0 || now.since(upstream.connected_at) >= service.pool.age_max {
             return;
         }
+        let mut upstream = upstream;
+        upstream.connection.reader.rest();
         let (id, address) = (service.id as usize, upstream.address);
         if self.services.len() <= id {
             self.services.resize_with(id + 1, Vec::new);

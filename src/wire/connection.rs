@@ -131,6 +131,11 @@ impl Reader {
         Ok(head)
     }
 
+    /// The connection is about to be idle: keeps no more memory than that needs.
+    pub fn rest(&mut self) {
+        self.decoder.rest();
+    }
+
     /// Begins the body that follows the head read last.
     pub fn begin_body(&mut self, framing: Framing, limits: &BodyLimits) {
         self.decoder.reset(framing, limits);

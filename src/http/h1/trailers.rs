@@ -45,14 +45,20 @@ const NEVER_IN_TRAILERS: [&[u8]; 24] = [
     b"www-authenticate",
 ];
 
+/// Enough for the trailers of gRPC; a connection that waits keeps no more.
+const MEMORY_BYTES_KEPT: usize = 512;
+
 impl Trailers {
     pub(super) fn new() -> Self {
         Self { kept: Vec::new(), line: Vec::new(), bytes: 0, fields: 0, complete: false }
     }
 
+    /// Forgets them, and gives back what more than a few took.
     pub(super) fn clear(&mut self) {
-        self.kept.clear();
-        self.line.clear();
+        for memory in [&mut self.kept, &mut self.line] {
+            memory.clear();
+            memory.shrink_to(MEMORY_BYTES_KEPT);
+        }
         self.bytes = 0;
         self.fields = 0;
         self.complete = false;

@@ -341,7 +341,8 @@ impl Epoll {
                 socket.registered = true;
                 let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
                 if epoll::add(&self.epoll, &socket.fd, EventData::new_u64(target.0), flags).is_err() {
-                    // Out of watches: let the operation run and fail on its own.
+                    // Out of watches or memory: nobody will ever say that it is ready.
+                    socket.failed = Some(Error::Exhausted);
                     (socket.readable, socket.writable) = (true, true);
                     self.put_off.push_back(id);
                 }
@@ -419,6 +420,10 @@ impl Epoll {
 
     fn connected(&mut self, id: SocketId) -> Result<Done, (Armed, Wait)> {
         let Some(socket) = self.sockets.get_mut(key(id.0)) else { return Ok(Done::Connected(Err(Error::Reset))) };
+        if let Some(failed) = socket.failed {
+            self.close(id, Close::Graceful);
+            return Ok(Done::Connected(Err(failed)));
+        }
         // Until it is registered nobody has said that the handshake is over.
         if !socket.registered || !socket.writable {
             socket.writable = false;
