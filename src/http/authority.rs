@@ -16,7 +16,19 @@ const AUTHORITY_BYTES_MAX: usize = HOST_BYTES_MAX + 7;
 impl Authority {
     /// Fills `host` with the lower-case host, without its final dot. `None` when it is no host with an optional port:
     /// userinfo, an empty host or port, and what two readers could take for two hosts are none.
+    ///
+    /// `host` is empty or what a call before left there: a connection asks for one host again and again, and a host
+    /// that was read once is read as itself.
     pub fn read(sent: &[u8], host: &mut Vec<u8>) -> Option<Self> {
+        let again = !host.is_empty() && sent.starts_with(host) && matches!(sent.get(host.len()), None | Some(b':'));
+        let authority = if again { Self::with_port(&sent[host.len()..]) } else { Self::read_anew(sent, host) };
+        if authority.is_none() {
+            host.clear();
+        }
+        authority
+    }
+
+    fn read_anew(sent: &[u8], host: &mut Vec<u8>) -> Option<Self> {
         host.clear();
         if sent.len() > AUTHORITY_BYTES_MAX {
             return None;
@@ -25,7 +37,12 @@ impl Authority {
             Some(b'[') => read_ipv6(sent, host)?,
             _ => read_name(sent, host)?,
         };
-        let port = match &sent[host_len..] {
+        Self::with_port(&sent[host_len..])
+    }
+
+    /// `rest` follows the host.
+    fn with_port(rest: &[u8]) -> Option<Self> {
+        let port = match rest {
             [] => None,
             [b':', digits @ ..] => Some(read_port(digits)?),
             _ => return None,
@@ -103,14 +120,19 @@ mod tests {
 
     #[track_caller]
     fn check(sent: &str, host: &str, port: Option<u16>) {
-        let mut out = b"from the last request".to_vec();
-        assert_eq!(Authority::read(sent.as_bytes(), &mut out), Some(Authority { port }), "{sent}");
-        assert_eq!(out, host.as_bytes(), "{sent}");
+        let mut out = b"from.the.last.request".to_vec();
+        for _ in ["anew", "again"] {
+            assert_eq!(Authority::read(sent.as_bytes(), &mut out), Some(Authority { port }), "{sent}");
+            assert_eq!(out, host.as_bytes(), "{sent}");
+        }
     }
 
     #[track_caller]
     fn check_refused(sent: &str) {
-        assert_eq!(Authority::read(sent.as_bytes(), &mut Vec::new()), None, "{sent}");
+        let mut out = Vec::new();
+        for _ in ["anew", "again"] {
+            assert_eq!(Authority::read(sent.as_bytes(), &mut out), None, "{sent}");
+        }
     }
 
     #[test]
@@ -140,6 +162,11 @@ mod tests {
             check_refused(sent);
         }
         check_refused(&"a".repeat(256));
+        let mut out = b"a".to_vec();
+        for sent in ["a:", "a:b", "a..b", "a b", "a@b", "a,b"] {
+            assert_eq!(Authority::read(sent.as_bytes(), &mut out), None, "after a: {sent}");
+            assert_eq!(Authority::read(b"a", &mut out), Some(Authority { port: None }));
+        }
         check_refused(&format!("[{}]", "1:".repeat(200)));
     }
 }

@@ -1,7 +1,5 @@
 //! Fields as offsets, and the names the gateway has to recognise.
 
-use crate::stdx::swar;
-
 /// Names that the gateway itself reads, sets or removes; everything else is `Other`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -36,6 +34,7 @@ pub enum Known {
 
 impl Known {
     /// ASCII case-insensitive. `name` must be a token, as every name of a head is.
+    #[inline(always)]
     pub fn of(name: &[u8]) -> Self {
         match (name.len(), name.first().map(|first| first | 0x20)) {
             (2, Some(b't')) if same(name, b"te") => Self::Te,
@@ -168,7 +167,7 @@ impl FieldTable {
 /// a field value into a letter, a digit or `-`.
 pub(super) fn same<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
     let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
-    let word = |chunk: &[u8; 8]| u64::from_ne_bytes(*chunk) | swar::repeat(0x20);
+    let word = |chunk: &[u8; 8]| u64::from_ne_bytes(*chunk) | u64::from_ne_bytes([0x20; 8]);
     // Eight bytes at a time, the last ones overlapping.
     if let (Some(last), Some(lower_last)) = (name.last_chunk(), lower.last_chunk()) {
         let chunks = name.as_chunks().0.iter().zip(lower.as_chunks().0);

@@ -32,7 +32,7 @@ pub enum Underscores {
 
 /// Offsets are 16 bits wide.
 pub const HEAD_BYTES_MAX: usize = u16::MAX as usize;
-/// How many fields the parser's table on the stack holds.
+/// However many are allowed.
 pub const FIELDS_MAX: usize = 256;
 
 #[derive(Debug)]

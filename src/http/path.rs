@@ -42,13 +42,14 @@ pub enum PathError {
 fn is_normal(raw: &[u8]) -> bool {
     let (mut doubt, mut after_slash) = (0, 0);
     swar::for_each_word(raw, b'a', |word| {
-        let slashes = swar::equal(word, b'/');
+        // `/` is `.` with the lowest bit set, which the shift moves to where marks are.
         let slashes_and_dots = swar::equal(word | swar::repeat(1), b'/');
+        let slashes = slashes_and_dots & (word << 7);
         doubt |= slashes_and_dots & (slashes << 8 | after_slash);
         after_slash = slashes >> 56;
-        // `%` and, below it, `#`.
-        doubt |= swar::below(word, b'%' + 1) | swar::above(word, b'~');
-        doubt |= swar::equal(word, b'\\') | swar::equal(word, b'?');
+        // `%` with `#` below it; DEL with `?`, which is DEL with a bit less.
+        doubt |= swar::below(word, b'%' + 1) | swar::above(word | swar::repeat(0x40), b'~');
+        doubt |= swar::equal(word, b'\\');
     });
     doubt == 0
 }

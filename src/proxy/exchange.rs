@@ -9,6 +9,7 @@ use super::origin::Origin;
 use super::reply;
 use super::shared::{Scratch, Shared};
 use super::tunnel;
+use super::writer::Unwritten;
 use crate::http::body::Framing;
 use crate::http::field::Known;
 use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
@@ -161,7 +162,10 @@ impl Exchange<'_> {
             request_id: self.account.request_id.bytes(self.bytes),
             http: &self.shared.plan.http,
         };
-        head.write(self.shared.runtime.pool()).ok_or(Failure::ForwardedHeadTooLarge)
+        head.write(self.shared.runtime.pool()).map_err(|error| match error {
+            Unwritten::NoBuffer => Failure::NoBuffer,
+            Unwritten::TooLarge => Failure::ForwardedHeadTooLarge,
+        })
     }
 
     pub fn send_down(&self, pieces: Pieces) -> SendAll<'_> {

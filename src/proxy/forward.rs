@@ -5,7 +5,7 @@
 
 use super::origin::Origin;
 use super::plan::HttpOptions;
-use super::writer::{Lines, Writer};
+use super::writer::{Lines, Unwritten, Writer};
 use crate::http::body::Framing;
 use crate::http::field::Known;
 use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
@@ -45,8 +45,8 @@ pub struct ForwardedResponse<'a> {
 }
 
 impl ForwardedRequest<'_> {
-    /// The head in a buffer of its own; `None` if no buffer holds it or none is left.
-    pub fn write(&self, pool: &Pool) -> Option<Buf> {
+    /// The head in a buffer of its own.
+    pub fn write(&self, pool: &Pool) -> Result<Buf, Unwritten> {
         let authority = self.head.authority.len as usize;
         Writer::head(pool, self.bytes.len() + 3 * authority + ADDED_BYTES_MAX, |out| self.write_lines(out))
     }
@@ -187,8 +187,8 @@ impl ForwardedRequest<'_> {
 }
 
 impl ForwardedResponse<'_> {
-    /// The head in a buffer of its own; `None` if no buffer holds it or none is left.
-    pub fn write(&self, pool: &Pool) -> Option<Buf> {
+    /// The head in a buffer of its own.
+    pub fn write(&self, pool: &Pool) -> Result<Buf, Unwritten> {
         Writer::head(pool, self.bytes.len() + ADDED_BYTES_MAX, |out| self.write_lines(out))
     }
 

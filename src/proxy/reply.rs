@@ -30,7 +30,7 @@ impl Reply<'_> {
         let mut body = Vec::with_capacity(PROBLEM_BYTES_USUAL);
         self.problem(&mut body);
         let head = Writer::head(shared.runtime.pool(), HEAD_BYTES_MAX + body.len(), |out| self.write_lines(out, &body));
-        head.map(Pieces::one)
+        head.ok().map(Pieces::one)
     }
 
     fn write_lines(&self, out: &mut Writer<'_>, body: &[u8]) {
@@ -83,7 +83,7 @@ impl Reply<'_> {
 /// Asks the client for its body.
 pub fn continue_(shared: &Shared) -> Result<Buf, Failure> {
     let head = Writer::head(shared.runtime.pool(), 0, |out| out.push(b"HTTP/1.1 100 Continue\r\n\r\n"));
-    head.ok_or(Failure::NoBuffer)
+    head.map_err(|_| Failure::NoBuffer)
 }
 
 /// A problem document of ours.

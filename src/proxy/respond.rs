@@ -5,7 +5,9 @@ use super::error::{Failure, UpstreamFailure};
 use super::exchange::Exchange;
 use super::forward::ForwardedResponse;
 use super::reply;
+use super::writer::Unwritten;
 use crate::http::body::Framing;
+use crate::http::error::HeadError;
 use crate::http::field::Known;
 use crate::http::h1::Scan;
 use crate::http::head::{ResponseHead, Version};
@@ -110,7 +112,10 @@ fn forwarded(
         switch: head.status == 101,
         close,
     };
-    response.write(exchange.shared.runtime.pool()).ok_or(Failure::NoBuffer)
+    response.write(exchange.shared.runtime.pool()).map_err(|error| match error {
+        Unwritten::NoBuffer => Failure::NoBuffer,
+        Unwritten::TooLarge => failed(UpstreamFailure::Head(HeadError::HeadTooLarge)),
+    })
 }
 
 /// Reads up to the head of the final response, or of the switch that was asked for, and returns its length.

@@ -4,6 +4,14 @@ use crate::http::field::Field;
 use crate::runtime::{Buf, Class, Pool};
 use std::ops::Range;
 
+/// Why there is no head.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unwritten {
+    NoBuffer,
+    /// No buffer holds it.
+    TooLarge,
+}
+
 /// A head in the making.
 pub struct Writer<'a> {
     memory: &'a mut [u8],
@@ -12,16 +20,15 @@ pub struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// A buffer with the head of about `bytes_max` bytes that `write` writes; `None` if it does not fit or no buffer is
-    /// left.
-    pub fn head(pool: &Pool, bytes_max: usize, write: impl FnOnce(&mut Writer<'_>)) -> Option<Buf> {
+    /// A buffer with the head of about `bytes_max` bytes that `write` writes.
+    pub fn head(pool: &Pool, bytes_max: usize, write: impl FnOnce(&mut Writer<'_>)) -> Result<Buf, Unwritten> {
         let class = if bytes_max <= Class::Head.payload_bytes() { Class::Head } else { Class::Body };
-        let mut buf = pool.take(class)?;
+        let mut buf = pool.take(class).ok_or(Unwritten::NoBuffer)?;
         let mut out = Writer { memory: buf.spare_mut(), length: 0, fits: true };
         write(&mut out);
         let (length, fits) = (out.length, out.fits);
         buf.grow(length);
-        fits.then_some(buf)
+        if fits { Ok(buf) } else { Err(Unwritten::TooLarge) }
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
@@ -141,10 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_does_not_fit_is_none() {
+    fn a_head_that_does_not_fit_is_told_apart_from_a_buffer_that_is_missing() {
         let pool = Pool::new(1 << 20);
         let long = [b'x'; 4097];
-        assert!(Writer::head(&pool, 0, |out| out.push(&long)).is_none());
+        let refused = Writer::head(&pool, 0, |out| out.push(&long));
+        assert_eq!(refused.err(), Some(Unwritten::TooLarge));
+        assert_eq!(Writer::head(&Pool::new(0), 0, |_| ()).err(), Some(Unwritten::NoBuffer));
         assert_eq!(pool.bytes_out(), 0);
         assert_eq!(Writer::head(&pool, 5000, |out| out.push(&long)).unwrap().len(), 4097);
     }

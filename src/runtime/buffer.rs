@@ -35,6 +35,8 @@ pub struct Pool(Rc<Shared>);
 struct Shared {
     #[expect(clippy::vec_box, reason = "a buffer moves by its one word, in and out of here too")]
     free: [RefCell<Vec<Box<Window>>>; 2],
+    /// The fewest free buffers there have been since the last trim: so many nobody needed.
+    unused: [Cell<usize>; 2],
     bytes_out: Cell<usize>,
     bytes_max: usize,
     /// Set when a buffer comes back, so that receives which waited for one are tried again.
@@ -77,6 +79,7 @@ impl Pool {
     pub fn new(bytes_max: usize) -> Self {
         Self(Rc::new(Shared {
             free: [RefCell::default(), RefCell::default()],
+            unused: [Cell::new(0), Cell::new(0)],
             bytes_out: Cell::new(0),
             bytes_max,
             returned: Cell::new(false),
@@ -95,7 +98,13 @@ impl Pool {
             return None;
         }
         self.0.bytes_out.set(out);
-        let free = self.0.free[class as usize].borrow_mut().pop();
+        let free = {
+            let mut free = self.0.free[class as usize].borrow_mut();
+            let window = free.pop();
+            let unused = &self.0.unused[class as usize];
+            unused.set(unused.get().min(free.len()));
+            window
+        };
         let mut window = free.unwrap_or_else(|| Window::new(class));
         window.start = class.headroom_bytes() as u32;
         window.end = window.start;
@@ -106,6 +115,17 @@ impl Pool {
     /// Bytes of buffers that are in use.
     pub fn bytes_out(&self) -> usize {
         self.0.bytes_out.get()
+    }
+
+    /// Gives free buffers back to the allocator that nobody has needed since the last time.
+    pub fn trim(&self) {
+        for (free, unused) in self.0.free.iter().zip(&self.0.unused) {
+            let mut free = free.borrow_mut();
+            let kept = free.len() - unused.get().min(free.len());
+            free.truncate(kept);
+            free.shrink_to(2 * kept);
+            unused.set(kept);
+        }
     }
 
     /// Whether a buffer came back since this was last asked.
@@ -284,6 +304,22 @@ mod tests {
         assert_eq!(pool.bytes_out(), 0);
         assert!(pool.take_returned() && !pool.take_returned());
         assert_eq!(pool.take(Class::Head).unwrap().bytes().as_ptr(), address);
+    }
+
+    #[test]
+    fn a_trim_keeps_what_was_needed_since_the_last() {
+        let pool = Pool::new(1 << 20);
+        let burst: Vec<_> = (0..10).map(|_| pool.take(Class::Head).unwrap()).collect();
+        drop(burst);
+        let free = || pool.0.free[Class::Head as usize].borrow().len();
+        pool.trim();
+        assert_eq!(free(), 10, "all were needed");
+        drop((pool.take(Class::Head), pool.take(Class::Head)));
+        drop([pool.take(Class::Head), pool.take(Class::Head)]);
+        pool.trim();
+        assert_eq!(free(), 2);
+        pool.trim();
+        assert_eq!(free(), 0);
     }
 
     #[test]

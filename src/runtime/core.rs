@@ -48,8 +48,8 @@ struct Scratch {
 
 impl Runtime {
     /// An event loop over `driver` whose buffers in use never exceed `receive_bytes_max`.
-    pub fn new(driver: Driver, receive_bytes_max: usize) -> Self {
-        let now = driver.now();
+    pub fn new(mut driver: Driver, receive_bytes_max: usize) -> Self {
+        let now = driver.read_clocks();
         Self(Rc::new(Core {
             now: Cell::new(now),
             driver: RefCell::new(driver),
@@ -122,8 +122,11 @@ impl Runtime {
         } else {
             core.timers.borrow().next().map_or(deadline, |next| next.min(deadline))
         };
-        core.driver.borrow_mut().turn(deadline, &core.pool, &mut scratch.told)?;
-        let now = core.driver.borrow().now();
+        let now = {
+            let mut driver = core.driver.borrow_mut();
+            driver.turn(deadline, &core.pool, &mut scratch.told)?;
+            driver.read_clocks()
+        };
         core.now.set(now);
         for owner in scratch.told.drain(..) {
             match owner {

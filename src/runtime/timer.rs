@@ -12,6 +12,8 @@ pub struct Wheel {
     /// The tick, in ms, up to which everything has fired.
     elapsed: u64,
     levels: [Level; LEVELS],
+    /// When the first occupied slot begins, so that a turn in which nothing fires looks at one number.
+    next_at: Mono,
     /// Memory for the slot that is being emptied.
     firing: Vec<Entry>,
     len: usize,
@@ -36,7 +38,13 @@ impl Wheel {
             occupied: 0,
             slots: std::array::from_fn(|_| Vec::with_capacity(SLOT_ENTRIES)),
         });
-        Self { elapsed: tick_before(now), levels, firing: Vec::with_capacity(SLOT_ENTRIES), len: 0 }
+        Self {
+            elapsed: tick_before(now),
+            levels,
+            next_at: Mono::NEVER,
+            firing: Vec::with_capacity(SLOT_ENTRIES),
+            len: 0,
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -49,6 +57,11 @@ impl Wheel {
 
     /// Fires at `at` or up to a millisecond later, or earlier when `at` is more than four hours away.
     pub fn insert(&mut self, entry: Entry) {
+        self.put(entry);
+        self.next_at = self.first_slot_at();
+    }
+
+    fn put(&mut self, entry: Entry) {
         let tick = tick_after(entry.at).clamp(self.elapsed + 1, self.elapsed + SPAN_TICKS);
         let level = level_of(self.elapsed, tick);
         let slot = slot_of(tick, level);
@@ -59,11 +72,14 @@ impl Wheel {
 
     /// When `expire` next has something to do; it may be earlier than the next entry.
     pub fn next(&self) -> Option<Mono> {
-        self.next_slot().map(|(_, _, tick)| Mono::from_nanos(tick.saturating_mul(TICK_NANOS)))
+        (self.next_at < Mono::NEVER).then_some(self.next_at)
     }
 
     /// Appends to `fired` every entry whose time has come.
     pub fn expire(&mut self, now: Mono, fired: &mut Vec<Entry>) {
+        if now < self.next_at {
+            return;
+        }
         let now_tick = tick_before(now);
         while let Some((level, slot, tick)) = self.next_slot() {
             if tick > now_tick {
@@ -75,11 +91,16 @@ impl Wheel {
             std::mem::swap(&mut entries, &mut self.levels[level].slots[slot]);
             self.len -= entries.len();
             for entry in entries.drain(..) {
-                if level > 0 && tick_after(entry.at) > tick { self.insert(entry) } else { fired.push(entry) }
+                if level > 0 && tick_after(entry.at) > tick { self.put(entry) } else { fired.push(entry) }
             }
             self.firing = entries;
         }
         self.elapsed = self.elapsed.max(now_tick);
+        self.next_at = self.first_slot_at();
+    }
+
+    fn first_slot_at(&self) -> Mono {
+        self.next_slot().map_or(Mono::NEVER, |(_, _, tick)| Mono::from_nanos(tick.saturating_mul(TICK_NANOS)))
     }
 
     /// The earliest occupied slot: its level, its index and the tick at which it begins.

@@ -18,6 +18,8 @@ pub struct State {
     pub connections: RefCell<Connections>,
     /// Coroutines that wait for a connection.
     workers: RefCell<Vec<(TaskId, Desk)>>,
+    /// The fewest there have been since the last sweep: so many nobody needed.
+    workers_unused: Cell<usize>,
     acceptors: RefCell<Vec<TaskId>>,
     acceptors_left: Cell<usize>,
 }
@@ -26,7 +28,16 @@ pub struct State {
 pub type Job = (Key<Slot>, Box<Downstream>);
 
 /// Where a worker finds its next connection. Its own, so that no worker can take what another one is woken for.
-pub type Desk = Rc<Cell<Option<Job>>>;
+pub type Desk = Rc<Cell<Order>>;
+
+/// What a worker is to do.
+#[derive(Default)]
+pub enum Order {
+    #[default]
+    Wait,
+    Serve(Job),
+    End,
+}
 
 impl State {
     pub fn new(shared: Shared, seed: u64) -> Self {
@@ -34,6 +45,7 @@ impl State {
             shared,
             connections: RefCell::new(Connections::new(seed)),
             workers: RefCell::default(),
+            workers_unused: Cell::new(0),
             acceptors: RefCell::default(),
             acceptors_left: Cell::new(0),
         }
@@ -91,6 +103,8 @@ impl State {
             Event::Timer(SWEEP, _) => {
                 let now = self.shared.runtime.now().mono;
                 self.shared.pools.borrow_mut().sweep(now);
+                self.shared.runtime.pool().trim();
+                self.trim_workers();
                 self.shared.runtime.set_timer(now + SWEEP_INTERVAL, SWEEP);
             }
             Event::Timer(token, at) => self.idle_timer(Key::from_bits(token), at),
@@ -137,17 +151,33 @@ impl State {
 
     /// Gives the connection to a coroutine.
     fn work(self: &Rc<Self>, key: Key<Slot>, downstream: Box<Downstream>) {
-        let job = Some((key, downstream));
-        let worker = self.workers.borrow_mut().pop();
+        let order = Order::Serve((key, downstream));
+        let worker = {
+            let mut workers = self.workers.borrow_mut();
+            let worker = workers.pop();
+            self.workers_unused.set(self.workers_unused.get().min(workers.len()));
+            worker
+        };
         match worker {
             Some((worker, desk)) => {
-                desk.set(job);
+                desk.set(order);
                 self.shared.runtime.wake(worker);
             }
             None => {
-                self.shared.runtime.spawn(worker::work(self.clone(), Rc::new(Cell::new(job))));
+                self.shared.runtime.spawn(worker::work(self.clone(), Rc::new(Cell::new(order))));
             }
         }
+    }
+
+    /// Ends workers that nobody has needed since the last time.
+    fn trim_workers(&self) {
+        let mut workers = self.workers.borrow_mut();
+        let unused = self.workers_unused.get().min(workers.len());
+        for (worker, desk) in workers.drain(..unused) {
+            desk.set(Order::End);
+            self.shared.runtime.wake(worker);
+        }
+        self.workers_unused.set(workers.len());
     }
 
     /// Registers a coroutine that waits for a connection; false when there are enough of those.
@@ -176,5 +206,5 @@ pub const UPSTREAM_MARK: u64 = 1 << 31;
 /// The token of the sweep's timer, which is no slab's key.
 const SWEEP: u64 = u64::MAX;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// Idle coroutines that are kept for the next burst of requests.
+/// Idle coroutines that are kept for the next burst of requests until a sweep finds them unused.
 const WORKERS_IDLE_MAX: usize = 1024;

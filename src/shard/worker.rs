@@ -1,7 +1,7 @@
 //! The two kinds of coroutine a shard runs: one that accepts, and those that serve.
 
 use super::connections::Slot;
-use super::state::{Desk, Job, State};
+use super::state::{Desk, Job, Order, State};
 use crate::proxy::{Scratch, serve};
 use crate::runtime::wait::yield_now;
 use crate::runtime::{Error, TcpListener, TcpStream};
@@ -59,8 +59,7 @@ async fn next(state: &State, listener: &TcpListener) -> Option<Result<(TcpStream
 pub async fn work(state: Rc<State>, desk: Desk) {
     let me = state.shared.runtime.current().expect("workers are coroutines");
     let mut scratch = Scratch::default();
-    loop {
-        let (key, downstream) = next_job(&desk).await;
+    while let Some((key, downstream)) = next_job(&desk).await {
         let mut place = Place { state: &state, key: Some(key) };
         if let Some(idle) = serve(&state.shared, &mut scratch, downstream).await {
             place.key = None;
@@ -72,8 +71,13 @@ pub async fn work(state: Rc<State>, desk: Desk) {
     }
 }
 
-async fn next_job(desk: &Desk) -> Job {
-    poll_fn(|_| desk.take().map_or(Poll::Pending, Poll::Ready)).await
+async fn next_job(desk: &Desk) -> Option<Job> {
+    poll_fn(|_| match desk.take() {
+        Order::Wait => Poll::Pending,
+        Order::Serve(job) => Poll::Ready(Some(job)),
+        Order::End => Poll::Ready(None),
+    })
+    .await
 }
 
 /// A connection's place in the table, given back when its coroutine is done with it, in a panic too.
@@ -110,7 +114,13 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    const CLIENTS: u64 = 5;
     const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    fn runtime() -> Runtime {
+        let epoll = Epoll::new().expect("epoll is there");
+        Runtime::new(Driver::Epoll(Box::new(epoll)), 1 << 20)
+    }
 
     fn state() -> Rc<State> {
         let plan = Plan {
@@ -121,9 +131,7 @@ mod tests {
             trust: Vec::new(),
             http: HttpOptions::default(),
         };
-        let epoll = Epoll::new().expect("epoll is there");
-        let runtime = Runtime::new(Driver::Epoll(Box::new(epoll)), 1 << 20);
-        Rc::new(State::new(Shared::new(runtime, Arc::new(plan), Pools::new(0), Rng::new(1), None), 1))
+        Rc::new(State::new(Shared::new(runtime(), Arc::new(plan), Pools::new(0), Rng::new(1), None), 1))
     }
 
     /// Uses up, once told to, what a turn may complete without asking the kernel again.
@@ -139,24 +147,40 @@ mod tests {
         }
     }
 
+    async fn connect(far: Runtime, to: SocketAddr) {
+        let _stream = TcpStream::connect(&far, to, Mono::NEVER).await.expect("somebody listens");
+        std::future::pending::<()>().await;
+    }
+
     #[test]
     fn a_drain_in_a_busy_turn_accepts_all_who_have_connected() {
-        let state = state();
+        let (state, far) = (state(), runtime());
         let runtime = state.shared.runtime.clone();
-        let sink = std::net::TcpListener::bind(LOCAL).expect("a free port is there");
+        let sink = TcpListener::bind(&far, LOCAL).expect("a free port is there");
         let told = Rc::new(Cell::new(false));
-        runtime.spawn(hog(runtime.clone(), sink.local_addr().expect("it is bound"), told.clone()));
+        runtime.spawn(hog(runtime.clone(), sink.address(), told.clone()));
         let listener = TcpListener::bind(&runtime, LOCAL).expect("a free port is there");
         let address = listener.address();
         state.add_acceptor(listener, "public");
         let turn = || runtime.turn(Mono::ZERO, &mut |event| state.on_event(event)).expect("a turn never fails");
         (0..20).for_each(|_| turn());
-        let clients = [(); 5].map(|()| std::net::TcpStream::connect(address).expect("it listens"));
+        for _ in 0..CLIENTS {
+            far.spawn(connect(far.clone(), address));
+        }
+        (0..20).for_each(|_| far.turn(Mono::ZERO, &mut |_| ()).expect("a turn never fails"));
         told.set(true);
         state.drain();
         (0..20).for_each(|_| turn());
-        assert_eq!(state.counters().connections_accepted, clients.len() as u64);
+        assert_eq!(state.counters().connections_accepted, CLIENTS);
         assert!(!state.is_empty(), "they are served");
         state.end();
+        far.drop_tasks();
+    }
+
+    #[test]
+    fn an_exchange_is_small() {
+        let worker = work(state(), Rc::new(Cell::new(Order::End)));
+        let bytes = size_of_val(&worker);
+        assert!(bytes <= 8 << 10, "a worker takes {bytes} bytes");
     }
 }

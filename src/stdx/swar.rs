@@ -1,7 +1,7 @@
 //! Eight bytes at a time in one machine word: most of what a vector unit gives, on any processor.
 //!
-//! A word holds the first byte lowest. A property of bytes is a word of marks: the top bit of each byte that has it, and
-//! no other bit. Marks are made without carry or borrow from byte to byte, so that they can be combined at will.
+//! A word holds the first byte lowest. A property of bytes is a word of marks: the top bit of each byte that has it,
+//! and no other bit. Marks are made without carry or borrow from byte to byte, so that they can be combined at will.
 
 /// The top bit of each byte.
 const HIGHS: u64 = repeat(0x80);
@@ -18,7 +18,7 @@ pub const fn below(word: u64, bound: u8) -> u64 {
 
 /// Marks bytes above `bound`, which is ASCII.
 pub const fn above(word: u64, bound: u8) -> u64 {
-    ((word & !HIGHS) + repeat(0x7f - bound) | word) & HIGHS
+    (((word & !HIGHS) + repeat(0x7f - bound)) | word) & HIGHS
 }
 
 /// Marks bytes equal to `byte`.

@@ -134,3 +134,37 @@ fn requests_a_connection() {
     client.expect_closed();
     assert_eq!(origin.requests().len(), 3);
 }
+
+/// Out of memory is the gateway's matter: told as 431 it would make a browser throw its cookies away.
+#[test]
+fn a_head_that_finds_no_buffer_is_not_called_too_large() {
+    let origin = Origin::answering(OK);
+    let gateway = Gateway::start(&Config::to(&origin).with("limits: { receive_bytes_max: 1048576 }"));
+    let unfinished = &head_of(6_000)[..5_000];
+    // Each takes one of the thirteen large buffers that this leaves room for; the last one finds none.
+    let mut holders = [(); 14].map(|()| gateway.client());
+    for holder in &mut holders {
+        holder.send(unfinished);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(holders[13].response().status(), 503);
+    // Received in a small buffer, but no longer small with what is added to it.
+    let mut client = gateway.client();
+    client.send(head_of(4_000));
+    let response = client.response();
+    assert_eq!((response.status(), response.problem()["part"].as_str()), (503, Some("gateway")), "{response:?}");
+    drop(holders);
+    assert_eq!(gateway.get("/").status(), 200);
+}
+
+#[test]
+fn trailers_as_large_as_a_buffer_do_not_cut_the_framing() {
+    let origin = Origin::answering(OK);
+    let limits = "limits: { trailer_bytes_max: 65535, fields_max: 256 }";
+    let gateway = Gateway::start(&Config::to(&origin).with(limits));
+    let mut client = gateway.client();
+    let trailers = format!("{}Y: {}\r\n", "X:y\r\n".repeat(200), "y".repeat(65_535 - 200 * 5 - 5 - 2));
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n{trailers}\r\n"));
+    assert_eq!(client.response().status(), 431);
+    assert_eq!(origin.requests().len(), 0);
+}

@@ -1,4 +1,4 @@
-//! The strict pass over the field lines (RFC 9112 §5): into the table, with what they say about framing and connection.
+//! The field lines (RFC 9112 §5): into the table, with what they say about framing and connection.
 
 use super::reader::{Reader, Stop};
 use super::refusal;
@@ -20,7 +20,7 @@ impl FieldRules {
     }
 }
 
-/// Reads all field lines of the head `bytes` and the empty line after them. Takes and returns the reader by value, which
+/// Reads all field lines of the head `bytes` and the empty line after them. The reader comes and goes by value, which
 /// keeps it in registers.
 pub(super) fn read<'a>(
     mut reader: Reader<'a>,

@@ -80,8 +80,7 @@ impl<'a> Reader<'a> {
         Ok(version)
     }
 
-    /// A status with the space before it and the one after it (RFC 9112 §4). When the reason is missing with its space,
-    /// the line ends.
+    /// A status with the space before it and the one after it (RFC 9112 §4). Some leave out the reason with its space.
     #[inline(always)]
     pub(super) fn status(&mut self) -> Result<u16, Stop> {
         let digit = |byte: u8| u16::from(byte - b'0');
@@ -99,25 +98,32 @@ impl<'a> Reader<'a> {
     /// What follows the colon, to the end of the line, without the whitespace around it (RFC 9112 §5).
     #[inline(always)]
     pub(super) fn value(&mut self) -> Result<&'a [u8], Stop> {
-        // One space before it, and none after it, is what nearly all have.
-        if let [b' ', rest @ ..] = self.rest {
-            self.rest = rest;
+        // Nearly all have one space before them and none after.
+        self.rest = match self.rest {
+            [b' ', rest @ ..] if rest.first().is_some_and(|&first| first > b' ') => rest,
+            rest => trim_start(rest),
+        };
+        match self.text(HeadError::FieldValueInvalid)? {
+            value @ [.., last] if *last > b' ' => Ok(value),
+            value => Ok(trim_end(value)),
         }
-        while let [b' ' | b'\t', rest @ ..] = self.rest {
-            self.rest = rest;
-        }
-        let mut value = self.text(HeadError::FieldValueInvalid)?;
-        while let [before @ .., b' ' | b'\t'] = value {
-            value = before;
-        }
-        Ok(value)
     }
 
     /// Text without control bytes but tabs, with the line end after it. Anything else is `invalid`.
     #[inline(always)]
     pub(super) fn text(&mut self, invalid: HeadError) -> Result<&'a [u8], Stop> {
-        let control = |word| swar::below(word, b' ') | swar::equal(word, DEL);
-        let mut len = swar::find(self.rest, control);
+        match self.rest.split_at(swar::find(self.rest, control)) {
+            (text, [b'\r', b'\n', rest @ ..]) => {
+                self.rest = rest;
+                Ok(text)
+            }
+            (text, _) => self.text_with_tabs(text.len(), invalid),
+        }
+    }
+
+    /// As [`text`](Self::text); the first control byte is at `len`.
+    #[cold]
+    fn text_with_tabs(&mut self, mut len: usize, invalid: HeadError) -> Result<&'a [u8], Stop> {
         loop {
             match self.rest.split_at(len) {
                 (text, [b'\r', b'\n', rest @ ..]) => {
@@ -147,4 +153,66 @@ impl From<HeadError> for Stop {
     }
 }
 
+/// Marks control bytes.
+fn control(word: u64) -> u64 {
+    swar::below(word, b' ') | swar::equal(word, DEL)
+}
+
+/// Without the whitespace that may be before a value (RFC 9110 §5.6.3).
+#[cold]
+fn trim_start(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+#[cold]
+fn trim_end(mut value: &[u8]) -> &[u8] {
+    while let [before @ .., b' ' | b'\t'] = value {
+        value = before;
+    }
+    value
+}
+
 const DEL: u8 = 0x7f;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_of_a_value_is_judged_alike_wherever_it_stands() {
+        for (len, byte) in (1..20).flat_map(|len| (0..=255).map(move |byte| (len, byte))) {
+            for at in 0..len {
+                let mut line = vec![b'a'; len];
+                line[at] = byte;
+                let value = line.trim_ascii().to_vec();
+                line.extend_from_slice(b"\r\nnext line");
+                let expected = match byte {
+                    b'\n' => Err(Stop::Refused(HeadError::BareLf)),
+                    0..=8 | 11..=31 | 127 => Err(Stop::Refused(HeadError::FieldValueInvalid)),
+                    _ => Ok(&value[..]),
+                };
+                assert_eq!(Reader { rest: &line }.value(), expected, "{}", line.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_is_not_whole_before_its_line_is() {
+        #[track_caller]
+        fn check(line: &str, expected: Result<&str, Stop>) {
+            assert_eq!(Reader { rest: line.as_bytes() }.value(), expected.map(str::as_bytes), "{line:?}");
+        }
+        check("", Err(Stop::Incomplete));
+        check(" ", Err(Stop::Incomplete));
+        check(" a", Err(Stop::Incomplete));
+        check(" a\t", Err(Stop::Incomplete));
+        check(" a\r", Err(Stop::Incomplete));
+        check(" a\rb", Err(Stop::Refused(HeadError::FieldValueInvalid)));
+        check("\r\n", Ok(""));
+        check(" \t\r\n", Ok(""));
+        check("a\tb c \t\r\n", Ok("a\tb c"));
+    }
+}

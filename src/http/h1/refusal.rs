@@ -23,8 +23,8 @@ pub(super) fn version(rest: &[u8]) -> Stop {
         return Stop::Refused(HeadError::VersionInvalid);
     }
     match rest.get("HTTP/1.1".len()) {
-        None => Stop::Incomplete,
-        Some(b'\r' | b'\n' | b' ') => Stop::Refused(HeadError::VersionUnsupported),
+        None if rest.len() < "HTTP/1.1".len() => Stop::Incomplete,
+        None | Some(b'\r' | b'\n' | b' ') => Stop::Refused(HeadError::VersionUnsupported),
         Some(_) => Stop::Refused(HeadError::VersionInvalid),
     }
 }

@@ -32,7 +32,7 @@ impl RequestHead {
         let window = &bytes[..bytes.len().min(head_bytes_max)];
         let begin = begin_of(window)?;
         if begin < window.len() {
-            // Most heads arrive whole: only what did not is looked at line by line, and read once more when it is whole.
+            // Most heads arrive whole: only what did not is looked at line by line, and read again when it is whole.
             if scan.is_fresh() || scan.advance(window, begin)? {
                 match self.read(window, begin, limits) {
                     Ok(len) => return Ok(Some(len)),
@@ -95,6 +95,7 @@ impl RequestHead {
             return Ok(());
         }
         // The path is not read yet: its memory holds the host of the target meanwhile.
+        self.path.clear();
         let target = Authority::read(parts.authority.of(bytes), &mut self.path).ok_or(HeadError::HostInvalid)?;
         let port = |authority: Authority| authority.port.unwrap_or(parts.port_implied);
         if named.is_some_and(|named| self.host != self.path || port(named) != port(target)) {

@@ -21,7 +21,7 @@ impl ResponseHead {
     fn parse_on(&mut self, bytes: &[u8], limits: &HeadLimits, scan: &mut Scan) -> Result<Option<usize>, HeadError> {
         let head_bytes_max = limits.head_bytes_max.min(HEAD_BYTES_MAX);
         let window = &bytes[..bytes.len().min(head_bytes_max)];
-        // Most heads arrive whole: only what did not is looked at line by line, and read once more when it is whole.
+        // Most heads arrive whole: only what did not is looked at line by line, and read again when it is whole.
         if scan.is_fresh() || scan.advance(window, 0)? {
             match self.read(window, limits) {
                 Ok(len) => return Ok(Some(len)),

@@ -1,7 +1,5 @@
 //! Tokens (RFC 9110 §5.6.2): methods, names, chunk extensions.
 
-use crate::stdx::swar;
-
 /// A token at the beginning of some bytes; empty when there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token {
@@ -13,51 +11,43 @@ impl Token {
     /// The longest there is.
     #[inline(always)]
     pub(super) fn of(bytes: &[u8]) -> Self {
-        // Most tokens end here.
-        let len = swar::find(bytes, no_letter_or_dash);
-        match bytes.get(len) {
-            Some(&byte) if is_token_byte(byte) => Self::of_any(bytes, len),
-            _ => Self { len, has_underscore: false },
+        // Nearly all tokens are short and without underscore, and a loop of known length is unrolled.
+        let short = bytes.first_chunk::<SHORT>().and_then(|short| short.iter().position(|&byte| class(byte) != PLAIN));
+        match short {
+            Some(len) if bytes[len] != b'_' => Self { len, has_underscore: false },
+            _ => Self::of_any(bytes),
         }
     }
 
-    /// As [`of`](Self::of); the first `len` bytes are letters and dashes.
-    fn of_any(bytes: &[u8], mut len: usize) -> Self {
-        let mut seen = 0;
-        while let Some(&byte) = bytes.get(len)
-            && is_token_byte(byte)
-        {
-            seen |= CLASSES[usize::from(byte)];
-            len += 1;
-        }
-        Self { len, has_underscore: seen & UNDERSCORE != 0 }
+    fn of_any(bytes: &[u8]) -> Self {
+        let len = bytes.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(bytes.len());
+        Self { len, has_underscore: bytes[..len].contains(&b'_') }
     }
-}
-
-/// Marks what is neither a letter nor `-`.
-fn no_letter_or_dash(word: u64) -> u64 {
-    // Makes letters lower-case, and no letters of other bytes.
-    let lower = word | swar::repeat(0x20);
-    (swar::below(lower, b'a') | swar::above(lower, b'z')) & !swar::equal(word, b'-')
 }
 
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    CLASSES[usize::from(byte)] != 0
+    class(byte) != NONE
 }
 
-const TOKEN: u8 = 1;
+fn class(byte: u8) -> u8 {
+    CLASSES[usize::from(byte)]
+}
+
+const SHORT: usize = 16;
+
+const NONE: u8 = 0;
+const PLAIN: u8 = 1;
 const UNDERSCORE: u8 = 2;
 
-/// 0 for bytes of no token.
 const CLASSES: [u8; 256] = {
-    let mut classes = [0; 256];
+    let mut classes = [NONE; 256];
     let mut byte = 0;
     while byte < 256 {
         classes[byte] = match byte as u8 {
             b'_' => UNDERSCORE,
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => TOKEN,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'`' | b'|' | b'~' => TOKEN,
-            _ => 0,
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => PLAIN,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'`' | b'|' | b'~' => PLAIN,
+            _ => NONE,
         };
         byte += 1;
     }

@@ -3,6 +3,7 @@
 //! One edge-triggered registration a socket's life. The readiness that the kernel reported is kept as bits, so that an
 //! operation on a socket that is not ready makes no system call, and one that is ready is carried out at once.
 
+use super::clock::Clock;
 use super::{Close, DriverCounters};
 use crate::runtime::buffer::Pool;
 use crate::runtime::mailbox::Bell;
@@ -11,7 +12,7 @@ use crate::runtime::op::{
     Target,
 };
 use crate::stdx::slab::{Key, Slab};
-use crate::stdx::time::{Mono, Now, Wall};
+use crate::stdx::time::{Mono, Now};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec};
 use rustix::fd::OwnedFd;
@@ -35,6 +36,7 @@ pub struct Epoll {
     inline_left: usize,
     events: Vec<epoll::Event>,
     bell: Arc<Bell>,
+    clock: Clock,
     /// Given up for a moment when descriptors run out, so that a connection can be accepted and closed.
     spare: Option<OwnedFd>,
     counters: DriverCounters,
@@ -89,6 +91,7 @@ impl Epoll {
             inline_left: INLINE_COMPLETIONS_MAX,
             events: Vec::with_capacity(EVENTS_MAX),
             bell: Arc::new(Bell::new(eventfd)),
+            clock: Clock::new(),
             spare: open_spare(),
             counters: DriverCounters::default(),
         })
@@ -218,6 +221,11 @@ impl Epoll {
         }
     }
 
+    /// Reads the clocks, and says what they read until they are read again.
+    pub fn read_clocks(&mut self) -> Now {
+        self.clock.read()
+    }
+
     pub fn counters(&self) -> DriverCounters {
         self.counters
     }
@@ -228,7 +236,8 @@ impl Epoll {
 
     /// Sleeps until something happens, the bell rings or `deadline` passes, and leaves the events in `self.events`.
     fn wait(&mut self, deadline: Mono) -> Result<(), Error> {
-        let timeout = deadline.since(now().mono);
+        // The time of the last turn will do: what has passed since is far less than a timer's tick.
+        let timeout = deadline.since(self.clock.now().mono);
         let sleeps = !timeout.is_zero() && self.bell.fall_asleep();
         let timeout = match (sleeps, deadline) {
             (true, Mono::NEVER) => None,
@@ -505,15 +514,6 @@ impl Epoll {
         };
         SocketId(self.sockets.insert(socket).to_bits())
     }
-}
-
-/// Both clocks of this machine.
-#[expect(clippy::disallowed_methods, reason = "the runtime is where time enters")]
-pub fn now() -> Now {
-    let mono = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    let nanos = |time: Timespec| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64;
-    Now { mono: Mono::from_nanos(nanos(mono)), wall: Wall::from_nanos(nanos(wall)) }
 }
 
 fn socket(address: SocketAddr) -> Result<OwnedFd, Errno> {

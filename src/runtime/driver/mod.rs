@@ -2,6 +2,7 @@
 //!
 //! A closed enum instead of a trait: nothing above is generic, and a reader sees every kernel there is.
 
+mod clock;
 pub mod epoll;
 pub mod sim;
 
@@ -114,9 +115,10 @@ impl Driver {
         }
     }
 
-    pub fn now(&self) -> Now {
+    /// Reads the clocks.
+    pub fn read_clocks(&mut self) -> Now {
         match self {
-            Self::Epoll(_) => epoll::now(),
+            Self::Epoll(epoll) => epoll.read_clocks(),
             Self::Sim(node) => node.now(),
         }
     }
