@@ -65,7 +65,7 @@ struct Weather {
     measure: Measure,
     plan: Plan,
     patience: Duration,
-    pipelining: bool,
+    scarce: bool,
 }
 
 pub fn run(seed: u64, record: bool) -> Report {
@@ -94,7 +94,8 @@ impl Cluster {
         }
         let scripts = (0..rng.between(4, 16) as usize).map(|id| {
             let script = generate::script(&mut rng, id, weather.manners);
-            Script { pipelined: script.pipelined && weather.pipelining, ..script }
+            let pause_ms = if weather.scarce { 0 } else { script.pause_ms };
+            Script { pipelined: script.pipelined && !weather.scarce, pause_ms, ..script }
         });
         let ledger = Rc::new(Ledger::new(scripts.collect()));
         let plan = Arc::new(weather.plan);
@@ -106,7 +107,7 @@ impl Cluster {
             let served = origin::listen(ledger.clone(), origin.clone(), listener, rng.next_u64(), weather.patience);
             origin.spawn(served);
         }
-        let mut shares = vec![Vec::new(); rng.between(1, 4) as usize];
+        let mut shares = vec![Vec::new(); if weather.scarce { 8 } else { rng.between(1, 4) as usize }];
         for id in 0..ledger.scripts.len() {
             let share = rng.below(shares.len() as u64) as usize;
             shares[share].push(id);
@@ -250,7 +251,7 @@ fn weather(rng: &mut Rng) -> Weather {
         timeouts.total = rng.chance(300).then(|| Duration::from_secs(rng.between(1, 200)));
     }
     if sky == Sky::Scarce {
-        limits.receive_bytes_max = rng.between(150, 250) as usize * 1024;
+        limits.receive_bytes_max = rng.between(180, 220) as usize * 1024;
         // Whoever keeps bytes for later (a body that may be sent again, a request behind this one) while it waits for
         // memory may wait for itself, until a timeout ends it.
         retry.enabled = false;
@@ -259,7 +260,7 @@ fn weather(rng: &mut Rng) -> Weather {
     let measure = Measure { all_succeed: matches!(sky, Sky::Clear | Sky::Mild), all_end };
     let patience = if all_end { 2 * VERY_LONG } else { PATIENCE };
     let plan = plan(limits, timeouts, retry);
-    Weather { faults, manners, measure, plan, patience, pipelining: sky != Sky::Scarce }
+    Weather { faults, manners, measure, plan, patience, scarce: sky == Sky::Scarce }
 }
 
 /// Nobody is to fail for being slow.
