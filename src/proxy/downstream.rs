@@ -55,9 +55,11 @@ impl Downstream {
         }
     }
 
-    /// Adds what was received to the shard's counters.
-    pub fn count_bytes(&mut self, shared: &Shared) {
-        shared.counters.borrow_mut().downstream_received_bytes += self.connection.reader.take_bytes_received();
+    /// Adds what an exchange received and sent to the shard's counters.
+    pub fn count_bytes(&mut self, shared: &Shared, sent_bytes: u64) {
+        let mut counters = shared.counters.borrow_mut();
+        counters.downstream_received_bytes += self.connection.reader.take_bytes_received();
+        counters.downstream_sent_bytes += sent_bytes;
     }
 }
 

@@ -74,7 +74,7 @@ pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downst
         Ok(next) => next,
         Err(failure) => fail(shared, (request, head.bytes()), downstream, &account, failure).await,
     };
-    downstream.count_bytes(shared);
+    downstream.count_bytes(shared, account.sent_bytes.get());
     shared.counters.borrow_mut().count_response(account.status.get());
     if shared.logs() {
         log(shared, downstream, &account, Some((request, head.bytes())), is_trusted);
@@ -243,7 +243,7 @@ async fn refuse_head(shared: &Shared, downstream: &mut Downstream, account: &Acc
     let reply =
         reply::Reply { answer, request_id, head_only: false, close: true, keep_alive_told: false, retry_after_s: None };
     let sent = reply.send(shared, &downstream.connection.stream, account).await;
-    downstream.count_bytes(shared);
+    downstream.count_bytes(shared, account.sent_bytes.get());
     shared.counters.borrow_mut().count_response(account.status.get());
     if shared.logs() {
         log(shared, downstream, account, None, false);

@@ -38,8 +38,6 @@ counters! {
     requests_in_flight: u64,
     /// Responses sent, by the hundreds of their status, 1 to 5; cell 0 is for an exchange that ended without one.
     responses: [u64; 6],
-    /// Exchanges that ended with an error, by the caller's number for its kind.
-    errors: [u64; ERROR_KINDS_MAX],
     /// Requests refused before any work because the gateway had too much to do.
     sheds: u64,
     /// Exchanges whose code panicked; each cost its connection.
@@ -134,9 +132,6 @@ fn add(to: &mut [u64], from: &[u64]) {
     }
 }
 
-/// Room for the kinds of error of whoever counts them.
-pub const ERROR_KINDS_MAX: usize = 64;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,18 +145,17 @@ mod tests {
         one.requests_total = 6 * step;
         one.requests_in_flight = 7 * step;
         one.responses = std::array::from_fn(|class| (8 + class as u64) * step);
-        one.errors = std::array::from_fn(|kind| (14 + kind as u64) * step);
-        one.sheds = 78 * step;
-        one.exchange_panics = 79 * step;
-        one.downstream_received_bytes = 80 * step;
-        one.downstream_sent_bytes = 81 * step;
-        one.upstream_received_bytes = 82 * step;
-        one.upstream_sent_bytes = 83 * step;
-        one.upstream_connects = 84 * step;
-        one.upstream_connects_failed = 85 * step;
-        one.upstream_reuses = 86 * step;
-        one.upstream_retries = 87 * step;
-        one.log_lines_dropped = 88 * step;
+        one.sheds = 14 * step;
+        one.exchange_panics = 15 * step;
+        one.downstream_received_bytes = 16 * step;
+        one.downstream_sent_bytes = 17 * step;
+        one.upstream_received_bytes = 18 * step;
+        one.upstream_sent_bytes = 19 * step;
+        one.upstream_connects = 20 * step;
+        one.upstream_connects_failed = 21 * step;
+        one.upstream_reuses = 22 * step;
+        one.upstream_retries = 23 * step;
+        one.log_lines_dropped = 24 * step;
         counters.merge(&one);
         counters
     }
@@ -170,7 +164,7 @@ mod tests {
     fn the_list_holds_every_field_once_and_in_order() {
         let counters = distinct(1);
         let values: Vec<u64> = counters.iter().flat_map(|(_, cells)| cells).copied().collect();
-        assert_eq!(values, (1..=88).collect::<Vec<u64>>());
+        assert_eq!(values, (1..=24).collect::<Vec<u64>>());
         assert_eq!(size_of::<Counters>(), values.len() * size_of::<u64>());
         assert_eq!(counters.iter().next().unwrap().0, "connections_accepted");
         assert_eq!(counters.iter().last().unwrap().0, "log_lines_dropped");
