@@ -182,6 +182,24 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_in_an_exchange_costs_its_connection_and_is_counted() {
+        let state = state();
+        let admit = |state: &State| state.connections.borrow_mut().admit(LOCAL.ip(), &Limits::default());
+        let (failing, other) = (admit(&state).expect("there is room"), admit(&state).expect("there is room"));
+        let exchange = state.clone();
+        state.shared.runtime.spawn(async move {
+            let _place = Place { state: &exchange, key: Some(failing) };
+            let _in_flight = exchange.shared.enter().expect("there is room");
+            panic!("as an exchange might");
+        });
+        state.shared.runtime.turn(Mono::ZERO, &mut |event| state.on_event(event)).expect("a turn never fails");
+        let counters = state.counters();
+        assert_eq!((counters.exchange_panics, counters.connections_active, counters.requests_in_flight), (1, 1, 0));
+        state.connections.borrow_mut().release(other);
+        assert!(state.is_empty());
+    }
+
+    #[test]
     fn an_exchange_is_small() {
         let worker = work(state(), Rc::new(Cell::new(Order::End)));
         let bytes = size_of_val(&worker);

@@ -99,7 +99,7 @@ fn target(rng: &mut Rng, id: usize) -> (String, String) {
 }
 
 fn request_fields(rng: &mut Rng, id: usize) -> Fields {
-    let mut fields: Fields = vec![("X-Exchange", id.to_string(), true)];
+    let fields: Fields = vec![("X-Exchange", id.to_string(), true)];
     let long = "v".repeat(rng.between(1, 2500) as usize);
     let choices: [(&'static str, String, bool); 10] = [
         ("Accept", "*/*".into(), true),
@@ -113,6 +113,12 @@ fn request_fields(rng: &mut Rng, id: usize) -> Fields {
         ("Keep-Alive", "timeout=5".into(), false),
         ("Proxy-Connection", "keep-alive".into(), false),
     ];
+    with_some_of(rng, fields, choices)
+}
+
+/// Some of the choices behind the fields, and at times one that Connection takes away.
+fn with_some_of<const N: usize>(rng: &mut Rng, fields: Fields, choices: [(&'static str, String, bool); N]) -> Fields {
+    let mut fields = fields;
     fields.extend(choices.into_iter().filter(|_| rng.chance(200)));
     if rng.chance(100) {
         fields.push(("Connection", "X-Hop".into(), false));
@@ -185,7 +191,7 @@ fn flaw(rng: &mut Rng, coding: Coding, head_bytes: usize, wire_bytes: usize) -> 
 }
 
 fn answer_fields(rng: &mut Rng, id: usize) -> Fields {
-    let mut fields: Fields = vec![("X-Answer", id.to_string(), true)];
+    let fields: Fields = vec![("X-Answer", id.to_string(), true)];
     let long = "w".repeat(rng.between(1, 2500) as usize);
     let choices: [(&'static str, String, bool); 8] = [
         ("Server", "sim".into(), true),
@@ -197,12 +203,7 @@ fn answer_fields(rng: &mut Rng, id: usize) -> Fields {
         ("Keep-Alive", "timeout=5".into(), false),
         ("Proxy-Connection", "keep-alive".into(), false),
     ];
-    fields.extend(choices.into_iter().filter(|_| rng.chance(200)));
-    if rng.chance(100) {
-        fields.push(("Connection", "X-Hop".into(), false));
-        fields.push(("X-Hop", "1".into(), false));
-    }
-    fields
+    with_some_of(rng, fields, choices)
 }
 
 fn trailers(rng: &mut Rng) -> Fields {

@@ -21,10 +21,7 @@ impl RequestHead {
     /// head is the first `n` bytes. What can be refused early is.
     pub fn parse(&mut self, bytes: &[u8], limits: &HeadLimits, scan: &mut Scan) -> Result<Option<usize>, HeadError> {
         let result = self.parse_on(bytes, limits, scan);
-        if result != Ok(None) {
-            *scan = Scan::new();
-        }
-        result
+        scan.settle(result)
     }
 
     fn parse_on(&mut self, bytes: &[u8], limits: &HeadLimits, scan: &mut Scan) -> Result<Option<usize>, HeadError> {
@@ -32,14 +29,8 @@ impl RequestHead {
         let window = &bytes[..bytes.len().min(head_bytes_max)];
         let begin = begin_of(window)?;
         if begin < window.len() {
-            // Most heads arrive whole: only what did not is looked at line by line, and read again when it is whole.
-            if scan.is_fresh() || scan.advance(window, begin)? {
-                match self.read(window, begin, limits) {
-                    Ok(len) => return Ok(Some(len)),
-                    Err(Stop::Refused(error)) => return Err(error),
-                    Err(Stop::Incomplete) => {}
-                }
-                scan.advance(window, begin)?;
+            if let Some(len) = scan.read_whole(window, begin, || self.read(window, begin, limits))? {
+                return Ok(Some(len));
             }
             let line_bytes_max = METHOD_BYTES_MAX.saturating_add(limits.uri_bytes_max).saturating_add(LINE_REST);
             if scan.is_in_first_line(begin) && window.len() - begin > line_bytes_max {

@@ -12,23 +12,14 @@ impl ResponseHead {
     /// No field is dropped for its name.
     pub fn parse(&mut self, bytes: &[u8], limits: &HeadLimits, scan: &mut Scan) -> Result<Option<usize>, HeadError> {
         let result = self.parse_on(bytes, limits, scan);
-        if result != Ok(None) {
-            *scan = Scan::new();
-        }
-        result
+        scan.settle(result)
     }
 
     fn parse_on(&mut self, bytes: &[u8], limits: &HeadLimits, scan: &mut Scan) -> Result<Option<usize>, HeadError> {
         let head_bytes_max = limits.head_bytes_max.min(HEAD_BYTES_MAX);
         let window = &bytes[..bytes.len().min(head_bytes_max)];
-        // Most heads arrive whole: only what did not is looked at line by line, and read again when it is whole.
-        if scan.is_fresh() || scan.advance(window, 0)? {
-            match self.read(window, limits) {
-                Ok(len) => return Ok(Some(len)),
-                Err(Stop::Refused(error)) => return Err(error),
-                Err(Stop::Incomplete) => {}
-            }
-            scan.advance(window, 0)?;
+        if let Some(len) = scan.read_whole(window, 0, || self.read(window, limits))? {
+            return Ok(Some(len));
         }
         if bytes.len() >= head_bytes_max { Err(HeadError::HeadTooLarge) } else { Ok(None) }
     }

@@ -1,5 +1,6 @@
 //! How far an unfinished head was already looked at.
 
+use super::reader::Stop;
 use crate::http::error::HeadError;
 
 /// Remembered between calls so that a head that arrives byte by byte costs linear time. Starts over by itself when a
@@ -17,8 +18,32 @@ impl Scan {
         Self::default()
     }
 
-    pub(super) fn is_fresh(self) -> bool {
-        self.looked == 0
+    /// Ends the parse: a head that was found or refused leaves nothing to remember.
+    pub(super) fn settle(&mut self, result: Result<Option<usize>, HeadError>) -> Result<Option<usize>, HeadError> {
+        if result != Ok(None) {
+            *self = Self::new();
+        }
+        result
+    }
+
+    /// Has `read` read the head that begins at `begin`, if all of it may be there. Most heads arrive whole: only what
+    /// did not is looked at line by line, and read again when it is whole.
+    pub(super) fn read_whole(
+        &mut self,
+        bytes: &[u8],
+        begin: usize,
+        read: impl FnOnce() -> Result<usize, Stop>,
+    ) -> Result<Option<usize>, HeadError> {
+        let is_fresh = self.looked == 0;
+        if is_fresh || self.advance(bytes, begin)? {
+            match read() {
+                Ok(len) => return Ok(Some(len)),
+                Err(Stop::Refused(error)) => return Err(error),
+                Err(Stop::Incomplete) => {}
+            }
+            self.advance(bytes, begin)?;
+        }
+        Ok(None)
     }
 
     /// True while the head's first line, which begins at `begin`, is not complete.
