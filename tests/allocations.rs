@@ -12,16 +12,18 @@
 
 use shardgate::config::ids::Ids;
 use shardgate::config::load::load_text;
-use shardgate::runtime::Runtime;
 use shardgate::runtime::driver::{Driver, epoll::Epoll};
-use shardgate::runtime::mailbox::mailbox;
-use shardgate::shard::{Mail, Parts, Shard};
+use shardgate::runtime::listener::Socket;
+use shardgate::runtime::mailbox::{Latest, mailbox};
+use shardgate::runtime::{Runtime, Stop};
+use shardgate::shard::{Listen, Mail, Parts, Shard};
+use shardgate::stdx::board::Board;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 #[global_allocator]
@@ -69,7 +71,7 @@ fn a_request_allocates_nothing() {
         std::fs::write(file, format!("{{\"allocations_per_request\": {slope}}}\n")).unwrap();
     }
     drop(clients);
-    outbox.post(Mail::Drain { patience: Duration::from_secs(5) }).unwrap();
+    outbox.post(Mail::Drain { patience: Duration::from_secs(5), stop: Stop::Dry }).unwrap();
     ended.recv_timeout(Duration::from_secs(20)).expect("the shard drains");
     assert!(before > 0, "the shard's thread is counted");
     assert!(many < 10, "{many} allocations in 12,000 requests");
@@ -108,10 +110,23 @@ fn gateway(origin: SocketAddr) -> (SocketAddr, shardgate::runtime::mailbox::Outb
         COUNTED.set(true);
         let epoll = Epoll::new().unwrap();
         let (outbox, inbox) = mailbox(1, Some(epoll.bell()));
+        let (peer, handoffs) = mailbox(1, None);
         let runtime = Runtime::new(Driver::Epoll(Box::new(epoll)), 1 << 24);
-        let listeners = vec![("public".to_owned(), snapshot.listeners[0].address)];
-        let parts = Parts { runtime, plan: snapshot.plan.clone(), listeners, log: None, seed: 1, inbox };
-        let (mut shard, addresses) = Shard::new(parts).unwrap();
+        let address = snapshot.listeners[0].address;
+        let listen = Listen { id: 0, name: "public".to_owned(), address, socket: Socket::Bind(address) };
+        let parts = Parts {
+            shard: 0,
+            board: Arc::new(Board::new(1, 1, 8)),
+            plan: snapshot.plan.clone(),
+            listeners: vec![listen],
+            log: None,
+            seed: 1,
+            inbox,
+            handoffs,
+            peers: vec![peer],
+            publications: Latest::new(None),
+        };
+        let (mut shard, addresses) = Shard::new(runtime, parts).unwrap();
         ready.send((addresses[0].1, outbox)).unwrap();
         shard.run().unwrap();
         end.send(()).unwrap();

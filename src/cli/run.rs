@@ -16,7 +16,7 @@ pub fn run(file: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match control::run(&snapshot) {
+    match control::run(snapshot) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("shardgate: {error}");

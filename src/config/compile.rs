@@ -9,7 +9,7 @@ use super::ir::{self, Ir, Name};
 use super::problem::Problem;
 use super::snapshot::{Listener, Snapshot};
 use super::suggest::nearest;
-use crate::proxy::Plan;
+use crate::proxy::{Plan, Settings};
 use crate::route::{Route, Table};
 use crate::stdx::hash::FixedMap;
 use crate::upstream::service::{Endpoint, Service};
@@ -28,9 +28,9 @@ pub fn compile(ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut Vec<P
     let listeners = compile.listeners(ir.listeners, &mut ids.listeners);
     let services = compile.services(ir.services, &mut ids.services);
     let routes = compile.routes(ir.routes, &services_by_name, &mut ids.routes);
-    let plan =
-        Plan { services, table: Table::compile(&routes), routes, limits: ir.limits, trust: ir.trust, http: ir.http };
-    Snapshot { listeners, plan: Arc::new(plan), access_log: ir.access_log, drain_timeout: ir.drain_timeout }
+    let settings = Settings { limits: ir.limits, trust: ir.trust, http: ir.http, access_log: ir.access_log.enabled };
+    let plan = Plan { services, table: Table::compile(&routes), routes, settings };
+    Snapshot { listeners, plan: Arc::new(plan), drain_timeout: ir.drain_timeout }
 }
 
 struct Compile<'a> {

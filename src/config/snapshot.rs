@@ -11,7 +11,6 @@ pub struct Snapshot {
     pub listeners: Vec<Listener>,
     /// What requests meet.
     pub plan: Arc<Plan>,
-    pub access_log: AccessLog,
     /// How long a shutdown waits for the exchanges in flight.
     pub drain_timeout: Duration,
 }

@@ -1,6 +1,8 @@
 //! The control plane: starts the shards, listens to the operator, writes the log.
 
-pub mod log;
+mod cpus;
+mod log;
 mod node;
+mod workers;
 
 pub use self::node::{StartError, run};

@@ -1,22 +1,19 @@
-//! A running gateway: its shards, its log writer and the signals that end it.
+//! A running gateway, seen from its control thread: how it starts, what it hears, and how it ends.
 
+use super::cpus::{Cpus, give_way};
 use super::log::LogWriter;
+use super::workers::{Beginning, Workers};
 use crate::config::snapshot::{Listener, Snapshot};
-use crate::runtime::driver::Driver;
-use crate::runtime::driver::epoll::Epoll;
-use crate::runtime::mailbox::{Outbox, mailbox};
-use crate::runtime::{Error, Runtime};
-use crate::shard::{ListenError, Mail, Parts, Shard};
-use crate::telemetry::counters::Counters;
-use crate::telemetry::log_ring::{self, LogRing};
+use crate::runtime::listener::Socket;
+use crate::runtime::{Error, Stop, listener};
+use crate::shard::{Listen, ListenError, Mail};
+use crate::telemetry::log_ring;
 use rustix::net::{self, AddressFamily, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::net::SocketAddr;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 /// Why the gateway did not start. Each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +24,10 @@ pub enum StartError {
     EventLoop(Error),
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
+    #[error("there is no randomness to be had: {0}")]
+    Random(std::io::Error),
+    #[error("the control thread cannot be set up: {0}")]
+    Control(std::io::Error),
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
     #[error("the access log cannot be written: {0}")]
@@ -35,134 +36,93 @@ pub enum StartError {
     ShardEnded,
 }
 
-/// One shard's thread.
-struct Worker {
-    thread: JoinHandle<Result<Counters, Error>>,
-    outbox: Outbox<Mail>,
+/// Runs the gateway until it is told to end and has drained.
+pub fn run(snapshot: Snapshot) -> Result<(), StartError> {
+    raise_descriptor_limit(&snapshot);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Control)?;
+    runtime.block_on(Node::run(snapshot))
 }
 
-/// Runs the gateway until it is told to end and has drained.
-pub fn run(snapshot: &Snapshot) -> Result<(), StartError> {
-    raise_descriptor_limit(snapshot);
-    snapshot.listeners.iter().try_for_each(claim).map_err(StartError::Listen)?;
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(StartError::Signals)?;
-    let (mut rings, writer) = if snapshot.access_log.enabled {
-        let (rings, drain) = log_ring::rings(SHARDS);
+/// What the control thread keeps.
+struct Node {
+    snapshot: Snapshot,
+    workers: Workers,
+}
+
+impl Node {
+    async fn run(snapshot: Snapshot) -> Result<(), StartError> {
+        snapshot.listeners.iter().try_for_each(claim).map_err(StartError::Listen)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+        let cpus = Cpus::read();
+        let shards = cpus.shards();
+        let (logs, drain) = log_ring::rings(shards);
         let out = super::log::stdout().map_err(StartError::Log)?;
-        (rings, Some(LogWriter::spawn(drain, out).map_err(StartError::Log)?))
-    } else {
-        (Vec::new(), None)
-    };
-    let (ended, ends) = mpsc::channel();
-    let mut workers = Vec::new();
-    for index in 0..SHARDS {
-        let (worker, addresses) = start(index, snapshot, rings.pop(), ended.clone())?;
-        workers.push(worker);
-        for (name, address) in addresses {
+        let writer = LogWriter::spawn(drain, out).map_err(StartError::Log)?;
+        let (on_end, mut ended) = mpsc::unbounded_channel();
+        let listeners = listen(&snapshot.listeners, shards).map_err(StartError::Listen)?;
+        let pins = cpus.pinning(shards).unwrap_or_default().to_vec();
+        let (workers, addresses) =
+            Workers::start(shards, Beginning { plan: snapshot.plan.clone(), listeners, logs, pins, on_end })?;
+        // Only now: threads inherit the niceness of the one that starts them.
+        give_way();
+        for (name, address) in addresses.iter().take(snapshot.listeners.len()) {
             eprintln!("shardgate: listening on {address} ({name})");
         }
-    }
-    let handle = signals.handle();
-    let watch = move || {
-        // A shard that ends before it was told to takes the process with it.
-        let _ended = ends.recv();
-        handle.close();
-    };
-    let watcher = std::thread::Builder::new().name("watch".to_owned()).spawn(watch).map_err(StartError::Thread)?;
-    let mut patience = None;
-    for _ in signals.forever() {
-        // Whoever asks twice does not want to wait.
-        let drain = patience.map_or(snapshot.drain_timeout, |_| Duration::ZERO);
-        patience = Some(drain);
-        eprintln!("shardgate: draining for {} ms at most", drain.as_millis());
-        for worker in &workers {
-            // A full mailbox holds the same message already.
-            let _full = worker.outbox.post(Mail::Drain { patience: drain });
+        let node = Self { snapshot, workers };
+        let mut patience = None;
+        let mut left = shards;
+        while left > 0 {
+            tokio::select! {
+                _ = ended.recv() => {
+                    left -= 1;
+                    if patience.is_none() {
+                        break;
+                    }
+                }
+                _ = terminate.recv() => node.drain(&mut patience),
+                _ = interrupt.recv() => node.drain(&mut patience),
+            }
         }
-    }
-    let healthy = join(workers);
-    drop(ended);
-    // It waits for the shards alone, and they have ended.
-    let _panicked = watcher.join();
-    if let Some(writer) = writer {
+        if patience.is_none() {
+            // The others cannot do what that one did.
+            node.end(Duration::ZERO);
+        }
+        let healthy = node.workers.finish(patience.is_some());
         writer.finish(LOG_PATIENCE);
+        if healthy { Ok(()) } else { Err(StartError::ShardEnded) }
     }
-    if patience.is_some() && healthy { Ok(()) } else { Err(StartError::ShardEnded) }
-}
 
-fn join(workers: Vec<Worker>) -> bool {
-    let mut healthy = true;
-    let mut counters = Counters::default();
-    for worker in workers {
-        match worker.thread.join() {
-            Ok(Ok(of_shard)) => counters.merge(&of_shard),
-            Ok(Err(error)) => {
-                eprintln!("shardgate: a shard's event loop failed: {error}");
-                healthy = false;
-            }
-            Err(_) => healthy = false,
+    /// Whoever asks twice does not want to wait.
+    fn drain(&self, patience: &mut Option<Duration>) {
+        let now = patience.map_or(self.snapshot.drain_timeout, |_| Duration::ZERO);
+        *patience = Some(now);
+        eprintln!("shardgate: draining for {} ms at most", now.as_millis());
+        self.end(now);
+    }
+
+    fn end(&self, patience: Duration) {
+        for shard in 0..self.workers.len() {
+            // A full mailbox holds the same message already.
+            let _full = self.workers.tell(shard, Mail::Drain { patience, stop: Stop::Dry });
         }
     }
-    let (served, panics) = (counters.requests_total, counters.exchange_panics);
-    eprintln!(
-        "shardgate: served {served} requests, {panics} panicked, {} log lines dropped",
-        counters.log_lines_dropped
-    );
-    healthy
 }
 
-/// A shard's thread and where it listens.
-type Started = (Worker, Vec<(String, SocketAddr)>);
-
-fn start(
-    index: usize,
-    snapshot: &Snapshot,
-    log: Option<LogRing>,
-    ended: mpsc::Sender<()>,
-) -> Result<Started, StartError> {
-    let (ready, is_ready) = mpsc::channel();
-    let plan = snapshot.plan.clone();
-    let listeners = snapshot.listeners.iter().map(|listener| (listener.name.clone(), listener.address)).collect();
-    let seed = random_seed().map_err(StartError::Thread)?;
-    let body = move || {
-        let _ended = EndNotice(ended);
-        let epoll = match Epoll::new() {
-            Ok(epoll) => epoll,
-            Err(error) => {
-                let _gone = ready.send(Err(StartError::EventLoop(error)));
-                return Err(error);
-            }
-        };
-        let (outbox, inbox) = mailbox(MAILBOX_MESSAGES, Some(epoll.bell()));
-        let runtime = Runtime::new(Driver::Epoll(Box::new(epoll)), plan.limits.receive_bytes_max);
-        let (mut shard, addresses) = match Shard::new(Parts { runtime, plan, listeners, log, seed, inbox }) {
-            Ok(started) => started,
-            Err(error) => {
-                let failed = error.error;
-                let _gone = ready.send(Err(StartError::Listen(error)));
-                return Err(failed);
-            }
-        };
-        let _gone = ready.send(Ok((outbox, addresses)));
-        shard.run()?;
-        Ok(shard.counters())
-    };
-    let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(body).map_err(StartError::Thread)?;
-    match is_ready.recv() {
-        Ok(Ok((outbox, addresses))) => Ok((Worker { thread, outbox }, addresses)),
-        Ok(Err(error)) => Err(error),
-        Err(mpsc::RecvError) => Err(StartError::ShardEnded),
+/// A socket of each listener for each shard.
+fn listen(listeners: &[Listener], shards: usize) -> Result<Vec<Vec<Listen>>, ListenError> {
+    let mut of_shards: Vec<_> = (0..shards).map(|_| Vec::new()).collect();
+    for Listener { id, name, address } in listeners {
+        let mut address = *address;
+        for of_shard in &mut of_shards {
+            let failed = |errno: rustix::io::Errno| ListenError { name: name.clone(), address, error: errno.into() };
+            let socket = listener::open(address).map_err(failed)?;
+            // Of port 0 the first socket chooses for all.
+            address = net::getsockname(&socket).and_then(SocketAddr::try_from).map_err(failed)?;
+            of_shard.push(Listen { id: *id, name: name.clone(), address, socket: Socket::Adopt(socket) });
+        }
     }
-}
-
-/// Says that a shard has ended, in a panic too.
-struct EndNotice(mpsc::Sender<()>);
-
-impl Drop for EndNotice {
-    fn drop(&mut self) {
-        // Nobody listens any more when the whole gateway ends.
-        let _gone = self.0.send(());
-    }
+    Ok(of_shards)
 }
 
 /// Fails if somebody listens there. Shards share their ports (SO_REUSEPORT) and so would a second gateway: each of the
@@ -187,20 +147,13 @@ fn raise_descriptor_limit(snapshot: &Snapshot) {
     }
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     // A connection on each side for every exchange.
-    let wanted = 2 * snapshot.plan.limits.connections_max as u64 + DESCRIPTORS_OWN;
+    let wanted = 2 * snapshot.plan.settings.limits.connections_max as u64 + DESCRIPTORS_OWN;
     if allowed < wanted {
         eprintln!(
             "shardgate: warning: open files are limited to {allowed}, and limits.connections_max needs {wanted}: \
              raise the limit (`ulimit -n {wanted}`, systemd's LimitNOFILE) or lower limits.connections_max"
         );
     }
-}
-
-fn random_seed() -> Result<u64, std::io::Error> {
-    use std::io::Read;
-    let mut seed = [0; 8];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
-    Ok(u64::from_ne_bytes(seed))
 }
 
 fn advice(failed: &ListenError) -> String {
@@ -214,9 +167,6 @@ fn advice(failed: &ListenError) -> String {
     }
 }
 
-/// One until the control thread can share a node's limits among several.
-const SHARDS: usize = 1;
-const MAILBOX_MESSAGES: usize = 16;
 /// Epoll, bell, log, listeners, and some to spare.
 const DESCRIPTORS_OWN: u64 = 64;
 /// How long the log may take to be written once the shards have ended.

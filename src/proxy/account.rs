@@ -1,19 +1,21 @@
 //! What is known of an exchange so far: for its answer, its counters and its line in the log.
 
+use super::active::RouteRecord;
 use super::shared::Shared;
 use crate::http::field::{Known, Span};
 use crate::http::head::RequestHead;
 use crate::stdx::time::Now;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Cells, because both directions write to it.
 pub struct Account {
     pub began: Now,
     pub request_id: RequestId,
-    /// Index into the plan's routes.
-    pub route: Cell<Option<usize>>,
+    /// The route that was found, and what goes with it.
+    pub record: OnceCell<Rc<RouteRecord>>,
     pub upstream: Cell<Option<SocketAddr>>,
     /// The status that was sent to the client; 0 until then.
     pub status: Cell<u16>,
@@ -44,7 +46,7 @@ impl Account {
         Self {
             began,
             request_id,
-            route: Cell::new(None),
+            record: OnceCell::new(),
             upstream: Cell::new(None),
             status: Cell::new(0),
             request_read: Cell::new(false),

@@ -3,22 +3,32 @@
 use super::error::Failure;
 use super::exchange::{self, Next};
 use super::origin::Origin;
+use super::plan::Settings;
 use super::shared::{Scratch, Shared};
 use crate::http::h1::Scan;
 use crate::http::head::RequestHead;
 use crate::runtime::{Buf, Class, Error, Received, TcpStream};
 use crate::wire::{Connection, ReadError};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 
 pub struct Downstream {
     pub connection: Connection,
     pub peer: SocketAddr,
     /// What upstreams are told of it.
     pub origin: Origin,
-    pub listener: Rc<str>,
+    pub listener: Arc<ListenerInfo>,
     /// Requests it has brought.
     pub requests: u32,
+}
+
+/// Where a connection came in.
+#[derive(Debug)]
+pub struct ListenerInfo {
+    /// Stable over reloads.
+    pub id: u32,
+    pub name: String,
+    pub address: SocketAddr,
 }
 
 /// Why there is no request.
@@ -29,14 +39,20 @@ pub enum NoRequest {
 }
 
 impl Downstream {
-    pub fn new(stream: TcpStream, peer: SocketAddr, local: SocketAddr, listener: Rc<str>) -> Self {
-        Self { connection: Connection::new(stream), peer, origin: Origin::new(peer.ip(), local), listener, requests: 0 }
+    pub fn new(stream: TcpStream, peer: SocketAddr, listener: Arc<ListenerInfo>) -> Self {
+        let origin = Origin::new(peer.ip(), listener.address);
+        Self { connection: Connection::new(stream), peer, origin, listener, requests: 0 }
     }
 
     /// Reads a head, and returns its bytes.
-    pub async fn read_head(&mut self, shared: &Shared, head: &mut RequestHead) -> Result<Buf, NoRequest> {
-        let deadline = shared.runtime.now().mono + shared.plan.limits.header_read_timeout;
-        let (limits, mut scan) = (shared.plan.head_limits(), Scan::default());
+    pub async fn read_head(
+        &mut self,
+        shared: &Shared,
+        settings: &Settings,
+        head: &mut RequestHead,
+    ) -> Result<Buf, NoRequest> {
+        let deadline = shared.runtime.now().mono + settings.limits.header_read_timeout;
+        let (limits, mut scan) = (settings.head_limits(), Scan::default());
         let Connection { stream, reader } = &mut self.connection;
         let parse = |bytes: &[u8]| head.parse(bytes, &limits, &mut scan);
         let read = reader.head(stream, deadline, parse).await;
@@ -89,7 +105,7 @@ pub async fn serve(shared: &Shared, scratch: &mut Scratch, mut downstream: Box<D
 /// read its answer (RFC 9112 §9.6).
 async fn linger(shared: &Shared, stream: &TcpStream) {
     stream.shutdown_write();
-    let deadline = shared.runtime.now().mono + shared.plan.limits.linger_timeout;
+    let deadline = shared.runtime.now().mono + shared.settings().limits.linger_timeout;
     let mut bytes_left = LINGER_BYTES_MAX;
     while let Ok(Received::Data(buf)) = stream.receive(Class::Body, deadline).await {
         if buf.len() >= bytes_left {

@@ -82,7 +82,7 @@ impl Failure {
             IoError::Refused | IoError::Reset => UpstreamFailure::Refused,
             IoError::Deadline | IoError::TimedOut => UpstreamFailure::ConnectTimeout,
             IoError::Exhausted => UpstreamFailure::Exhausted,
-            IoError::Unreachable | IoError::Other(_) => UpstreamFailure::Unreachable,
+            IoError::Unreachable | IoError::Stopped | IoError::Other(_) => UpstreamFailure::Unreachable,
         })
     }
 

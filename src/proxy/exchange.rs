@@ -1,11 +1,13 @@
 //! The life of a request, from its head to its line in the log.
 
 use super::account::{Account, RequestId};
+use super::active::RouteRecord;
 use super::attempt;
 use super::downstream::{Downstream, NoRequest};
 use super::error::Failure;
 use super::forward::ForwardedRequest;
 use super::origin::Origin;
+use super::plan::Settings;
 use super::reply;
 use super::shared::{Scratch, Shared};
 use super::tunnel;
@@ -41,6 +43,7 @@ pub struct Exchange<'a> {
     pub bytes: &'a [u8],
     pub route: &'a Route,
     pub service: &'a Service,
+    pub settings: &'a Settings,
     pub account: &'a Account,
     /// When the whole exchange must be over.
     pub deadline: Mono,
@@ -60,30 +63,33 @@ pub struct Client<'a> {
 pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downstream) -> Next {
     let Scratch { request, response } = scratch;
     let began = shared.runtime.now();
-    let head = match downstream.read_head(shared, request).await {
+    let settings = &*shared.settings();
+    let head = match downstream.read_head(shared, settings, request).await {
         Ok(head) => head,
         Err(NoRequest::Silence) => return Next::Close,
         Err(NoRequest::Failed(failure)) => {
             let account = Account::new(began, RequestId::generate(shared));
-            return refuse_head(shared, downstream, &account, failure).await;
+            return refuse_head(shared, settings, downstream, &account, failure).await;
         }
     };
-    let is_trusted = shared.plan.trusts(downstream.peer.ip());
+    let is_trusted = settings.trusts(downstream.peer.ip());
     let account = Account::new(began, RequestId::of(shared, request, head.bytes(), is_trusted));
-    let next = match proceed(shared, request, response, head.bytes(), downstream, &account, is_trusted).await {
+    let next = match proceed(shared, settings, request, response, head.bytes(), downstream, &account, is_trusted).await
+    {
         Ok(next) => next,
-        Err(failure) => fail(shared, (request, head.bytes()), downstream, &account, failure).await,
+        Err(failure) => fail(shared, settings, (request, head.bytes()), downstream, &account, failure).await,
     };
     downstream.count_bytes(shared, account.sent_bytes.get());
     shared.counters.borrow_mut().count_response(account.status.get());
     if shared.logs() {
-        log(shared, downstream, &account, Some((request, head.bytes())), is_trusted);
+        log(shared, settings, downstream, &account, Some((request, head.bytes())), is_trusted);
     }
     next
 }
 
 async fn proceed<'a>(
     shared: &'a Shared,
+    settings: &'a Settings,
     request: &'a RequestHead,
     response: &'a mut ResponseHead,
     bytes: &'a [u8],
@@ -91,18 +97,18 @@ async fn proceed<'a>(
     account: &'a Account,
     is_trusted: bool,
 ) -> Result<Next, Failure> {
-    downstream.connection.reader.begin_body(request.framing, &shared.plan.body_limits());
+    downstream.connection.reader.begin_body(request.framing, &settings.body_limits());
     account.request_read.set(request.framing == Framing::Empty);
-    let _in_flight = shared.enter()?;
-    let (index, route, service) = shared.plan.find(&request.host, &request.path).ok_or(Failure::NoRoute)?;
-    account.route.set(Some(index));
-    let bytes_max = route.body_bytes_max.or(shared.plan.limits.body_bytes_max);
+    let _in_flight = shared.enter(settings)?;
+    let found = shared.find(&request.host, &request.path).ok_or(Failure::NoRoute)?;
+    let RouteRecord { route, service, settings } = &**account.record.get_or_init(|| found);
+    let bytes_max = route.body_bytes_max.or(settings.limits.body_bytes_max);
     if let (Framing::Length(length), Some(max)) = (request.framing, bytes_max)
         && length > max
     {
         return Err(Failure::BodyTooLarge);
     }
-    let limits = &shared.plan.limits;
+    let limits = &settings.limits;
     let exchange = Exchange {
         shared,
         client: Client {
@@ -115,6 +121,7 @@ async fn proceed<'a>(
         bytes,
         route,
         service,
+        settings,
         account,
         deadline: service.timeouts.total.map_or(Mono::NEVER, |total| account.began.mono + total),
     };
@@ -160,7 +167,7 @@ impl Exchange<'_> {
             origin: self.client.origin,
             peer_is_trusted: self.client.is_trusted,
             request_id: self.account.request_id.bytes(self.bytes),
-            http: &self.shared.plan.http,
+            http: &self.settings.http,
         };
         head.write(self.shared.runtime.pool()).map_err(|error| match error {
             Unwritten::NoBuffer => Failure::NoBuffer,
@@ -170,7 +177,7 @@ impl Exchange<'_> {
 
     pub fn send_down(&self, pieces: Pieces) -> SendAll<'_> {
         self.account.sent_bytes.set(self.account.sent_bytes.get() + pieces.len() as u64);
-        let stall_max = self.shared.plan.limits.send_timeout;
+        let stall_max = self.settings.limits.send_timeout;
         self.client.stream.send_all(pieces, stall_max, self.deadline)
     }
 
@@ -200,6 +207,7 @@ impl Exchange<'_> {
 /// Answers a request that went wrong, or ends its response visibly if that has begun.
 async fn fail(
     shared: &Shared,
+    settings: &Settings,
     (request, bytes): (&RequestHead, &[u8]),
     downstream: &mut Downstream,
     account: &Account,
@@ -218,7 +226,7 @@ async fn fail(
     }
     let request_read = account.request_read.get();
     let close = !(request.keep_alive && request_read && request.upgrade.is_none() && !shared.draining.get())
-        || downstream.requests >= shared.plan.limits.requests_per_connection_max
+        || downstream.requests >= settings.limits.requests_per_connection_max
         || answer.part == "client" && failure != Failure::NoRoute;
     let reply = reply::Reply {
         answer,
@@ -226,49 +234,56 @@ async fn fail(
         head_only: request.method == Method::Head,
         close,
         keep_alive_told: request.version == Version::Http10,
-        retry_after_s: (answer.status == 503).then_some(shared.plan.limits.retry_after_s),
+        retry_after_s: (answer.status == 503).then_some(settings.limits.retry_after_s),
     };
-    if reply.send(shared, &downstream.connection.stream, account).await.is_err() {
+    if reply.send(shared, settings, &downstream.connection.stream, account).await.is_err() {
         return Next::Close;
     }
     if close { Next::Linger } else { Next::Request }
 }
 
 /// Answers what is not a request.
-async fn refuse_head(shared: &Shared, downstream: &mut Downstream, account: &Account, failure: Failure) -> Next {
+async fn refuse_head(
+    shared: &Shared,
+    settings: &Settings,
+    downstream: &mut Downstream,
+    account: &Account,
+    failure: Failure,
+) -> Next {
     shared.counters.borrow_mut().requests_total += 1;
     let answer = failure.answer();
     account.error.set(Some(answer.kind));
     let request_id = account.request_id.bytes(b"");
     let reply =
         reply::Reply { answer, request_id, head_only: false, close: true, keep_alive_told: false, retry_after_s: None };
-    let sent = reply.send(shared, &downstream.connection.stream, account).await;
+    let sent = reply.send(shared, settings, &downstream.connection.stream, account).await;
     downstream.count_bytes(shared, account.sent_bytes.get());
     shared.counters.borrow_mut().count_response(account.status.get());
     if shared.logs() {
-        log(shared, downstream, account, None, false);
+        log(shared, settings, downstream, account, None, false);
     }
     if sent.is_ok() { Next::Linger } else { Next::Close }
 }
 
 fn log(
     shared: &Shared,
+    settings: &Settings,
     downstream: &Downstream,
     account: &Account,
     request: Option<(&RequestHead, &[u8])>,
     is_trusted: bool,
 ) {
-    let route = account.route.get().map(|index| &shared.plan.routes[index]);
+    let record = account.record.get();
     let value = |known| request.and_then(|(head, bytes)| head.value(bytes, known));
     let now = shared.runtime.now();
     shared.log(&Record {
         time: account.began.wall,
         duration: now.mono.since(account.began.mono),
-        client: client_address(shared, downstream.peer.ip(), request, is_trusted),
+        client: client_address(settings, downstream.peer.ip(), request, is_trusted),
         peer: downstream.peer,
-        listener: &downstream.listener,
-        route: route.map(|route| &*route.name),
-        service: route.map(|route| &*shared.plan.services[route.service as usize].name),
+        listener: &downstream.listener.name,
+        route: record.map(|record| &*record.route.name),
+        service: record.map(|record| &*record.service.name),
         upstream: account.upstream.get(),
         method: request.map_or(b"", |(head, bytes)| head.method_span.of(bytes)),
         host: request.map_or(b"", |(head, _)| &head.host),
@@ -291,14 +306,19 @@ fn log(
 }
 
 /// Who asked, for the log: the rightmost address of `X-Forwarded-For` that is not a trusted proxy's own.
-fn client_address(shared: &Shared, peer: IpAddr, request: Option<(&RequestHead, &[u8])>, is_trusted: bool) -> IpAddr {
+fn client_address(
+    settings: &Settings,
+    peer: IpAddr,
+    request: Option<(&RequestHead, &[u8])>,
+    is_trusted: bool,
+) -> IpAddr {
     let Some((head, bytes)) = request.filter(|_| is_trusted) else { return peer };
     let mut client = peer;
     let lines = head.fields().iter().rev().filter(|field| field.known == Known::XForwardedFor);
     for element in lines.flat_map(|field| field.value.of(bytes).rsplit(|byte| *byte == b',')) {
         let Some(address) = std::str::from_utf8(element).ok().and_then(|text| text.trim().parse().ok()) else { break };
         client = address;
-        if !shared.plan.trusts(address) {
+        if !settings.trusts(address) {
             break;
         }
     }

@@ -1,6 +1,7 @@
 //! The life of a request. Read [`exchange`] first: it tells the story, the others its parts.
 
 pub mod account;
+pub mod active;
 pub mod attempt;
 pub mod downstream;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod tunnel;
 pub mod upload;
 pub mod writer;
 
-pub use self::downstream::{Downstream, serve};
-pub use self::plan::{HttpOptions, Plan};
+pub use self::active::RouteRecord;
+pub use self::downstream::{Downstream, ListenerInfo, serve};
+pub use self::plan::{HttpOptions, Plan, Settings};
 pub use self::shared::{Scratch, Shared};

@@ -16,10 +16,17 @@ pub struct Plan {
     pub routes: Vec<Arc<Route>>,
     /// Answers with an index into `routes`.
     pub table: Table,
+    pub settings: Settings,
+}
+
+/// What holds for every request. Small: each shard has a copy of its own.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Settings {
     pub limits: Limits,
     /// Peers whose `X-Forwarded-*`, `Forwarded`, `X-Real-IP` and `X-Request-Id` are believed.
     pub trust: Vec<Cidr>,
     pub http: HttpOptions,
+    pub access_log: bool,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -31,14 +38,7 @@ pub struct HttpOptions {
     pub via: Option<String>,
 }
 
-impl Plan {
-    /// The route for a request, its index, and its service.
-    pub fn find(&self, host: &[u8], path: &[u8]) -> Option<(usize, &Route, &Service)> {
-        let index = self.table.find(host, path)?;
-        let route = &self.routes[index];
-        Some((index, route, &self.services[route.service as usize]))
-    }
-
+impl Settings {
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trust.iter().any(|network| network.contains(peer))
     }

@@ -2,6 +2,7 @@
 
 use super::account::Account;
 use super::error::{Answer, Failure, reason};
+use super::plan::Settings;
 use super::shared::Shared;
 use super::writer::Writer;
 use crate::runtime::{Buf, Error, Pieces, TcpStream};
@@ -19,11 +20,17 @@ pub struct Reply<'a> {
 }
 
 impl Reply<'_> {
-    pub async fn send(&self, shared: &Shared, stream: &TcpStream, account: &Account) -> Result<(), Error> {
+    pub async fn send(
+        &self,
+        shared: &Shared,
+        settings: &Settings,
+        stream: &TcpStream,
+        account: &Account,
+    ) -> Result<(), Error> {
         let pieces = self.write(shared).ok_or(Error::Exhausted)?;
         account.status.set(self.answer.status);
         account.sent_bytes.set(account.sent_bytes.get() + pieces.len() as u64);
-        stream.send_all(pieces, shared.plan.limits.send_timeout, Mono::NEVER).await
+        stream.send_all(pieces, settings.limits.send_timeout, Mono::NEVER).await
     }
 
     fn write(&self, shared: &Shared) -> Option<Pieces> {

@@ -50,7 +50,7 @@ pub async fn respond(
         return Ok(Answered { upstream_reusable: false, downstream_reusable: false, switched: true });
     }
     let framing = head.framing(exchange.request.method).map_err(|error| failed(UpstreamFailure::Head(error)))?;
-    reader.begin_body(framing, &exchange.shared.plan.body_limits());
+    reader.begin_body(framing, &exchange.settings.body_limits());
     let down_framing = match (framing, exchange.request.version) {
         (Framing::Chunked | Framing::UntilClose, Version::Http11) => Framing::Chunked,
         (Framing::Chunked | Framing::UntilClose, Version::Http10) => Framing::UntilClose,
@@ -126,8 +126,8 @@ async fn final_head(
     head: &mut ResponseHead,
     watch: &Watch,
 ) -> Result<usize, Failure> {
-    let limits = exchange.shared.plan.response_head_limits();
-    let interim_max = exchange.shared.plan.limits.informational_max;
+    let limits = exchange.settings.response_head_limits();
+    let interim_max = exchange.settings.limits.informational_max;
     for interim in 0..=interim_max {
         let mut scan = Scan::default();
         let (deadline, timeout) = head_deadline(exchange, watch);

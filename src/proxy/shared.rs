@@ -1,9 +1,11 @@
 //! What the exchanges of one shard have in common. Nothing in it leaves the shard.
 
+use super::active::{Active, RouteRecord};
 use super::error::Failure;
-use super::plan::Plan;
+use super::plan::{Plan, Settings};
 use crate::http::head::{RequestHead, ResponseHead};
 use crate::runtime::Runtime;
+use crate::stdx::board::{Board, Lease};
 use crate::stdx::rng::Rng;
 use crate::stdx::time::Mono;
 use crate::telemetry::access_log::Record;
@@ -12,11 +14,15 @@ use crate::telemetry::counters::Counters;
 use crate::telemetry::log_ring::LogRing;
 use crate::upstream::{Balancer, Pools};
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 pub struct Shared {
     pub runtime: Runtime,
-    pub plan: Arc<Plan>,
+    active: RefCell<Active>,
+    pub board: Arc<Board>,
+    /// Places for requests in flight.
+    places: RefCell<Lease>,
     pub pools: RefCell<Pools>,
     pub balancer: RefCell<Balancer>,
     pub counters: RefCell<Counters>,
@@ -39,11 +45,20 @@ pub struct Scratch {
 }
 
 impl Shared {
-    /// `log` is absent when the access log is off.
-    pub fn new(runtime: Runtime, plan: Arc<Plan>, pools: Pools, rng: Rng, log: Option<LogRing>) -> Self {
+    /// Without `log` there is no access log, whatever the plan says.
+    pub fn new(
+        runtime: Runtime,
+        plan: Arc<Plan>,
+        board: Arc<Board>,
+        pools: Pools,
+        rng: Rng,
+        log: Option<LogRing>,
+    ) -> Self {
         Self {
             runtime,
-            plan,
+            active: RefCell::new(Active::new(plan)),
+            board,
+            places: RefCell::default(),
             pools: RefCell::new(pools),
             balancer: RefCell::default(),
             counters: RefCell::default(),
@@ -53,10 +68,31 @@ impl Shared {
         }
     }
 
+    /// What holds for a request that comes now.
+    pub fn settings(&self) -> Rc<Settings> {
+        self.active.borrow().settings().clone()
+    }
+
+    /// The route for a request that comes now.
+    pub fn find(&self, host: &[u8], path: &[u8]) -> Option<Rc<RouteRecord>> {
+        self.active.borrow_mut().find(host, path)
+    }
+
+    /// From now on requests meet this plan; those in flight keep what they began with.
+    pub fn swap(&self, plan: Arc<Plan>) {
+        self.active.borrow_mut().swap(plan);
+    }
+
+    /// Lets go of some of what earlier plans left behind; false if there is nothing left.
+    pub fn clean_up(&self) -> bool {
+        self.active.borrow_mut().clean_up()
+    }
+
     /// Takes one of the places for requests in flight, or says that there is none.
-    pub fn enter(&self) -> Result<InFlight<'_>, Failure> {
+    pub fn enter(&self, settings: &Settings) -> Result<InFlight<'_>, Failure> {
         let mut counters = self.counters.borrow_mut();
-        if counters.requests_in_flight >= self.plan.limits.requests_in_flight_max as u64 {
+        let places = settings.limits.requests_in_flight_max;
+        if !self.places.borrow_mut().enter(&self.board.requests, places, self.board.shards()) {
             counters.sheds += 1;
             return Err(Failure::Overloaded);
         }
@@ -64,9 +100,14 @@ impl Shared {
         Ok(InFlight { shared: self })
     }
 
+    /// Gives back the places that this shard holds and does not use.
+    pub fn settle(&self) {
+        self.places.borrow_mut().settle(&self.board.requests);
+    }
+
     /// Whether anybody reads the access log.
     pub fn logs(&self) -> bool {
-        self.log.is_some()
+        self.log.is_some() && self.active.borrow().settings().access_log
     }
 
     pub fn log(&self, record: &Record<'_>) {
@@ -99,6 +140,9 @@ pub struct InFlight<'a> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.shared.counters.borrow_mut().requests_in_flight -= 1;
+        let shared = self.shared;
+        shared.counters.borrow_mut().requests_in_flight -= 1;
+        let places = shared.active.borrow().settings().limits.requests_in_flight_max;
+        shared.places.borrow_mut().leave(&shared.board.requests, places, shared.board.shards());
     }
 }

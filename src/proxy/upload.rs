@@ -131,7 +131,7 @@ async fn receive(exchange: &Exchange<'_>, body: &mut Reader, pace: &mut Pace) ->
 }
 
 fn check_size(exchange: &Exchange<'_>, body: &Reader) -> Result<(), UploadEnd> {
-    let bytes_max = exchange.route.body_bytes_max.or(exchange.shared.plan.limits.body_bytes_max);
+    let bytes_max = exchange.route.body_bytes_max.or(exchange.settings.limits.body_bytes_max);
     match bytes_max {
         Some(max) if body.payload_total() > max => Err(UploadEnd::Unreadable(Failure::BodyTooLarge)),
         _ => Ok(()),
@@ -147,7 +147,7 @@ struct Pace {
 
 impl Pace {
     fn new(exchange: &Exchange<'_>) -> Self {
-        let limits = &exchange.shared.plan.limits;
+        let limits = &exchange.settings.limits;
         Self { waited: Duration::ZERO, grace: limits.body_rate_grace, bytes_per_second_min: limits.body_rate_min }
     }
 

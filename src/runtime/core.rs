@@ -1,11 +1,12 @@
 //! One shard's event loop: completions and timers in, coroutines polled, events for the shard's records out.
 
 use super::buffer::Pool;
-use super::driver::{Close, Driver, DriverCounters};
+use super::driver::{Close, Driver, DriverCounters, Parcel, Stop};
 use super::executor::{TaskId, Tasks};
 use super::op::{Done, Error, ListenerId, Op, OpId, Owner, SocketId};
 use super::timer::{Entry, Wheel};
 use crate::stdx::time::{Mono, Now};
+use rustix::fd::OwnedFd;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -223,6 +224,22 @@ impl Runtime {
 
     pub(super) fn listen(&self, address: SocketAddr) -> Result<ListenerId, Error> {
         self.0.driver.borrow_mut().listen(address)
+    }
+
+    pub(super) fn adopt_listener(&self, socket: OwnedFd) -> Result<ListenerId, Error> {
+        self.0.driver.borrow_mut().adopt_listener(socket)
+    }
+
+    pub(super) fn stop_listener(&self, id: ListenerId, stop: Stop) {
+        self.0.driver.borrow_mut().stop_listener(id, stop);
+    }
+
+    pub(super) fn release(&self, socket: SocketId) -> Option<Parcel> {
+        self.0.driver.borrow_mut().release(socket)
+    }
+
+    pub(super) fn adopt(&self, parcel: Parcel) -> SocketId {
+        self.0.driver.borrow_mut().adopt(parcel)
     }
 
     pub(super) fn listener_address(&self, id: ListenerId) -> Option<SocketAddr> {

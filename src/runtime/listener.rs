@@ -1,11 +1,24 @@
 //! A listening socket of this shard.
 
 use super::core::Runtime;
+use super::driver::Stop;
 use super::op::{Done, Error, ListenerId, Op};
 use super::operation::operation;
 use super::tcp::TcpStream;
 use crate::stdx::time::Mono;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use std::net::SocketAddr;
+
+/// Where the connections of a listener come from.
+#[derive(Debug)]
+pub enum Socket {
+    /// A socket of its own.
+    Bind(SocketAddr),
+    /// One that listens already.
+    Adopt(OwnedFd),
+}
 
 /// Dropping it closes the socket, and with it the connections that nobody has accepted.
 pub struct TcpListener {
@@ -15,12 +28,25 @@ pub struct TcpListener {
 
 impl TcpListener {
     pub fn bind(runtime: &Runtime, address: SocketAddr) -> Result<Self, Error> {
-        Ok(Self { runtime: runtime.clone(), id: runtime.listen(address)? })
+        Self::new(runtime, Socket::Bind(address))
+    }
+
+    pub fn new(runtime: &Runtime, socket: Socket) -> Result<Self, Error> {
+        let id = match socket {
+            Socket::Bind(address) => runtime.listen(address)?,
+            Socket::Adopt(socket) => runtime.adopt_listener(socket)?,
+        };
+        Ok(Self { runtime: runtime.clone(), id })
     }
 
     /// Where it listens: the address it was bound to, with the port the kernel chose if that was 0.
     pub fn address(&self) -> SocketAddr {
         self.runtime.listener_address(self.id).expect("it is closed only when dropped")
+    }
+
+    /// From now on `accept` brings what `stop` says and then fails with `Error::Stopped`.
+    pub fn stop(&self, stop: Stop) {
+        self.runtime.stop_listener(self.id, stop);
     }
 
     /// The next connection and its peer. `Error::Exhausted` means that one was turned away for want of a descriptor.
@@ -39,3 +65,18 @@ impl Drop for TcpListener {
         self.runtime.close_listener(self.id);
     }
 }
+
+/// A listening socket that shares its address with others of this process (`SO_REUSEPORT`).
+pub fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    net::bind(&socket, &address)?;
+    net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// Connections the kernel keeps for us; it is cut to net.core.somaxconn.
+const BACKLOG: i32 = 4096;

@@ -1,6 +1,7 @@
 //! Messages from other threads to one shard: bounded, never waiting, and silent while the shard is awake anyway.
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_queue::ArrayQueue;
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,38 @@ pub struct Inbox<T> {
     receiver: Receiver<T>,
 }
 
+/// A place for one message, where the next one takes the place of one that nobody has read.
+#[derive(Debug)]
+pub struct Latest<T> {
+    cell: Arc<ArrayQueue<T>>,
+    bell: Option<Arc<Bell>>,
+}
+
+impl<T> Clone for Latest<T> {
+    fn clone(&self) -> Self {
+        Self { cell: self.cell.clone(), bell: self.bell.clone() }
+    }
+}
+
+impl<T> Latest<T> {
+    pub fn new(bell: Option<Arc<Bell>>) -> Self {
+        Self { cell: Arc::new(ArrayQueue::new(1)), bell }
+    }
+
+    /// Leaves a message. Returns the one that lay there.
+    pub fn publish(&self, message: T) -> Option<T> {
+        let displaced = self.cell.force_push(message);
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+        displaced
+    }
+
+    pub fn take(&self) -> Option<T> {
+        self.cell.pop()
+    }
+}
+
 /// A mailbox for `capacity` messages. Without a bell the reader is one that looks by itself: the simulation's.
 pub fn mailbox<T>(capacity: usize, bell: Option<Arc<Bell>>) -> (Outbox<T>, Inbox<T>) {
     let (sender, receiver) = crossbeam_channel::bounded(capacity);
@@ -44,9 +77,28 @@ impl<T> Outbox<T> {
     }
 }
 
+impl<T> Outbox<T> {
+    /// Wakes the shard without a message.
+    pub fn nudge(&self) {
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+    }
+}
+
+impl<T> Clone for Outbox<T> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), bell: self.bell.clone() }
+    }
+}
+
 impl<T> Inbox<T> {
     pub fn take(&self) -> Option<T> {
         self.receiver.try_recv().ok()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.receiver.is_empty()
     }
 }
 
@@ -100,6 +152,13 @@ mod tests {
         assert_eq!(outbox.post(1), Ok(()));
         assert_eq!(outbox.post(2), Err(2));
         assert_eq!((inbox.take(), inbox.take()), (Some(1), None));
+    }
+
+    #[test]
+    fn of_messages_that_nobody_read_the_latest_stays() {
+        let latest = Latest::new(Some(bell()));
+        assert_eq!((latest.publish(1), latest.publish(2), latest.publish(3)), (None, Some(1), Some(2)));
+        assert_eq!((latest.take(), latest.take()), (Some(3), None));
     }
 
     #[test]

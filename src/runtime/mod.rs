@@ -23,6 +23,7 @@ pub mod wait;
 
 pub use self::buffer::{Buf, Class, Pool};
 pub use self::core::{Event, Runtime};
+pub use self::driver::{Parcel, Stop};
 pub use self::listener::TcpListener;
 pub use self::op::{Error, Pieces, Received};
 pub use self::tcp::TcpStream;

@@ -81,6 +81,9 @@ pub enum Error {
     Deadline,
     #[error("out of descriptors, memory or ports")]
     Exhausted,
+    /// The listener was told to stop, and has brought what it had to bring.
+    #[error("the listener has stopped")]
+    Stopped,
     #[error("i/o error {0}")]
     Other(i32),
 }

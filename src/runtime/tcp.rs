@@ -2,7 +2,7 @@
 
 use super::buffer::{Buf, Class};
 use super::core::Runtime;
-use super::driver::Close;
+use super::driver::{Close, Parcel};
 use super::op::{Done, Error, Op, OpId, Owner, Pieces, Received, SocketId, Target};
 use super::operation::{Operation, operation, resume};
 use crate::stdx::time::Mono;
@@ -93,6 +93,17 @@ impl TcpStream {
                 None
             }
         }
+    }
+
+    /// Takes the connection out of this event loop, for another one of this process. Gives it back if it has been used.
+    pub fn release(self) -> Result<Parcel, Self> {
+        // What is dropped afterwards closes nothing: the socket is no longer this driver's.
+        self.runtime.release(self.socket).ok_or(self)
+    }
+
+    /// A connection that another event loop of this process has released.
+    pub fn adopt(runtime: &Runtime, parcel: Parcel) -> Self {
+        Self::new(runtime.clone(), runtime.adopt(parcel))
     }
 
     /// Tells the peer that no more bytes follow; receiving goes on.

@@ -2,22 +2,27 @@
 
 use crate::proxy::Downstream;
 use crate::proxy::limits::Limits;
-use crate::stdx::hash::{KeyedMap, keyed_map};
+use crate::stdx::board::{Board, Lease, client_key};
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::Refusal;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 pub struct Connections {
     slots: Slab<Slot>,
-    per_client: KeyedMap<IpAddr, u32>,
+    board: Arc<Board>,
+    shard: usize,
+    places: Lease,
+    /// As the configuration last said.
+    connections_max: usize,
 }
 
 /// One connection, from its accept to its end.
 pub struct Slot {
     /// Absent while a coroutine serves the connection.
     idle: Option<Box<Downstream>>,
-    client: IpAddr,
+    client: u128,
     /// When an idle connection is closed.
     deadline: Mono,
     /// When its entry of the timer wheel fires; `NEVER` if it has none.
@@ -25,9 +30,9 @@ pub struct Slot {
 }
 
 impl Connections {
-    /// `seed` keys the hash of client addresses.
-    pub fn new(seed: u64) -> Self {
-        Self { slots: Slab::new(), per_client: keyed_map(seed) }
+    /// Those of `shard`, counted on the board with all others.
+    pub fn new(board: Arc<Board>, shard: usize) -> Self {
+        Self { slots: Slab::new(), board, shard, places: Lease::default(), connections_max: 0 }
     }
 
     pub fn len(&self) -> usize {
@@ -38,29 +43,31 @@ impl Connections {
         self.slots.is_empty()
     }
 
-    /// A place for a connection from this client.
+    /// A place for a connection from this client, whose arrival the board knows.
     pub fn admit(&mut self, client: IpAddr, limits: &Limits) -> Result<Key<Slot>, Refusal> {
-        if self.slots.len() >= limits.connections_max {
+        let client = client_key(client);
+        self.connections_max = limits.connections_max;
+        if !self.places.enter(&self.board.connections, limits.connections_max, self.board.shards()) {
             return Err(Refusal::Total);
         }
-        let client = client_of(client);
-        let count = self.per_client.entry(client).or_insert(0);
-        if *count as usize >= limits.connections_per_client_max {
+        if !self.board.connections_per_client.enter(client, limits.connections_per_client_max) {
+            self.places.leave(&self.board.connections, limits.connections_max, self.board.shards());
             return Err(Refusal::Client);
         }
-        *count += 1;
         Ok(self.slots.insert(Slot { idle: None, client, deadline: Mono::NEVER, timer_at: Mono::NEVER }))
     }
 
     /// The connection has ended.
     pub fn release(&mut self, key: Key<Slot>) {
-        let Some(slot) = self.slots.remove(key) else { return };
-        if let Some(count) = self.per_client.get_mut(&slot.client) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_client.remove(&slot.client);
-            }
+        if let Some(slot) = self.slots.remove(key) {
+            self.depart(slot.client);
         }
+    }
+
+    fn depart(&mut self, client: u128) {
+        self.board.depart(self.shard);
+        self.board.connections_per_client.leave(client);
+        self.places.leave(&self.board.connections, self.connections_max, self.board.shards());
     }
 
     /// Keeps an idle connection until `deadline`. Returns when the timer that it needs must fire, if it has none.
@@ -99,16 +106,10 @@ impl Connections {
 
     /// Every connection's place, and the idle connections themselves, for a shard that ends.
     pub fn take_all(&mut self) -> Slab<Slot> {
-        self.per_client.clear();
-        std::mem::take(&mut self.slots)
-    }
-}
-
-/// Who counts as one client: an IPv4 address or an IPv6 /64, which is what a site hands to one machine.
-fn client_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        let slots = std::mem::take(&mut self.slots);
+        slots.iter().for_each(|(_, slot)| self.depart(slot.client));
+        self.places.settle(&self.board.connections);
+        slots
     }
 }
 
@@ -124,27 +125,29 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_one_client() {
-        let limits = Limits { connections_per_client_max: 1, ..Limits::default() };
-        let mut connections = Connections::new(1);
-        let mut admit = |address: &str| connections.admit(address.parse().unwrap(), &limits).is_ok();
-        assert!(admit("2001:db8::1") && !admit("2001:db8::2") && admit("2001:db8:0:1::1"));
-        assert!(admit("::ffff:10.0.0.1") && !admit("10.0.0.1"));
-    }
-
-    #[test]
-    fn places_are_counted_in_all_and_for_each_client() {
+    fn places_are_counted_over_all_shards_in_all_and_for_each_client() {
         let limits = Limits { connections_max: 3, connections_per_client_max: 2, ..Limits::default() };
         let (a, b): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        let mut connections = Connections::new(1);
-        let first = connections.admit(a, &limits).unwrap();
-        assert!(connections.admit(a, &limits).is_ok());
-        assert_eq!(connections.admit(a, &limits), Err(Refusal::Client));
-        assert!(connections.admit(b, &limits).is_ok());
-        assert_eq!(connections.admit(b, &limits), Err(Refusal::Total));
-        connections.release(first);
-        connections.release(first);
-        assert_eq!(connections.len(), 2);
-        assert!(connections.admit(a, &limits).is_ok());
+        let board = Arc::new(Board::new(2, 1, 8));
+        let (mut one, mut other) = (Connections::new(board.clone(), 0), Connections::new(board.clone(), 1));
+        let admit = |connections: &mut Connections, client| {
+            let admitted = connections.admit(client, &limits);
+            board.arrive(connections.shard);
+            if admitted.is_err() {
+                board.depart(connections.shard);
+            }
+            admitted
+        };
+        let first = admit(&mut one, a).unwrap();
+        assert!(admit(&mut other, a).is_ok());
+        assert_eq!(admit(&mut one, a), Err(Refusal::Client));
+        assert!(admit(&mut other, b).is_ok());
+        assert_eq!(admit(&mut one, b), Err(Refusal::Total));
+        one.release(first);
+        one.release(first);
+        assert_eq!((one.len(), other.len(), board.connections_of(0), board.connections_of(1)), (0, 2, 0, 2));
+        assert!(admit(&mut other, a).is_ok());
+        drop(other.take_all());
+        assert_eq!((board.connections.taken(), board.connections_of(1)), (0, 0));
     }
 }

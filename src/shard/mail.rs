@@ -1,10 +1,48 @@
-//! What the control thread tells a shard.
+//! What a shard is told: by the control thread, and by the other shards.
 
+use crate::proxy::{ListenerInfo, Plan};
+use crate::runtime::listener::Socket;
+use crate::runtime::{Parcel, Stop};
+use crate::stdx::time::Mono;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// From the control thread, in order.
+#[derive(Debug)]
 pub enum Mail {
-    /// Accept what has arrived and no more, let the exchanges end, and end with the last connection, or when `patience`
-    /// is over.
-    Drain { patience: Duration },
+    /// Accept here too.
+    Listen(Listen),
+    /// What is to be known of the listener with this id is now this.
+    Describe(Arc<ListenerInfo>),
+    /// The listener with this id has no place in the configuration any more: accept what has arrived, then close it.
+    Unlisten(u32),
+    /// Stop accepting, let the exchanges end, and end with the last connection, or when `patience` is over.
+    Drain { patience: Duration, stop: Stop },
+}
+
+/// A listener of one shard.
+#[derive(Debug)]
+pub struct Listen {
+    pub id: u32,
+    pub name: String,
+    /// As the configuration has it; port 0 is any.
+    pub address: SocketAddr,
+    pub socket: Socket,
+}
+
+/// The plan from now on. Through a cell in which only the latest lies.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    pub generation: u64,
+    pub plan: Arc<Plan>,
+}
+
+/// From another shard: a connection that it accepted and that this one serves.
+#[derive(Debug)]
+pub struct Handoff {
+    pub parcel: Parcel,
+    pub peer: SocketAddr,
+    pub listener: Arc<ListenerInfo>,
+    pub accepted_at: Mono,
 }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   accept --> idle (a record, one armed receive) --first byte--> active (a coroutine of the pool) --+
-//!                ^                                                                                   |
-//!                +----------------- the next request may come ---------------------------------------+
+//!     |          ^                                                                                   |
+//!     |          +----------------- the next request may come ---------------------------------------+
+//!     +--> another shard, if that has far fewer connections
 //! ```
 
 mod connections;
@@ -11,12 +12,13 @@ mod mail;
 mod state;
 mod worker;
 
-pub use self::mail::Mail;
+pub use self::mail::{Handoff, Listen, Mail, Publication};
 
 use self::state::State;
-use crate::proxy::{Plan, Shared};
-use crate::runtime::mailbox::Inbox;
+use crate::proxy::{ListenerInfo, Plan, Shared};
+use crate::runtime::mailbox::{Inbox, Latest, Outbox};
 use crate::runtime::{Error, Runtime, TcpListener};
+use crate::stdx::board::Board;
 use crate::stdx::rng::Rng;
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::Counters;
@@ -30,20 +32,28 @@ use std::sync::Arc;
 pub struct Shard {
     state: Rc<State>,
     inbox: Inbox<Mail>,
+    handoffs: Inbox<Handoff>,
+    publications: Latest<Publication>,
+    generation: u64,
     /// When the shard ends at the latest, once it has been told to.
     ends_at: Option<Mono>,
 }
 
-/// What a shard is made of.
+/// What a shard is made of, beside its event loop.
 pub struct Parts {
-    pub runtime: Runtime,
+    /// Which of the board's shards it is.
+    pub shard: usize,
+    pub board: Arc<Board>,
     pub plan: Arc<Plan>,
-    /// Names and addresses.
-    pub listeners: Vec<(String, SocketAddr)>,
-    /// Absent when the access log is off.
+    pub listeners: Vec<Listen>,
+    /// Without it there is no access log.
     pub log: Option<LogRing>,
     pub seed: u64,
     pub inbox: Inbox<Mail>,
+    pub handoffs: Inbox<Handoff>,
+    /// By the number of the shard; one for itself too.
+    pub peers: Vec<Outbox<Handoff>>,
+    pub publications: Latest<Publication>,
 }
 
 /// Which listener could not be opened, and why.
@@ -56,22 +66,15 @@ pub struct ListenError {
 
 impl Shard {
     /// Opens the listeners; connections are accepted from the first turn on. Also returns where it listens.
-    pub fn new(parts: Parts) -> Result<(Self, Vec<(String, SocketAddr)>), ListenError> {
-        let Parts { runtime, plan, listeners, log, seed, inbox } = parts;
-        let pools = Pools::new(state::UPSTREAM_MARK);
-        let shared = Shared::new(runtime.clone(), plan, pools, Rng::new(seed), log);
-        let state = Rc::new(State::new(shared, seed));
-        let mut addresses = Vec::new();
-        for (name, address) in listeners {
-            let listener = TcpListener::bind(&runtime, address).map_err(|error| {
-                let name = name.clone();
-                ListenError { name, address, error }
-            })?;
-            addresses.push((name.clone(), listener.address()));
-            state.add_acceptor(listener, &name);
-        }
-        state.begin();
-        Ok((Self { state, inbox, ends_at: None }, addresses))
+    pub fn new(runtime: Runtime, parts: Parts) -> Result<(Self, Vec<(String, SocketAddr)>), ListenError> {
+        let Parts { shard, board, plan, listeners, log, seed, inbox, handoffs, peers, publications } = parts;
+        let pools = Pools::new(state::UPSTREAM_MARK, (shard, board.shards()));
+        let shared = Shared::new(runtime, plan, board, pools, Rng::new(seed), log);
+        let state = Rc::new(State::new(shared, shard, peers));
+        let shard = Self { state, inbox, handoffs, publications, generation: 0, ends_at: None };
+        let addresses = listeners.into_iter().map(|listen| shard.listen(listen)).collect::<Result<_, _>>()?;
+        shard.state.begin();
+        Ok((shard, addresses))
     }
 
     /// Turns until the shard has been told to end and has ended.
@@ -82,22 +85,26 @@ impl Shard {
 
     /// One turn of the loop, sleeping until `deadline` at most. False when the shard has ended.
     pub fn turn(&mut self, deadline: Mono) -> Result<bool, Error> {
-        let state = &self.state;
-        let deadline = [Some(deadline), self.ends_at, state.shared.log_due()].into_iter().flatten().min();
+        let shared = &self.state.shared;
+        let more = shared.clean_up().then_some(Mono::ZERO);
+        let deadline = [Some(deadline), more, self.ends_at, shared.log_due()].into_iter().flatten().min();
         let deadline = deadline.unwrap_or(Mono::NEVER);
-        state.shared.runtime.turn(deadline, &mut |event| state.on_event(event))?;
-        state.shared.flush_log();
-        while let Some(mail) = self.inbox.take() {
-            match mail {
-                Mail::Drain { patience } => {
-                    state.drain();
-                    self.ends_at = Some(state.shared.runtime.now().mono + patience);
-                }
-            }
+        shared.runtime.turn(deadline, &mut |event| self.state.on_event(event))?;
+        shared.flush_log();
+        if let Some(Publication { generation, plan }) = self.publications.take() {
+            self.generation = generation;
+            shared.swap(plan);
         }
-        let overdue = self.ends_at.is_some_and(|ends_at| state.shared.runtime.now().mono >= ends_at);
-        if overdue || self.ends_at.is_some() && state.is_empty() {
-            state.end();
+        while let Some(mail) = self.inbox.take() {
+            self.obey(mail);
+        }
+        // No more than lie there now: who posts on meanwhile must not keep this turn from its end.
+        for _ in 0..HANDOFFS_MAX {
+            let Some(handoff) = self.handoffs.take() else { break };
+            self.state.handed(handoff);
+        }
+        if self.has_ended() {
+            self.end();
             return Ok(false);
         }
         Ok(true)
@@ -113,4 +120,53 @@ impl Shard {
     pub fn counters(&self) -> Counters {
         self.state.counters()
     }
+
+    /// Of the plan that requests meet now; 0 is the one that it began with.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn obey(&mut self, mail: Mail) {
+        match mail {
+            Mail::Listen(listen) => {
+                if self.listen(listen).is_err() {
+                    self.state.shared.counters.borrow_mut().listens_failed += 1;
+                }
+            }
+            Mail::Describe(info) => self.state.describe(&info),
+            Mail::Unlisten(id) => self.state.unlisten(id),
+            Mail::Drain { patience, stop } => {
+                self.state.drain(stop);
+                self.ends_at = Some(self.state.shared.runtime.now().mono + patience);
+            }
+        }
+    }
+
+    fn listen(&self, listen: Listen) -> Result<(String, SocketAddr), ListenError> {
+        let Listen { id, name, address, socket } = listen;
+        let listener = TcpListener::new(&self.state.shared.runtime, socket).map_err(|error| {
+            let name = name.clone();
+            ListenError { name, address, error }
+        })?;
+        let address = listener.address();
+        self.state.listen(listener, ListenerInfo { id, name: name.clone(), address });
+        Ok((name, address))
+    }
+
+    /// It was told to end, and nothing can come any more or its time is over.
+    fn has_ended(&self) -> bool {
+        let Some(ends_at) = self.ends_at else { return false };
+        let Shared { runtime, board, .. } = &self.state.shared;
+        runtime.now().mono >= ends_at || self.state.is_empty() && board.is_closed() && self.handoffs.is_empty()
+    }
+
+    fn end(&self) {
+        while let Some(handoff) = self.handoffs.take() {
+            self.state.handed(handoff);
+        }
+        self.state.end();
+    }
 }
+
+/// Connections of other shards that are taken in a turn.
+const HANDOFFS_MAX: usize = 64;

@@ -1,27 +1,38 @@
 //! What one shard's acceptors, workers and loop share.
 
 use super::connections::{Connections, Slot};
+use super::mail::Handoff;
 use super::worker;
-use crate::proxy::{Downstream, Shared};
+use crate::proxy::{Downstream, ListenerInfo, Shared};
 use crate::runtime::executor::TaskId;
-use crate::runtime::{Class, Event, Received, TcpListener, TcpStream};
+use crate::runtime::mailbox::Outbox;
+use crate::runtime::{Class, Event, Received, Stop, TcpListener, TcpStream};
 use crate::stdx::slab::Key;
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::{Counters, Refusal};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub struct State {
     pub shared: Shared,
+    pub shard: usize,
+    /// Where other shards take connections from this one; by their number, and its own is not used.
+    peers: Vec<Outbox<Handoff>>,
     pub connections: RefCell<Connections>,
     /// Coroutines that wait for a connection.
     workers: RefCell<Vec<(TaskId, Desk)>>,
     /// The fewest there have been since the last sweep: so many nobody needed.
     workers_unused: Cell<usize>,
-    acceptors: RefCell<Vec<TaskId>>,
-    acceptors_left: Cell<usize>,
+    listeners: RefCell<Vec<Rc<Listening>>>,
+}
+
+/// A listener that a coroutine accepts from.
+pub struct Listening {
+    pub listener: TcpListener,
+    pub info: RefCell<Arc<ListenerInfo>>,
 }
 
 /// A connection with something to say, and its place in the table.
@@ -40,41 +51,59 @@ pub enum Order {
 }
 
 impl State {
-    pub fn new(shared: Shared, seed: u64) -> Self {
+    pub fn new(shared: Shared, shard: usize, peers: Vec<Outbox<Handoff>>) -> Self {
         Self {
+            connections: RefCell::new(Connections::new(shared.board.clone(), shard)),
             shared,
-            connections: RefCell::new(Connections::new(seed)),
+            shard,
+            peers,
             workers: RefCell::default(),
             workers_unused: Cell::new(0),
-            acceptors: RefCell::default(),
-            acceptors_left: Cell::new(0),
+            listeners: RefCell::default(),
         }
     }
 
     pub fn begin(&self) {
-        self.shared.runtime.set_timer(self.shared.runtime.now().mono + SWEEP_INTERVAL, SWEEP);
+        let now = self.shared.runtime.now().mono;
+        self.shared.board.beat(self.shard, now);
+        self.shared.runtime.set_timer(now + SWEEP_INTERVAL, SWEEP);
     }
 
-    pub fn add_acceptor(self: &Rc<Self>, listener: TcpListener, name: &str) {
-        let acceptor = self.shared.runtime.spawn(worker::accept(self.clone(), listener, name.into()));
-        self.acceptors.borrow_mut().push(acceptor);
-        self.acceptors_left.set(self.acceptors_left.get() + 1);
+    pub fn listen(self: &Rc<Self>, listener: TcpListener, info: ListenerInfo) {
+        let listening = Rc::new(Listening { listener, info: RefCell::new(Arc::new(info)) });
+        self.listeners.borrow_mut().push(listening.clone());
+        self.shared.runtime.spawn(worker::accept(self.clone(), listening));
     }
 
-    pub fn acceptor_ended(&self) {
-        self.acceptors_left.set(self.acceptors_left.get() - 1);
+    /// What is known of a listener has changed.
+    pub fn describe(&self, info: &Arc<ListenerInfo>) {
+        self.of_listener(info.id, |listening| *listening.info.borrow_mut() = info.clone());
     }
 
-    /// Every connection has ended, and none will come.
+    pub fn unlisten(&self, id: u32) {
+        self.of_listener(id, |listening| listening.listener.stop(Stop::Dry));
+    }
+
+    /// A listener has stopped.
+    pub fn forget_listener(&self, listening: &Rc<Listening>) {
+        self.listeners.borrow_mut().retain(|other| !Rc::ptr_eq(other, listening));
+    }
+
+    fn of_listener(&self, id: u32, what: impl Fn(&Listening)) {
+        self.listeners.borrow().iter().filter(|listening| listening.info.borrow().id == id).for_each(|it| what(it));
+    }
+
+    /// Every connection has ended, and none will be accepted.
     pub fn is_empty(&self) -> bool {
-        self.acceptors_left.get() == 0 && self.connections.borrow().is_empty()
+        self.listeners.borrow().is_empty() && self.connections.borrow().is_empty()
     }
 
-    pub fn drain(&self) {
+    pub fn drain(&self, stop: Stop) {
         self.shared.draining.set(true);
-        for acceptor in self.acceptors.borrow().iter() {
-            self.shared.runtime.wake(*acceptor);
-        }
+        self.listeners.borrow().iter().for_each(|listening| listening.listener.stop(stop));
+        self.shared.board.close(self.shard);
+        // They may be waiting for the last of all shards to say so.
+        self.peers.iter().for_each(Outbox::nudge);
     }
 
     /// Closes everything that is left.
@@ -83,7 +112,9 @@ impl State {
         self.workers.borrow_mut().clear();
         let connections = self.connections.borrow_mut().take_all();
         drop(connections);
+        self.listeners.borrow_mut().clear();
         self.shared.pools.borrow_mut().clear();
+        self.shared.settle();
     }
 
     pub fn counters(&self) -> Counters {
@@ -102,6 +133,7 @@ impl State {
             Event::Completed(token) => self.activate(Key::from_bits(token)),
             Event::Timer(SWEEP, _) => {
                 let now = self.shared.runtime.now().mono;
+                self.shared.board.beat(self.shard, now);
                 self.shared.pools.borrow_mut().sweep(now);
                 self.shared.runtime.pool().trim();
                 self.trim_workers();
@@ -111,17 +143,61 @@ impl State {
         }
     }
 
-    /// Takes a new connection in, or closes it when there are too many.
-    pub fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, local: SocketAddr, listener: &Rc<str>) {
-        let limits = &self.shared.plan.limits;
+    /// A connection that was accepted here: it goes to the shard that has far fewer, or is served here.
+    pub fn arrived(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: &Arc<ListenerInfo>) {
         self.shared.counters.borrow_mut().connections_accepted += 1;
-        let admitted = self.connections.borrow_mut().admit(peer.ip(), limits);
+        if let Some(stream) = self.hand_over(stream, peer, listener) {
+            self.shared.board.arrive(self.shard);
+            self.admit(stream, peer, listener.clone());
+        }
+    }
+
+    /// A connection that another shard accepted.
+    pub fn handed(self: &Rc<Self>, handoff: Handoff) {
+        let Handoff { parcel, peer, listener, .. } = handoff;
+        self.shared.counters.borrow_mut().handoffs_received += 1;
+        self.admit(TcpStream::adopt(&self.shared.runtime, parcel), peer, listener);
+    }
+
+    /// Gives the connection back if it is to be served here, because nobody has far fewer or no time to take it.
+    fn hand_over(&self, stream: TcpStream, peer: SocketAddr, listener: &Arc<ListenerInfo>) -> Option<TcpStream> {
+        let Shared { runtime, board, counters, draining, .. } = &self.shared;
+        if draining.get() {
+            return Some(stream);
+        }
+        let Some(other) = board.less_loaded_than(self.shard) else { return Some(stream) };
+        let parcel = match stream.release() {
+            Ok(parcel) => parcel,
+            Err(stream) => return Some(stream),
+        };
+        board.arrive(other);
+        let handoff = Handoff { parcel, peer, listener: listener.clone(), accepted_at: runtime.now().mono };
+        match self.peers[other].post(handoff) {
+            Ok(()) => {
+                counters.borrow_mut().handoffs_sent += 1;
+                None
+            }
+            Err(handoff) => {
+                board.depart(other);
+                counters.borrow_mut().handoffs_refused += 1;
+                Some(TcpStream::adopt(runtime, handoff.parcel))
+            }
+        }
+    }
+
+    /// Takes a new connection in, or closes it when there are too many.
+    fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: Arc<ListenerInfo>) {
+        let settings = self.shared.settings();
+        let admitted = self.connections.borrow_mut().admit(peer.ip(), &settings.limits);
         match admitted {
             Ok(key) => {
-                let downstream = Box::new(Downstream::new(stream, peer, local, listener.clone()));
-                self.park(key, downstream, limits.header_read_timeout);
+                let downstream = Box::new(Downstream::new(stream, peer, listener));
+                self.park(key, downstream, settings.limits.header_read_timeout);
             }
-            Err(refusal) => self.shared.counters.borrow_mut().count_refusal(refusal),
+            Err(refusal) => {
+                self.shared.board.depart(self.shard);
+                self.shared.counters.borrow_mut().count_refusal(refusal);
+            }
         }
     }
 

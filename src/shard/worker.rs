@@ -1,30 +1,27 @@
 //! The two kinds of coroutine a shard runs: one that accepts, and those that serve.
 
 use super::connections::Slot;
-use super::state::{Desk, Job, Order, State};
+use super::state::{Desk, Job, Listening, Order, State};
 use crate::proxy::{Scratch, serve};
+use crate::runtime::Error;
 use crate::runtime::wait::{sleep_until, yield_now};
-use crate::runtime::{Error, TcpListener, TcpStream};
 use crate::stdx::slab::Key;
 use std::future::poll_fn;
-use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// Accepts until the shard drains, and then what has arrived by then.
-pub async fn accept(state: Rc<State>, listener: TcpListener, name: Rc<str>) {
+/// Accepts until the listener stops, and with it what it has to bring.
+pub async fn accept(state: Rc<State>, listening: Rc<Listening>) {
     let runtime = &state.shared.runtime;
-    let local = listener.address();
     let mut accepted_in_turn = 0;
     loop {
-        match next(&state, &listener).await {
-            Some(Ok((stream, peer))) => state.admit(stream, peer, local, &name),
+        match listening.listener.accept().await {
+            Ok((stream, peer)) => state.arrived(stream, peer, &listening.info.borrow()),
+            Err(Error::Stopped) => break,
             // That connection is gone; the listener is not. A machine that is out of memory gets a rest.
-            Some(Err(Error::Exhausted)) => sleep_until(runtime, runtime.now().mono + ACCEPT_REST).await,
-            Some(Err(_)) => {}
-            None => break,
+            Err(Error::Exhausted) => sleep_until(runtime, runtime.now().mono + ACCEPT_REST).await,
+            Err(_) => {}
         }
         accepted_in_turn += 1;
         if accepted_in_turn == ACCEPTS_MAX {
@@ -32,29 +29,7 @@ pub async fn accept(state: Rc<State>, listener: TcpListener, name: Rc<str>) {
             yield_now(runtime).await;
         }
     }
-    state.acceptor_ended();
-}
-
-/// The next connection; `None` when the shard drains and no connection is left to accept.
-async fn next(state: &State, listener: &TcpListener) -> Option<Result<(TcpStream, SocketAddr), Error>> {
-    let runtime = &state.shared.runtime;
-    let mut accept = pin!(listener.accept());
-    let mut asked = false;
-    poll_fn(|context| {
-        if let Poll::Ready(accepted) = accept.as_mut().poll(context) {
-            return Poll::Ready(Some(accepted));
-        }
-        if state.shared.draining.get() {
-            // In a turn that has done enough the driver puts an accept off. Only when a whole turn has passed does its
-            // silence mean that nobody waits, and that closing the listener resets nobody.
-            if std::mem::replace(&mut asked, true) {
-                return Poll::Ready(None);
-            }
-            runtime.wake(runtime.current().expect("acceptors are coroutines"));
-        }
-        Poll::Pending
-    })
-    .await
+    state.forget_listener(&listening);
 }
 
 /// Serves one connection after another, each until it is idle or has ended. The first lies on the desk.
@@ -65,7 +40,7 @@ pub async fn work(state: Rc<State>, desk: Desk) {
         let mut place = Place { state: &state, key: Some(key) };
         if let Some(idle) = serve(&state.shared, &mut scratch, downstream).await {
             place.key = None;
-            state.park(key, idle, state.shared.plan.limits.idle_timeout);
+            state.park(key, idle, state.shared.settings().limits.idle_timeout);
         }
         if !state.wait_for_job(me, &desk) {
             return;
@@ -106,15 +81,17 @@ const ACCEPTS_MAX: usize = 16;
 mod tests {
     use super::*;
     use crate::proxy::limits::Limits;
-    use crate::proxy::{HttpOptions, Plan, Shared};
+    use crate::proxy::{ListenerInfo, Plan, Settings, Shared};
     use crate::route::Table;
     use crate::runtime::driver::Driver;
     use crate::runtime::driver::epoll::Epoll;
-    use crate::runtime::{Class, Pieces, Runtime};
+    use crate::runtime::{Class, Pieces, Runtime, Stop, TcpListener, TcpStream};
+    use crate::stdx::board::Board;
     use crate::stdx::rng::Rng;
     use crate::stdx::time::Mono;
     use crate::upstream::Pools;
     use std::cell::Cell;
+    use std::net::SocketAddr;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -127,15 +104,11 @@ mod tests {
     }
 
     fn state() -> Rc<State> {
-        let plan = Plan {
-            services: Vec::new(),
-            routes: Vec::new(),
-            table: Table::compile(&[]),
-            limits: Limits::default(),
-            trust: Vec::new(),
-            http: HttpOptions::default(),
-        };
-        Rc::new(State::new(Shared::new(runtime(), Arc::new(plan), Pools::new(0), Rng::new(1), None), 1))
+        let (services, routes, settings) = (Vec::new(), Vec::new(), Settings::default());
+        let plan = Arc::new(Plan { services, routes, table: Table::compile(&[]), settings });
+        let board = Arc::new(Board::new(1, 1, 8));
+        let shared = Shared::new(runtime(), plan, board, Pools::new(0, (0, 1)), Rng::new(1), None);
+        Rc::new(State::new(shared, 0, Vec::new()))
     }
 
     /// Uses up, once told to, what a turn may complete without asking the kernel again.
@@ -165,7 +138,7 @@ mod tests {
         runtime.spawn(hog(runtime.clone(), sink.address(), told.clone()));
         let listener = TcpListener::bind(&runtime, LOCAL).expect("a free port is there");
         let address = listener.address();
-        state.add_acceptor(listener, "public");
+        state.listen(listener, ListenerInfo { id: 0, name: "public".to_owned(), address });
         let turn = || runtime.turn(Mono::ZERO, &mut |event| state.on_event(event)).expect("a turn never fails");
         (0..20).for_each(|_| turn());
         for _ in 0..CLIENTS {
@@ -173,7 +146,7 @@ mod tests {
         }
         (0..20).for_each(|_| far.turn(Mono::ZERO, &mut |_| ()).expect("a turn never fails"));
         told.set(true);
-        state.drain();
+        state.drain(Stop::Dry);
         (0..20).for_each(|_| turn());
         assert_eq!(state.counters().connections_accepted, CLIENTS);
         assert!(!state.is_empty(), "they are served");
@@ -184,12 +157,15 @@ mod tests {
     #[test]
     fn a_panic_in_an_exchange_costs_its_connection_and_is_counted() {
         let state = state();
-        let admit = |state: &State| state.connections.borrow_mut().admit(LOCAL.ip(), &Limits::default());
+        let admit = |state: &State| {
+            state.shared.board.arrive(0);
+            state.connections.borrow_mut().admit(LOCAL.ip(), &Limits::default())
+        };
         let (failing, other) = (admit(&state).expect("there is room"), admit(&state).expect("there is room"));
         let exchange = state.clone();
         state.shared.runtime.spawn(async move {
             let _place = Place { state: &exchange, key: Some(failing) };
-            let _in_flight = exchange.shared.enter().expect("there is room");
+            let _in_flight = exchange.shared.enter(&Settings::default()).expect("there is room");
             panic!("as an exchange might");
         });
         state.shared.runtime.turn(Mono::ZERO, &mut |event| state.on_event(event)).expect("a turn never fails");

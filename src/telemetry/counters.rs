@@ -32,6 +32,14 @@ counters! {
     connections_active: u64,
     /// Client connections closed right after accept, by [`Refusal`].
     connections_refused: [u64; Refusal::COUNT],
+    /// Connections given to a shard that had far fewer.
+    handoffs_sent: u64,
+    /// Connections taken from other shards.
+    handoffs_received: u64,
+    /// Connections served here because the mailbox of the shard that had far fewer was full.
+    handoffs_refused: u64,
+    /// Listening sockets that a shard was given and could not use.
+    listens_failed: u64,
     /// Requests whose head was read, well-formed or not.
     requests_total: u64,
     /// Exchanges going on now.
@@ -142,20 +150,24 @@ mod tests {
         one.connections_accepted = step;
         one.connections_active = 2 * step;
         one.connections_refused = [3 * step, 4 * step, 5 * step];
-        one.requests_total = 6 * step;
-        one.requests_in_flight = 7 * step;
-        one.responses = std::array::from_fn(|class| (8 + class as u64) * step);
-        one.sheds = 14 * step;
-        one.exchange_panics = 15 * step;
-        one.downstream_received_bytes = 16 * step;
-        one.downstream_sent_bytes = 17 * step;
-        one.upstream_received_bytes = 18 * step;
-        one.upstream_sent_bytes = 19 * step;
-        one.upstream_connects = 20 * step;
-        one.upstream_connects_failed = 21 * step;
-        one.upstream_reuses = 22 * step;
-        one.upstream_retries = 23 * step;
-        one.log_lines_dropped = 24 * step;
+        one.handoffs_sent = 6 * step;
+        one.handoffs_received = 7 * step;
+        one.handoffs_refused = 8 * step;
+        one.listens_failed = 9 * step;
+        one.requests_total = 10 * step;
+        one.requests_in_flight = 11 * step;
+        one.responses = std::array::from_fn(|class| (12 + class as u64) * step);
+        one.sheds = 18 * step;
+        one.exchange_panics = 19 * step;
+        one.downstream_received_bytes = 20 * step;
+        one.downstream_sent_bytes = 21 * step;
+        one.upstream_received_bytes = 22 * step;
+        one.upstream_sent_bytes = 23 * step;
+        one.upstream_connects = 24 * step;
+        one.upstream_connects_failed = 25 * step;
+        one.upstream_reuses = 26 * step;
+        one.upstream_retries = 27 * step;
+        one.log_lines_dropped = 28 * step;
         counters.merge(&one);
         counters
     }
@@ -164,7 +176,7 @@ mod tests {
     fn the_list_holds_every_field_once_and_in_order() {
         let counters = distinct(1);
         let values: Vec<u64> = counters.iter().flat_map(|(_, cells)| cells).copied().collect();
-        assert_eq!(values, (1..=24).collect::<Vec<u64>>());
+        assert_eq!(values, (1..=28).collect::<Vec<u64>>());
         assert_eq!(size_of::<Counters>(), values.len() * size_of::<u64>());
         assert_eq!(counters.iter().next().unwrap().0, "connections_accepted");
         assert_eq!(counters.iter().last().unwrap().0, "log_lines_dropped");

@@ -26,13 +26,14 @@ pub struct Upstream {
 }
 
 /// One shard's idle upstream connections.
-#[derive(Default)]
 pub struct Pools {
     /// By the service's id.
     services: Vec<Vec<EndpointPool>>,
     idle: Slab<Idle>,
     /// What the shard adds to a connection's key, so that it knows whose event it is.
     token_mark: u64,
+    /// Which of how many shards these are the pools of: they divide the idle connections of a service among them.
+    share: (usize, usize),
 }
 
 /// Idle connections to one endpoint, used last in, first out: the oldest become too old.
@@ -55,9 +56,9 @@ impl Upstream {
 }
 
 impl Pools {
-    /// Pools whose idle connections report events under their key with `token_mark` set.
-    pub fn new(token_mark: u64) -> Self {
-        Self { token_mark, ..Self::default() }
+    /// Pools of `shard` of `shards`, whose idle connections report events under their key with `token_mark` set.
+    pub fn new(token_mark: u64, (shard, shards): (usize, usize)) -> Self {
+        Self { services: Vec::new(), idle: Slab::new(), token_mark, share: (shard, shards) }
     }
 
     /// Idle connections.
@@ -88,7 +89,8 @@ impl Pools {
     /// Keeps a connection on which the last exchange came to a clean end. Closes it, or the one idle longest, if that
     /// is one too many.
     pub fn put(&mut self, service: &Service, upstream: Box<Upstream>, now: Mono) {
-        if service.pool.idle_max == 0 || now.since(upstream.connected_at) >= service.pool.age_max {
+        let idle_max = part(service.pool.idle_max, self.share);
+        if idle_max == 0 || now.since(upstream.connected_at) >= service.pool.age_max {
             return;
         }
         let mut upstream = upstream;
@@ -104,7 +106,7 @@ impl Pools {
         });
         let pool = &mut pools[place];
         pool.idle_timeout = service.pool.idle_timeout;
-        if pool.idle.len() >= service.pool.idle_max
+        if pool.idle.len() >= idle_max
             && let Some(oldest) = pool.idle.pop_front()
         {
             self.idle.remove(oldest);
@@ -145,5 +147,24 @@ impl Pools {
     pub fn clear(&mut self) {
         self.services.clear();
         self.idle = Slab::new();
+    }
+}
+
+/// What `shard` of `shards` may have, so that all together have `total`.
+fn part(total: usize, (shard, shards): (usize, usize)) -> usize {
+    total / shards + usize::from(shard < total % shards)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_divide_what_a_service_allows() {
+        for (total, shards) in [(0, 3), (1, 4), (256, 1), (256, 3), (7, 8)] {
+            let parts: Vec<_> = (0..shards).map(|shard| part(total, (shard, shards))).collect();
+            assert_eq!(parts.iter().sum::<usize>(), total, "{parts:?}");
+            assert!(parts.iter().max() <= parts.iter().min().map(|least| least + 1).as_ref(), "{parts:?}");
+        }
     }
 }

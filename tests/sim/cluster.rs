@@ -6,15 +6,16 @@ use crate::judge::{Measure, judge};
 use crate::ledger::Ledger;
 use crate::origin;
 use crate::script::Script;
-use shardgate::proxy::Plan;
 use shardgate::proxy::limits::Limits;
-use shardgate::proxy::plan::HttpOptions;
+use shardgate::proxy::{Plan, Settings};
 use shardgate::route::{HostRule, PathRule, Route, Rule, Table};
 use shardgate::runtime::driver::Driver;
 use shardgate::runtime::driver::sim::{Census, Fault, Faults, Line, World};
-use shardgate::runtime::mailbox::{Outbox, mailbox};
-use shardgate::runtime::{Runtime, TcpListener};
-use shardgate::shard::{Mail, Parts, Shard};
+use shardgate::runtime::listener::Socket;
+use shardgate::runtime::mailbox::{Latest, Outbox, mailbox};
+use shardgate::runtime::{Runtime, Stop, TcpListener};
+use shardgate::shard::{Listen, Mail, Parts, Shard};
+use shardgate::stdx::board::Board;
 use shardgate::stdx::rng::Rng;
 use shardgate::upstream::service::{Endpoint, PoolLimits, Retry, Service, Timeouts};
 use std::rc::Rc;
@@ -99,7 +100,7 @@ impl Cluster {
         });
         let ledger = Rc::new(Ledger::new(scripts.collect()));
         let plan = Arc::new(weather.plan);
-        let shards = (0..rng.between(1, 2)).map(|_| start_shard(&world, &plan, rng.next_u64())).collect();
+        let shards = start_shards(&world, &plan, rng.between(1, 8) as usize, &mut rng);
         let node = |name| Runtime::new(Driver::Sim(world.node(name)), HARNESS_BUFFER_BYTES);
         let (origin, clients) = (node("origin"), node("client"));
         for address in ORIGINS {
@@ -176,7 +177,7 @@ impl Cluster {
         let patience = Duration::from_millis(self.rng.below(DRAIN_PATIENCE_MS_MAX));
         for (_, _, outbox) in &self.shards {
             // A box that is full, or nobody's any more, has told the shard already.
-            let _told = outbox.post(Mail::Drain { patience });
+            let _told = outbox.post(Mail::Drain { patience, stop: Stop::Dry });
         }
     }
 
@@ -215,13 +216,35 @@ fn turn_host(runtime: &Runtime) {
     runtime.turn(runtime.now().mono, &mut on_event).expect("a turn never fails");
 }
 
-fn start_shard(world: &World, plan: &Arc<Plan>, seed: u64) -> (Runtime, Option<Shard>, Outbox<Mail>) {
-    let runtime = Runtime::new(Driver::Sim(world.node("gateway")), plan.limits.receive_bytes_max);
-    let (outbox, inbox) = mailbox(1, None);
-    let (plan, listeners) = (plan.clone(), vec![("public".to_owned(), GATEWAY.into())]);
-    let parts = Parts { runtime: runtime.clone(), plan, listeners, log: None, seed, inbox };
-    let (shard, _) = Shard::new(parts).unwrap_or_else(|_| panic!("the simulation lets anybody listen"));
-    (runtime, Some(shard), outbox)
+fn start_shards(
+    world: &World,
+    plan: &Arc<Plan>,
+    shards: usize,
+    rng: &mut Rng,
+) -> Vec<(Runtime, Option<Shard>, Outbox<Mail>)> {
+    let board = Arc::new(Board::new(shards, rng.next_u64(), rng.below(3) as u32));
+    let (peers, handoffs): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox(rng.between(1, 3) as usize, None)).unzip();
+    let start = |(shard, handoffs)| {
+        let runtime = Runtime::new(Driver::Sim(world.node("gateway")), plan.settings.limits.receive_bytes_max);
+        let (outbox, inbox) = mailbox(1, None);
+        let address = GATEWAY.into();
+        let parts = Parts {
+            shard,
+            board: board.clone(),
+            plan: plan.clone(),
+            listeners: vec![Listen { id: 0, name: "public".to_owned(), address, socket: Socket::Bind(address) }],
+            log: None,
+            seed: rng.next_u64(),
+            inbox,
+            handoffs,
+            peers: peers.clone(),
+            publications: Latest::new(None),
+        };
+        let shard = Shard::new(runtime.clone(), parts);
+        let (shard, _) = shard.unwrap_or_else(|_| panic!("the simulation lets anybody listen"));
+        (runtime, Some(shard), outbox)
+    };
+    handoffs.into_iter().enumerate().map(start).collect()
 }
 
 fn weather(rng: &mut Rng) -> Weather {
@@ -319,8 +342,8 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
     };
     let routes = vec![Arc::new(route)];
     let table = Table::compile(&routes);
-    let http = HttpOptions::default();
-    Plan { services: vec![Arc::new(service)], routes, table, limits, trust: Vec::new(), http }
+    let settings = Settings { limits, ..Settings::default() };
+    Plan { services: vec![Arc::new(service)], routes, table, settings }
 }
 
 const GATEWAY: ([u8; 4], u16) = ([10, 0, 0, 1], 80);

@@ -4,8 +4,9 @@
 //! operation on a socket that is not ready makes no system call, and one that is ready is carried out at once.
 
 use super::clock::Clock;
-use super::{Close, DriverCounters};
+use super::{Close, DriverCounters, Stop};
 use crate::runtime::buffer::Pool;
+use crate::runtime::listener;
 use crate::runtime::mailbox::Bell;
 use crate::runtime::op::{
     Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, PIECES_MAX, Pieces, Received, Reclaimed, Slot, SocketId,
@@ -64,12 +65,20 @@ struct Listener {
     address: SocketAddr,
     readable: bool,
     accept: Option<OpId>,
+    stop: Option<Stop>,
 }
 
 /// Why an operation cannot be carried out now.
 enum Wait {
     Readiness,
     Buffer,
+}
+
+impl Listener {
+    fn stopped(&mut self) -> Done {
+        self.accept = None;
+        Done::Accepted(Err(Error::Stopped))
+    }
 }
 
 impl Epoll {
@@ -175,13 +184,14 @@ impl Epoll {
     }
 
     pub fn listen(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
-        let fd = socket(address)?;
-        sockopt::set_socket_reuseaddr(&fd, true)?;
-        sockopt::set_socket_reuseport(&fd, true)?;
-        net::bind(&fd, &address)?;
-        net::listen(&fd, LISTEN_BACKLOG)?;
+        self.adopt_listener(listener::open(address)?)
+    }
+
+    pub fn adopt_listener(&mut self, fd: OwnedFd) -> Result<ListenerId, Error> {
+        // Whoever had it before may have waited in accept(2) itself.
+        rustix::io::ioctl_fionbio(&fd, true)?;
         let address = net::getsockname(&fd)?.try_into()?;
-        let id = self.listeners.insert(Listener { fd, address, readable: true, accept: None });
+        let id = self.listeners.insert(Listener { fd, address, readable: true, accept: None, stop: None });
         let data = EventData::new_u64(id.to_bits() | LISTENER);
         let flags = EventFlags::IN | EventFlags::ET;
         let listener = self.listeners.get(id).expect("it was just inserted");
@@ -196,11 +206,28 @@ impl Epoll {
         self.listeners.get(key(id.0)).map(|listener| listener.address)
     }
 
+    pub fn stop_listener(&mut self, id: ListenerId, stop: Stop) {
+        let Some(listener) = self.listeners.get_mut(key(id.0)) else { return };
+        listener.stop = Some(stop);
+        listener.readable = true;
+        self.put_off.extend(listener.accept);
+    }
+
     pub fn close_listener(&mut self, id: ListenerId) {
         if let Some(op) = self.listeners.get(key(id.0)).and_then(|listener| listener.accept) {
             self.cancel(op);
         }
         self.listeners.remove(key(id.0));
+    }
+
+    pub fn release(&mut self, id: SocketId) -> Option<OwnedFd> {
+        let unused = |socket: &&Socket| !socket.registered && socket.receive.is_none() && socket.send.is_none();
+        self.sockets.get(key(id.0)).filter(unused)?;
+        Some(self.sockets.remove(key(id.0))?.fd)
+    }
+
+    pub fn adopt(&mut self, fd: OwnedFd) -> SocketId {
+        self.insert(fd)
     }
 
     pub fn shutdown_write(&mut self, id: SocketId) {
@@ -365,10 +392,14 @@ impl Epoll {
         let Some(listener) = self.listeners.get_mut(key(id.0)) else {
             return Ok(Done::Accepted(Err(Error::Reset)));
         };
+        if listener.stop == Some(Stop::Leave) {
+            return Ok(listener.stopped());
+        }
         if !listener.readable {
             return Err(wait);
         }
         let accepted = match net::acceptfrom_with(&listener.fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Err(Errno::AGAIN) if listener.stop.is_some() => return Ok(listener.stopped()),
             Err(Errno::AGAIN) => {
                 listener.readable = false;
                 return Err(wait);
@@ -379,6 +410,9 @@ impl Epoll {
             // The kernel looks for a descriptor before it looks for a connection: there may be none to turn away.
             let shed = self.shed_accept(id);
             let listener = self.listeners.get_mut(key(id.0)).expect("it was there");
+            if !shed && listener.stop.is_some() {
+                return Ok(listener.stopped());
+            }
             if !shed {
                 listener.readable = false;
                 return Err(wait);
@@ -567,6 +601,4 @@ const LISTENER: u64 = 1 << 31;
 const BELL: u64 = u64::MAX;
 const EVENTS_MAX: usize = 256;
 const INLINE_COMPLETIONS_MAX: usize = 256;
-/// Connections the kernel keeps for us; it is cut to net.core.somaxconn.
-const LISTEN_BACKLOG: i32 = 4096;
 const LONG_SLEEP: Timespec = Timespec { tv_sec: 3600, tv_nsec: 0 };

@@ -7,9 +7,12 @@ pub mod epoll;
 pub mod sim;
 
 use super::buffer::Pool;
+use super::mailbox::Bell;
 use super::op::{Done, Error, ListenerId, Op, OpId, Owner, SocketId};
 use crate::stdx::time::{Mono, Now};
+use rustix::fd::OwnedFd;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// One shard's kernel.
 pub enum Driver {
@@ -24,6 +27,26 @@ pub enum Close {
     Graceful,
     /// The peer sees a reset, so that it cannot take what it got for the whole.
     Reset,
+}
+
+/// What a listener that is told to stop still brings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stop {
+    /// Every connection that has arrived: nobody else will accept them.
+    Dry,
+    /// Only those that the kernel has given to this process already: another one listens on the same socket.
+    Leave,
+}
+
+/// A connection that no operation has used yet, between two drivers of one process. Dropping it ends the connection.
+#[derive(Debug)]
+pub struct Parcel(Freight);
+
+#[derive(Debug)]
+enum Freight {
+    Descriptor(OwnedFd),
+    /// The simulation's number of it.
+    Link(u64),
 }
 
 /// What a driver counts about itself.
@@ -85,6 +108,22 @@ impl Driver {
         }
     }
 
+    /// Accepts on a socket that listens already.
+    pub fn adopt_listener(&mut self, socket: OwnedFd) -> Result<ListenerId, Error> {
+        match self {
+            Self::Epoll(epoll) => epoll.adopt_listener(socket),
+            Self::Sim(_) => unreachable!("a simulated host has no descriptors"),
+        }
+    }
+
+    /// From now on an accept brings what `stop` says, and then fails with `Error::Stopped`.
+    pub fn stop_listener(&mut self, id: ListenerId, stop: Stop) {
+        match self {
+            Self::Epoll(epoll) => epoll.stop_listener(id, stop),
+            Self::Sim(node) => node.stop_listener(id, stop),
+        }
+    }
+
     pub fn listener_address(&self, id: ListenerId) -> Option<SocketAddr> {
         match self {
             Self::Epoll(epoll) => epoll.listener_address(id),
@@ -96,6 +135,23 @@ impl Driver {
         match self {
             Self::Epoll(epoll) => epoll.close_listener(id),
             Self::Sim(node) => node.close_listener(id),
+        }
+    }
+
+    /// Takes a connection that no operation has used out of this driver; `None` if one has.
+    pub fn release(&mut self, id: SocketId) -> Option<Parcel> {
+        match self {
+            Self::Epoll(epoll) => epoll.release(id).map(|fd| Parcel(Freight::Descriptor(fd))),
+            Self::Sim(node) => node.release(id).map(|link| Parcel(Freight::Link(link))),
+        }
+    }
+
+    /// Takes in what another driver of the same kind has released.
+    pub fn adopt(&mut self, parcel: Parcel) -> SocketId {
+        match (self, parcel.0) {
+            (Self::Epoll(epoll), Freight::Descriptor(fd)) => epoll.adopt(fd),
+            (Self::Sim(node), Freight::Link(link)) => node.adopt(link),
+            (_, freight) => unreachable!("a parcel of another kind of driver: {freight:?}"),
         }
     }
 
@@ -112,6 +168,14 @@ impl Driver {
         match self {
             Self::Epoll(epoll) => epoll.close(id, how),
             Self::Sim(node) => node.close(id, how),
+        }
+    }
+
+    /// What other threads ring to end this shard's sleep; the simulation needs none.
+    pub fn bell(&self) -> Option<Arc<Bell>> {
+        match self {
+            Self::Epoll(epoll) => Some(epoll.bell()),
+            Self::Sim(_) => None,
         }
     }
 

@@ -4,7 +4,7 @@ use super::fault::{Census, Fault, Faults};
 use super::link::{Link, Socket, Waiting};
 use super::transcript::{Line, Transcript};
 use crate::runtime::buffer::Pool;
-use crate::runtime::driver::{Close, DriverCounters};
+use crate::runtime::driver::{Close, DriverCounters, Stop};
 use crate::runtime::op::{Armed, Done, Op, OpId, OpTable, Owner, Received, Reclaimed};
 use crate::stdx::rng::Rng;
 use crate::stdx::slab::{Key, Slab};
@@ -49,6 +49,7 @@ pub(super) struct Listener {
     pub address: SocketAddr,
     pub backlog: VecDeque<Key<Link>>,
     pub accept: Option<Waiting>,
+    pub stop: Option<Stop>,
 }
 
 /// Why an operation cannot be carried out now.

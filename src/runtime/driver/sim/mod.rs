@@ -25,7 +25,7 @@ pub use self::fault::{Census, Fault, Faults};
 pub use self::transcript::Line;
 
 use self::kernel::Kernel;
-use super::{Close, DriverCounters};
+use super::{Close, DriverCounters, Stop};
 use crate::runtime::buffer::Pool;
 use crate::runtime::op::{Done, Error, ListenerId, Op, OpId, Owner, SocketId};
 use crate::stdx::time::{Mono, Now};
@@ -124,6 +124,18 @@ impl Node {
 
     pub fn listen(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
         self.kernel.borrow_mut().listen(self.host, address)
+    }
+
+    pub fn stop_listener(&mut self, id: ListenerId, stop: Stop) {
+        self.kernel.borrow_mut().stop_listener(self.host, id, stop);
+    }
+
+    pub fn release(&mut self, id: SocketId) -> Option<u64> {
+        self.kernel.borrow_mut().release(self.host, id)
+    }
+
+    pub fn adopt(&mut self, link: u64) -> SocketId {
+        self.kernel.borrow_mut().adopt(self.host, link)
     }
 
     pub fn listener_address(&self, id: ListenerId) -> Option<SocketAddr> {

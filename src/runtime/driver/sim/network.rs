@@ -4,7 +4,7 @@ use super::fault::Fault;
 use super::kernel::{Attempt, Kernel, Listener, Wait};
 use super::link::{ACCEPTING_SIDE, CONNECTING_SIDE, End, EndState, Fate, Link, Side, Socket, SocketState, other};
 use super::pipe::{Pipe, Temper};
-use crate::runtime::driver::Close;
+use crate::runtime::driver::{Close, Stop};
 use crate::runtime::op::{Armed, Done, Error, ListenerId, OpId, Owner, SocketId};
 use crate::stdx::slab::Key;
 use crate::stdx::time::Mono;
@@ -18,12 +18,47 @@ impl Kernel {
         if address.port() == 0 {
             address.set_port(self.take_port(host));
         }
-        let listener = Listener { address, backlog: VecDeque::new(), accept: None };
+        let listener = Listener { address, backlog: VecDeque::new(), accept: None, stop: None };
         Ok(ListenerId(self.hosts[host].listeners.insert(listener).to_bits()))
     }
 
     pub fn listener_address(&self, host: usize, id: ListenerId) -> Option<SocketAddr> {
         self.hosts[host].listeners.get(Key::from_bits(id.0)).map(|listener| listener.address)
+    }
+
+    pub fn stop_listener(&mut self, host: usize, id: ListenerId, stop: Stop) {
+        let Some(listener) = self.hosts[host].listeners.get_mut(Key::from_bits(id.0)) else { return };
+        listener.stop = Some(stop);
+        if let Some(accept) = &mut listener.accept
+            && !std::mem::replace(&mut accept.scheduled, true)
+        {
+            let accept = accept.id;
+            let at = self.soon();
+            self.schedule(host, accept, at);
+        }
+    }
+
+    pub fn release(&mut self, host: usize, id: SocketId) -> Option<u64> {
+        let key = Key::from_bits(id.0);
+        let socket = self.hosts[host].sockets.get(key)?;
+        let SocketState::Linked(link, ACCEPTING_SIDE) = socket.state else { return None };
+        if socket.receive.is_some() || socket.send.is_some() {
+            return None;
+        }
+        self.hosts[host].sockets.remove(key);
+        let end = &mut self.links.get_mut(link).expect("an end that is not closed keeps its link").ends[ACCEPTING_SIDE];
+        end.socket = None;
+        self.note(host, "released", id.0, 0);
+        Some(link.to_bits())
+    }
+
+    pub fn adopt(&mut self, host: usize, link: u64) -> SocketId {
+        let link = Key::from_bits(link);
+        let socket = self.hosts[host].sockets.insert(Socket::new(SocketState::Linked(link, ACCEPTING_SIDE)));
+        let end = &mut self.links.get_mut(link).expect("an end that is not closed keeps its link").ends[ACCEPTING_SIDE];
+        (end.host, end.socket) = (host, Some(socket));
+        self.note(host, "adopted", socket.to_bits(), 0);
+        SocketId(socket.to_bits())
     }
 
     pub fn close_listener(&mut self, host: usize, id: ListenerId) {
@@ -149,6 +184,10 @@ impl Kernel {
         let Some(listener) = self.hosts[host].listeners.get_mut(Key::from_bits(id.0)) else {
             return Ok(Done::Accepted(Err(Error::Reset)));
         };
+        if listener.stop == Some(Stop::Leave) || listener.stop.is_some() && listener.backlog.is_empty() {
+            listener.accept = None;
+            return Ok(Done::Accepted(Err(Error::Stopped)));
+        }
         let Some(link) = listener.backlog.pop_front() else { return Err((Armed::Accept(id), Wait::Readiness)) };
         listener.accept = None;
         if self.throw(Fault::AcceptExhausted) {

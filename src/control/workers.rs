@@ -1,0 +1,215 @@
+//! The shards' threads: how they start, how they are told, and how they end.
+//!
+//! ```text
+//!   thread 0 .. N-1                     control
+//!     event loop, its bell  ------->  mailboxes between all of them
+//!     shard               <---------  listeners, plan, mailboxes
+//!     addresses             ------->  the gateway runs
+//! ```
+
+use super::cpus;
+use super::node::StartError;
+use crate::proxy::Plan;
+use crate::runtime::driver::Driver;
+use crate::runtime::driver::epoll::Epoll;
+use crate::runtime::mailbox::{Bell, Latest, Outbox, mailbox};
+use crate::runtime::{Error, Runtime};
+use crate::shard::{Listen, Mail, Parts, Publication, Shard};
+use crate::stdx::board::Board;
+use crate::telemetry::counters::Counters;
+use crate::telemetry::log_ring::LogRing;
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// All shards of this process.
+pub struct Workers {
+    pub board: Arc<Board>,
+    workers: Vec<Worker>,
+}
+
+/// What the shards begin with.
+pub struct Beginning {
+    pub plan: Arc<Plan>,
+    /// Of each shard.
+    pub listeners: Vec<Vec<Listen>>,
+    /// Of each shard, or none.
+    pub logs: Vec<LogRing>,
+    /// The CPU of each shard, or none.
+    pub pins: Vec<usize>,
+    /// Told when a shard has ended, in a panic too.
+    pub on_end: UnboundedSender<()>,
+}
+
+/// One shard's thread and where it is reached.
+struct Worker {
+    thread: JoinHandle<Result<Counters, Error>>,
+    outbox: Outbox<Mail>,
+    publications: Latest<Publication>,
+}
+
+/// A thread that has an event loop, or will have, and waits for the rest of its shard.
+struct Thread {
+    handle: JoinHandle<Result<Counters, Error>>,
+    bell: mpsc::Receiver<Result<Arc<Bell>, StartError>>,
+    parts: mpsc::Sender<Parts>,
+    started: mpsc::Receiver<Result<Addresses, StartError>>,
+}
+
+/// Names of listeners, and where they listen.
+pub type Addresses = Vec<(String, SocketAddr)>;
+
+impl Workers {
+    /// Starts them all, and says where they listen.
+    pub fn start(shards: usize, beginning: Beginning) -> Result<(Self, Addresses), StartError> {
+        let Beginning { plan, listeners, logs, pins, on_end } = beginning;
+        let board = Arc::new(Board::new(shards, random_seed()?, HANDOFF_MARGIN_MIN));
+        let receive_bytes_max = plan.settings.limits.receive_bytes_max;
+        let spawn = |shard| Thread::spawn(shard, receive_bytes_max, pins.get(shard).copied(), on_end.clone());
+        let threads = (0..shards).map(spawn).collect::<Result<Vec<_>, _>>()?;
+        let bells = threads.iter().map(Thread::bell).collect::<Result<Vec<_>, _>>()?;
+        let handoffs = bells.iter().map(|bell| mailbox(HANDOFFS_MAX, Some(bell.clone())));
+        let (peers, inboxes): (Vec<_>, Vec<_>) = handoffs.unzip();
+        let (mut workers, mut logs) = (Vec::new(), logs.into_iter());
+        for (shard, ((bell, listeners), handoffs)) in bells.into_iter().zip(listeners).zip(inboxes).enumerate() {
+            let (outbox, inbox) = mailbox(MAIL_MAX, Some(bell.clone()));
+            let publications = Latest::new(Some(bell));
+            let parts = Parts {
+                shard,
+                board: board.clone(),
+                plan: plan.clone(),
+                listeners,
+                log: logs.next(),
+                seed: random_seed()?,
+                inbox,
+                handoffs,
+                peers: peers.clone(),
+                publications: publications.clone(),
+            };
+            threads[shard].parts.send(parts).map_err(|_| StartError::ShardEnded)?;
+            workers.push((outbox, publications));
+        }
+        let mut addresses = Vec::new();
+        for thread in &threads {
+            addresses.extend(thread.started.recv().map_err(|_| StartError::ShardEnded)??);
+        }
+        let join =
+            |(thread, (outbox, publications)): (Thread, _)| Worker { thread: thread.handle, outbox, publications };
+        Ok((Self { board, workers: threads.into_iter().zip(workers).map(join).collect() }, addresses))
+    }
+
+    /// Gives one shard a message; false if its mailbox is full or it has ended.
+    pub fn tell(&self, shard: usize, mail: Mail) -> bool {
+        self.workers[shard].outbox.post(mail).is_ok()
+    }
+
+    /// From now on requests meet this plan.
+    pub fn publish(&self, publication: &Publication) {
+        for worker in &self.workers {
+            // What nobody has read is older.
+            let _displaced = worker.publications.publish(publication.clone());
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Waits for all of them, and says in one line what they did. False if one ended in another way than it was told.
+    pub fn finish(self, told: bool) -> bool {
+        let (mut counters, mut healthy) = (Counters::default(), told);
+        for worker in self.workers {
+            match worker.thread.join() {
+                Ok(Ok(of_shard)) => counters.merge(&of_shard),
+                Ok(Err(error)) => {
+                    eprintln!("shardgate: a shard's event loop failed: {error}");
+                    healthy = false;
+                }
+                Err(_) => healthy = false,
+            }
+        }
+        let (served, panics) = (counters.requests_total, counters.exchange_panics);
+        let dropped = counters.log_lines_dropped;
+        eprintln!("shardgate: served {served} requests, {panics} panicked, {dropped} log lines dropped");
+        healthy
+    }
+}
+
+impl Thread {
+    fn spawn(
+        shard: usize,
+        receive_bytes_max: usize,
+        pin: Option<usize>,
+        on_end: UnboundedSender<()>,
+    ) -> Result<Self, StartError> {
+        let (says_bell, bell) = mpsc::channel();
+        let (parts, its_parts) = mpsc::channel();
+        let (says_started, started) = mpsc::channel();
+        let body = move || {
+            let _ended = EndNotice(on_end);
+            if let Some(cpu) = pin
+                && let Err(errno) = cpus::pin(cpu)
+            {
+                eprintln!("shardgate: warning: shard {shard} is not pinned to CPU {cpu}: {errno}");
+            }
+            // The event loop is made on the thread that uses it: a ring knows who its one submitter is.
+            let driver = match Epoll::new() {
+                Ok(epoll) => Driver::Epoll(Box::new(epoll)),
+                Err(error) => {
+                    let _gone = says_bell.send(Err(StartError::EventLoop(error)));
+                    return Err(error);
+                }
+            };
+            let _gone = says_bell.send(driver.bell().ok_or(StartError::ShardEnded));
+            let runtime = Runtime::new(driver, receive_bytes_max);
+            // Nobody sends them if another thread could not start.
+            let Ok(parts) = its_parts.recv() else { return Ok(Counters::default()) };
+            let mut shard = match Shard::new(runtime, parts) {
+                Ok((shard, addresses)) => {
+                    let _gone = says_started.send(Ok(addresses));
+                    shard
+                }
+                Err(failed) => {
+                    let error = failed.error;
+                    let _gone = says_started.send(Err(StartError::Listen(failed)));
+                    return Err(error);
+                }
+            };
+            shard.run()?;
+            Ok(shard.counters())
+        };
+        let handle = std::thread::Builder::new().name(format!("shard-{shard}")).spawn(body);
+        Ok(Self { handle: handle.map_err(StartError::Thread)?, bell, parts, started })
+    }
+
+    fn bell(&self) -> Result<Arc<Bell>, StartError> {
+        self.bell.recv().map_err(|_| StartError::ShardEnded)?
+    }
+}
+
+/// Says that a shard has ended, in a panic too.
+struct EndNotice(UnboundedSender<()>);
+
+impl Drop for EndNotice {
+    fn drop(&mut self) {
+        // Nobody listens any more when the whole gateway ends.
+        let _gone = self.0.send(());
+    }
+}
+
+fn random_seed() -> Result<u64, StartError> {
+    use std::io::Read;
+    let mut seed = [0; 8];
+    let mut random = std::fs::File::open("/dev/urandom").map_err(StartError::Random)?;
+    random.read_exact(&mut seed).map_err(StartError::Random)?;
+    Ok(u64::from_ne_bytes(seed))
+}
+
+/// Messages of the control thread that a shard has not read.
+const MAIL_MAX: usize = 64;
+/// A shard serves what it accepts unless it has so many connections more than another, at least: a hand-off costs more
+/// than a small difference.
+const HANDOFF_MARGIN_MIN: u32 = 8;
+/// Connections on their way to a shard.
+const HANDOFFS_MAX: usize = 256;
