@@ -36,8 +36,8 @@ fn the_example_in_the_readme_loads() {
 #[test]
 fn the_example_of_limits_has_the_defaults() {
     let (_, snapshot) = example("limits.yaml");
-    assert_eq!(snapshot.plan.limits, Limits::default());
-    assert_eq!(snapshot.plan.http, HttpOptions::default());
+    assert_eq!(snapshot.plan.settings.limits, Limits::default());
+    assert_eq!(snapshot.plan.settings.http, HttpOptions::default());
     let service = &snapshot.plan.services[0];
     assert_eq!(service.timeouts, Timeouts::default());
     assert_eq!(service.pool, PoolLimits::default());
@@ -45,17 +45,19 @@ fn the_example_of_limits_has_the_defaults() {
 
     let bare = "{version: 1, listeners: [{name: a, address: \"127.0.0.1:1\"}]}";
     let bare = load_text("bare", bare, &mut Ids::default(), &resolve).unwrap();
-    assert_eq!(bare.plan.limits, snapshot.plan.limits);
-    assert_eq!(bare.plan.http, snapshot.plan.http);
-    assert_eq!(bare.access_log, snapshot.access_log);
+    assert_eq!(bare.plan.settings.limits, snapshot.plan.settings.limits);
+    assert_eq!(bare.plan.settings.http, snapshot.plan.settings.http);
+    assert_eq!(bare.plan.settings.access_log, snapshot.plan.settings.access_log);
     assert_eq!(bare.drain_timeout, snapshot.drain_timeout);
+    assert_eq!((bare.admin, bare.runtime), (snapshot.admin, snapshot.runtime));
+    assert_eq!(bare.shutdown_delay, snapshot.shutdown_delay);
 }
 
 /// The keys are those that the parser tells to who writes an unknown one.
 #[test]
 fn the_example_of_limits_lacks_no_key() {
     let (text, _) = example("limits.yaml");
-    for section in ["limits", "http", "access_log", "shutdown"] {
+    for section in ["limits", "http", "access_log", "admin", "runtime", "shutdown"] {
         let unknown = format!("{{version: 1, {section}: {{zzzzzzzz: 1}}}}");
         let problems = load_text("unknown", &unknown, &mut Ids::default(), &resolve).unwrap_err();
         let (_, keys) = problems.list[0].help.split_once("known keys here: ").expect("the help lists the keys");
@@ -92,7 +94,7 @@ fn the_quickstart_listens_on_loopback_and_needs_no_name_server() {
 #[test]
 fn the_example_of_trust_trusts_whom_it_names() {
     let (_, snapshot) = example("behind-a-load-balancer.yaml");
-    let trusted = |peer: &str| snapshot.plan.trusts(peer.parse().unwrap());
+    let trusted = |peer: &str| snapshot.plan.settings.trusts(peer.parse().unwrap());
     assert!(trusted("10.20.255.1") && trusted("192.0.2.10") && trusted("2001:db8:20:1::1"));
     assert!(!trusted("10.21.0.1") && !trusted("192.0.2.11") && !trusted("2001:db8:21::1") && !trusted("127.0.0.1"));
 }

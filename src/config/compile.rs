@@ -28,9 +28,16 @@ pub fn compile(ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut Vec<P
     let listeners = compile.listeners(ir.listeners, &mut ids.listeners);
     let services = compile.services(ir.services, &mut ids.services);
     let routes = compile.routes(ir.routes, &services_by_name, &mut ids.routes);
-    let settings = Settings { limits: ir.limits, trust: ir.trust, http: ir.http, access_log: ir.access_log.enabled };
+    let settings = Settings { limits: ir.limits, trust: ir.trust, http: ir.http, access_log: ir.access_log };
     let plan = Plan { services, table: Table::compile(&routes), routes, settings };
-    Snapshot { listeners, plan: Arc::new(plan), drain_timeout: ir.drain_timeout }
+    Snapshot {
+        listeners,
+        plan: Arc::new(plan),
+        admin: ir.admin,
+        runtime: ir.runtime,
+        shutdown_delay: ir.shutdown_delay,
+        drain_timeout: ir.drain_timeout,
+    }
 }
 
 struct Compile<'a> {

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::problem::Origin;
-use super::snapshot::AccessLog;
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
 use crate::route::Rule;
+use crate::runtime::options::RuntimeOptions;
 use crate::stdx::cidr::Cidr;
 use crate::upstream::service::{PoolLimits, Retry, Timeouts};
 
@@ -19,7 +19,12 @@ pub struct Ir {
     pub limits: Limits,
     pub trust: Vec<Cidr>,
     pub http: HttpOptions,
-    pub access_log: AccessLog,
+    pub access_log: bool,
+    /// Where status is told; `None` is nowhere.
+    pub admin: Option<SocketAddr>,
+    pub runtime: RuntimeOptions,
+    /// As the operator set it.
+    pub shutdown_delay: Option<Duration>,
     pub drain_timeout: Duration,
 }
 

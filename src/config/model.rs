@@ -7,11 +7,12 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 use serde_saphyr::Spanned;
 
 use super::number::{Bounded, Bytes, Count, Millis};
 use crate::proxy::limits::Limits as Ceilings;
+use crate::runtime::options::SHARDS_MAX;
 
 /// Only 1 exists, which is checked where the answer can say so.
 pub type Version = Bounded<0, { u32::MAX as u64 }>;
@@ -42,6 +43,12 @@ pub struct Model {
     /// One line of JSON a request, on standard output.
     #[serde(default)]
     pub access_log: AccessLog,
+    /// Health, status and metrics, for probes and for Prometheus.
+    #[serde(default)]
+    pub admin: Admin,
+    /// How the gateway uses the machine. Read at the start only.
+    #[serde(default)]
+    pub runtime: Runtime,
     /// What happens on SIGTERM.
     #[serde(default)]
     pub shutdown: Shutdown,
@@ -213,9 +220,58 @@ pub struct AccessLog {
     pub enabled: Option<bool>,
 }
 
+/// Nothing can be changed through it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Default: true.
+    pub enabled: Option<bool>,
+    /// IP address and port. Default: `0.0.0.0:8001`, all addresses, since a node's probes do not come from within.
+    pub address: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runtime {
+    /// Threads that serve, each with an event loop of its own: `auto` or a number. Default: auto, one for each CPU that
+    /// the process may use, within the whole CPUs of its cgroup's quota.
+    pub shards: Option<Shards>,
+    /// Whether each shard keeps to one CPU: `auto`, `always` or `never`. Default: auto, if there are as many shards as
+    /// CPUs that the process may use; with a bare quota it may use all, and every process would sit on the first ones.
+    pub pin: Option<Pin>,
+    /// `auto`, `uring` or `epoll`. Default: auto, which takes the better of those that work and says which in the log,
+    /// the metrics and the status.
+    pub event_loop: Option<EventLoop>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shards {
+    Auto,
+    Count(usize),
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Pin {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum EventLoop {
+    Auto,
+    Uring,
+    Epoll,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shutdown {
+    /// How long connections are still accepted after SIGTERM, while the gateway says that it is not ready, in
+    /// milliseconds. Default: 0; 5000 under Kubernetes, whose endpoints lag behind.
+    pub delay_ms: Option<Bounded<0, 3_600_000>>,
     /// How long requests in flight may take to finish, in milliseconds. Default: 30000.
     pub drain_timeout_ms: Option<Millis>,
 }
@@ -223,6 +279,33 @@ pub struct Shutdown {
 impl<'de> Deserialize<'de> for Path {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(VisitPath)
+    }
+}
+
+impl<'de> Deserialize<'de> for Shards {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(VisitShards)
+    }
+}
+
+struct VisitShards;
+
+impl Visitor<'_> for VisitShards {
+    type Value = Shards;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`auto` or a number from 1 to {SHARDS_MAX}")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Shards, E> {
+        if text == "auto" { Ok(Shards::Auto) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Shards, E> {
+        match usize::try_from(number) {
+            Ok(count @ 1..=SHARDS_MAX) => Ok(Shards::Count(count)),
+            _ => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
+        }
     }
 }
 

@@ -5,12 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::proxy::Plan;
+use crate::runtime::options::RuntimeOptions;
 
 #[derive(Debug)]
 pub struct Snapshot {
     pub listeners: Vec<Listener>,
     /// What requests meet.
     pub plan: Arc<Plan>,
+    /// Where status is told; `None` is nowhere.
+    pub admin: Option<SocketAddr>,
+    pub runtime: RuntimeOptions,
+    /// How long a shutdown still accepts; `None` is left to where the gateway runs.
+    pub shutdown_delay: Option<Duration>,
     /// How long a shutdown waits for the exchanges in flight.
     pub drain_timeout: Duration,
 }
@@ -21,9 +27,4 @@ pub struct Listener {
     pub id: u32,
     pub name: String,
     pub address: SocketAddr,
-}
-
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AccessLog {
-    pub enabled: bool,
 }

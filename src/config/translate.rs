@@ -2,7 +2,7 @@
 //!
 //! An object with a problem stays in, as far as it can, so that what refers to it is not reported too.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use super::model::{self, Model};
 use super::number::{Bounded, Millis};
 use super::problem::{Origin, Problem};
 use super::rules;
-use super::snapshot::AccessLog;
 use crate::http::authority::Authority;
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
+use crate::runtime::options::{EventLoop, Pin, RuntimeOptions, Shards};
 use crate::stdx::cidr::Cidr;
 use crate::upstream::service::{PoolLimits, Retry, Timeouts};
 
@@ -33,7 +33,10 @@ pub fn translate(file: &str, model: Model, problems: &mut Vec<Problem>) -> Ir {
         limits: limits(&model.limits),
         trust: translate.trust(&model.trust),
         http,
-        access_log: AccessLog { enabled: model.access_log.enabled.unwrap_or(true) },
+        admin: translate.admin(model.admin),
+        runtime: runtime(&model.runtime),
+        shutdown_delay: model.shutdown.delay_ms.map(|delay| Duration::from_millis(delay.get())),
+        access_log: model.access_log.enabled.unwrap_or(true),
         drain_timeout: model.shutdown.drain_timeout_ms.map_or(DRAIN_TIMEOUT, Millis::duration),
     }
 }
@@ -143,6 +146,18 @@ impl Translate<'_> {
         networks
     }
 
+    fn admin(&mut self, admin: model::Admin) -> Option<SocketAddr> {
+        let address = match admin.address {
+            None => ADMIN_ADDRESS,
+            Some(text) => text.value.parse().unwrap_or_else(|_| {
+                let what = format!("`{}` is not an address to listen on", text.value.escape_debug());
+                self.problem(text.referenced, what, "write IP:PORT, as in `0.0.0.0:8001`");
+                ADMIN_ADDRESS
+            }),
+        };
+        admin.enabled.unwrap_or(true).then_some(address)
+    }
+
     fn http(&mut self, http: model::Http) -> HttpOptions {
         let default = HttpOptions::default();
         let via = match http.via {
@@ -155,6 +170,25 @@ impl Translate<'_> {
             underscores_in_headers: http.underscores_in_headers.unwrap_or(default.underscores_in_headers),
             via,
         }
+    }
+}
+
+fn runtime(given: &model::Runtime) -> RuntimeOptions {
+    RuntimeOptions {
+        shards: match given.shards {
+            None | Some(model::Shards::Auto) => Shards::Auto,
+            Some(model::Shards::Count(count)) => Shards::Count(count),
+        },
+        pin: match given.pin {
+            None | Some(model::Pin::Auto) => Pin::Auto,
+            Some(model::Pin::Always) => Pin::Always,
+            Some(model::Pin::Never) => Pin::Never,
+        },
+        event_loop: match given.event_loop {
+            None | Some(model::EventLoop::Auto) => EventLoop::Auto,
+            Some(model::EventLoop::Uring) => EventLoop::Uring,
+            Some(model::EventLoop::Epoll) => EventLoop::Epoll,
+        },
     }
 }
 
@@ -221,6 +255,8 @@ fn count<const MIN: u64, const MAX: u64>(given: Option<Bounded<MIN, MAX>>, defau
     given.map_or(default, |given| u32::try_from(given.get()).unwrap_or(u32::MAX))
 }
 
+/// All addresses: a node's probes do not come from within.
+const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8001);
 const VERSION: u64 = 1;
 const NAME_BYTES_MAX: usize = 128;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);

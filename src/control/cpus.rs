@@ -1,5 +1,6 @@
 //! How many shards a node has room for, and which CPU each is pinned to.
 
+use crate::runtime::options::{Pin, SHARDS_MAX, Shards};
 use rustix::thread::CpuSet;
 use std::path::Path;
 
@@ -22,16 +23,23 @@ impl Cpus {
         Self { allowed, quota: quota(Path::new("/sys/fs/cgroup"), Path::new("/proc/self/cgroup")) }
     }
 
-    /// max(1, min(CPUs allowed, floor of the quota)).
-    pub fn shards(&self) -> usize {
-        self.allowed.len().min(self.quota.unwrap_or(usize::MAX)).max(1)
+    /// max(1, min(CPUs allowed, floor of the quota)), unless the operator knows better.
+    pub fn shards(&self, wanted: Shards) -> usize {
+        match wanted {
+            Shards::Auto => self.allowed.len().min(self.quota.unwrap_or(usize::MAX)).clamp(1, SHARDS_MAX),
+            Shards::Count(count) => count,
+        }
     }
 
-    /// The CPU of each of `shards` shards if every one can have one of its own and no other process is likely to want
-    /// the same: under a bare quota the mask holds the whole machine, and every such process would sit on its first
-    /// CPUs.
-    pub fn pinning(&self, shards: usize) -> Option<&[usize]> {
-        (self.allowed.len() == shards).then_some(&self.allowed)
+    /// The CPU of each of `shards` shards; none if they are not pinned. By itself only if every shard can have one of
+    /// its own and no other process is likely to want the same: under a bare quota the mask holds the whole machine,
+    /// and every such process would sit on its first CPUs.
+    pub fn pinning(&self, pin: Pin, shards: usize) -> Vec<usize> {
+        match pin {
+            Pin::Never => Vec::new(),
+            Pin::Auto if self.allowed.len() != shards => Vec::new(),
+            Pin::Auto | Pin::Always => self.allowed.iter().copied().cycle().take(shards).collect(),
+        }
     }
 }
 
@@ -97,7 +105,9 @@ mod tests {
     #[track_caller]
     fn check(allowed: &[usize], quota: Option<usize>, shards: usize, pinned: bool) {
         let cpus = Cpus { allowed: allowed.to_vec(), quota };
-        assert_eq!((cpus.shards(), cpus.pinning(cpus.shards()).is_some()), (shards, pinned), "{cpus:?}");
+        let (got, always) = (cpus.shards(Shards::Auto), cpus.pinning(Pin::Always, 5));
+        assert_eq!((got, !cpus.pinning(Pin::Auto, got).is_empty()), (shards, pinned), "{cpus:?}");
+        assert_eq!((cpus.pinning(Pin::Never, got), always.len()), (Vec::new(), 5));
     }
 
     #[test]

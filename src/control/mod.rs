@@ -1,8 +1,9 @@
 //! The control plane: starts the shards, listens to the operator, writes the log.
 
 mod cpus;
-mod log;
+mod listeners;
+pub mod log;
 mod node;
 mod workers;
 
-pub use self::node::{StartError, run};
+pub use self::node::{Source, StartError, run};

@@ -1,16 +1,23 @@
 //! A running gateway, seen from its control thread: how it starts, what it hears, and how it ends.
 
 use super::cpus::{Cpus, give_way};
+use super::listeners::{self, Changes};
 use super::log::LogWriter;
 use super::workers::{Beginning, Workers};
+use crate::config::ids::Ids;
+use crate::config::load::load;
 use crate::config::snapshot::{Listener, Snapshot};
+use crate::proxy::Plan;
 use crate::runtime::listener::Socket;
 use crate::runtime::{Error, Stop, listener};
-use crate::shard::{Listen, ListenError, Mail};
+use crate::shard::{Listen, ListenError, Mail, Publication};
 use crate::telemetry::log_ring;
 use rustix::net::{self, AddressFamily, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -36,32 +43,46 @@ pub enum StartError {
     ShardEnded,
 }
 
+/// Where the configuration comes from.
+#[derive(Debug)]
+pub struct Source {
+    pub file: PathBuf,
+    pub ids: Ids,
+}
+
 /// Runs the gateway until it is told to end and has drained.
-pub fn run(snapshot: Snapshot) -> Result<(), StartError> {
+pub fn run(snapshot: Snapshot, source: Source) -> Result<(), StartError> {
     raise_descriptor_limit(&snapshot);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Control)?;
-    runtime.block_on(Node::run(snapshot))
+    runtime.block_on(Node::run(snapshot, source))
 }
 
 /// What the control thread keeps.
 struct Node {
+    source: Source,
     snapshot: Snapshot,
     workers: Workers,
+    generation: u64,
+    /// Plans that a shard may still go by, and their generation: whoever drops one last frees it, and that is not to be
+    /// a shard.
+    retired: VecDeque<(u64, Arc<Plan>)>,
 }
 
 impl Node {
-    async fn run(snapshot: Snapshot) -> Result<(), StartError> {
+    async fn run(snapshot: Snapshot, source: Source) -> Result<(), StartError> {
         snapshot.listeners.iter().try_for_each(claim).map_err(StartError::Listen)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+        let mut reload = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+        let options = snapshot.runtime;
         let cpus = Cpus::read();
-        let shards = cpus.shards();
+        let shards = cpus.shards(options.shards);
         let (logs, drain) = log_ring::rings(shards);
         let out = super::log::stdout().map_err(StartError::Log)?;
         let writer = LogWriter::spawn(drain, out).map_err(StartError::Log)?;
         let (on_end, mut ended) = mpsc::unbounded_channel();
-        let listeners = listen(&snapshot.listeners, shards).map_err(StartError::Listen)?;
-        let pins = cpus.pinning(shards).unwrap_or_default().to_vec();
+        let listeners = listen(snapshot.listeners.iter(), shards).map_err(StartError::Listen)?;
+        let pins = cpus.pinning(options.pin, shards);
         let (workers, addresses) =
             Workers::start(shards, Beginning { plan: snapshot.plan.clone(), listeners, logs, pins, on_end })?;
         // Only now: threads inherit the niceness of the one that starts them.
@@ -69,7 +90,8 @@ impl Node {
         for (name, address) in addresses.iter().take(snapshot.listeners.len()) {
             eprintln!("shardgate: listening on {address} ({name})");
         }
-        let node = Self { snapshot, workers };
+        let mut node = Self { source, snapshot, workers, generation: 0, retired: VecDeque::new() };
+        let mut chores = tokio::time::interval(CHORES_INTERVAL);
         let mut patience = None;
         let mut left = shards;
         while left > 0 {
@@ -82,6 +104,8 @@ impl Node {
                 }
                 _ = terminate.recv() => node.drain(&mut patience),
                 _ = interrupt.recv() => node.drain(&mut patience),
+                _ = reload.recv() => node.reload(),
+                _ = chores.tick() => node.chores(),
             }
         }
         if patience.is_none() {
@@ -93,24 +117,65 @@ impl Node {
         if healthy { Ok(()) } else { Err(StartError::ShardEnded) }
     }
 
+    fn reload(&mut self) {
+        let Source { file, ids } = &mut self.source;
+        match load(file, ids) {
+            Ok(snapshot) => match self.apply(snapshot) {
+                Ok(()) => eprintln!("shardgate: configuration {} is in force", self.generation),
+                Err(failed) => eprintln!("shardgate: the old configuration stays: {}", StartError::Listen(failed)),
+            },
+            Err(problems) => eprint!("shardgate: the old configuration stays:\n{problems}"),
+        }
+    }
+
+    /// Puts a configuration in force. With an error nothing has changed.
+    fn apply(&mut self, snapshot: Snapshot) -> Result<(), ListenError> {
+        let changes = Changes::between(&self.snapshot.listeners, &snapshot.listeners);
+        for listener in changes.opened.iter().filter(|new| !listeners::has(&self.snapshot.listeners, new.address)) {
+            claim(listener)?;
+        }
+        let opened = listen(changes.opened.iter().copied(), self.workers.len())?;
+        for (shard, listens) in opened.into_iter().enumerate() {
+            for was in &changes.closed {
+                self.workers.tell(shard, Mail::Unlisten(*was));
+            }
+            for (was, Listener { id, name, .. }) in &changes.renamed {
+                self.workers.tell(shard, Mail::Rename { was: *was, id: *id, name: name.clone() });
+            }
+            for listen in listens {
+                self.workers.tell(shard, Mail::Listen(listen));
+            }
+        }
+        self.retired.push_back((self.generation, self.snapshot.plan.clone()));
+        self.generation += 1;
+        self.workers.publish(&Publication { generation: self.generation, plan: snapshot.plan.clone() });
+        self.snapshot = snapshot;
+        Ok(())
+    }
+
+    fn chores(&mut self) {
+        self.workers.deliver();
+        let oldest = self.workers.board.oldest_generation();
+        while self.retired.pop_front_if(|(generation, _)| *generation < oldest).is_some() {}
+    }
+
     /// Whoever asks twice does not want to wait.
-    fn drain(&self, patience: &mut Option<Duration>) {
+    fn drain(&mut self, patience: &mut Option<Duration>) {
         let now = patience.map_or(self.snapshot.drain_timeout, |_| Duration::ZERO);
         *patience = Some(now);
         eprintln!("shardgate: draining for {} ms at most", now.as_millis());
         self.end(now);
     }
 
-    fn end(&self, patience: Duration) {
+    fn end(&mut self, patience: Duration) {
         for shard in 0..self.workers.len() {
-            // A full mailbox holds the same message already.
-            let _full = self.workers.tell(shard, Mail::Drain { patience, stop: Stop::Dry });
+            self.workers.tell(shard, Mail::Drain { patience, stop: Stop::Dry });
         }
     }
 }
 
 /// A socket of each listener for each shard.
-fn listen(listeners: &[Listener], shards: usize) -> Result<Vec<Vec<Listen>>, ListenError> {
+fn listen<'a>(listeners: impl Iterator<Item = &'a Listener>, shards: usize) -> Result<Vec<Vec<Listen>>, ListenError> {
     let mut of_shards: Vec<_> = (0..shards).map(|_| Vec::new()).collect();
     for Listener { id, name, address } in listeners {
         let mut address = *address;
@@ -167,6 +232,8 @@ fn advice(failed: &ListenError) -> String {
     }
 }
 
+/// How often it is seen to what nobody waits for.
+const CHORES_INTERVAL: Duration = Duration::from_millis(250);
 /// Epoll, bell, log, listeners, and some to spare.
 const DESCRIPTORS_OWN: u64 = 64;
 /// How long the log may take to be written once the shards have ended.

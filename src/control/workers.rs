@@ -18,6 +18,7 @@ use crate::shard::{Listen, Mail, Parts, Publication, Shard};
 use crate::stdx::board::Board;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::log_ring::LogRing;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -46,6 +47,8 @@ pub struct Beginning {
 struct Worker {
     thread: JoinHandle<Result<Counters, Error>>,
     outbox: Outbox<Mail>,
+    /// What its mailbox has no room for yet.
+    waiting: VecDeque<Mail>,
     publications: Latest<Publication>,
 }
 
@@ -94,14 +97,31 @@ impl Workers {
         for thread in &threads {
             addresses.extend(thread.started.recv().map_err(|_| StartError::ShardEnded)??);
         }
-        let join =
-            |(thread, (outbox, publications)): (Thread, _)| Worker { thread: thread.handle, outbox, publications };
+        let join = |(thread, (outbox, publications)): (Thread, _)| Worker {
+            thread: thread.handle,
+            outbox,
+            waiting: VecDeque::new(),
+            publications,
+        };
         Ok((Self { board, workers: threads.into_iter().zip(workers).map(join).collect() }, addresses))
     }
 
-    /// Gives one shard a message; false if its mailbox is full or it has ended.
-    pub fn tell(&self, shard: usize, mail: Mail) -> bool {
-        self.workers[shard].outbox.post(mail).is_ok()
+    /// Gives one shard a message, as soon as its mailbox has room.
+    pub fn tell(&mut self, shard: usize, mail: Mail) {
+        self.workers[shard].waiting.push_back(mail);
+        self.deliver();
+    }
+
+    /// Delivers what has waited for room.
+    pub fn deliver(&mut self) {
+        for worker in &mut self.workers {
+            while let Some(mail) = worker.waiting.pop_front() {
+                if let Err(mail) = worker.outbox.post(mail) {
+                    worker.waiting.push_front(mail);
+                    break;
+                }
+            }
+        }
     }
 
     /// From now on requests meet this plan.

@@ -17,6 +17,7 @@ pub mod executor;
 pub mod listener;
 pub mod mailbox;
 pub mod op;
+pub mod options;
 pub mod tcp;
 pub mod timer;
 pub mod wait;

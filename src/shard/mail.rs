@@ -13,8 +13,8 @@ use std::time::Duration;
 pub enum Mail {
     /// Accept here too.
     Listen(Listen),
-    /// What is to be known of the listener with this id is now this.
-    Describe(Arc<ListenerInfo>),
+    /// The listener with the id `was` stays, and has this id and this name from now on.
+    Rename { was: u32, id: u32, name: String },
     /// The listener with this id has no place in the configuration any more: accept what has arrived, then close it.
     Unlisten(u32),
     /// Stop accepting, let the exchanges end, and end with the last connection, or when `patience` is over.

@@ -34,7 +34,6 @@ pub struct Shard {
     inbox: Inbox<Mail>,
     handoffs: Inbox<Handoff>,
     publications: Latest<Publication>,
-    generation: u64,
     /// When the shard ends at the latest, once it has been told to.
     ends_at: Option<Mono>,
 }
@@ -71,7 +70,7 @@ impl Shard {
         let pools = Pools::new(state::UPSTREAM_MARK, (shard, board.shards()));
         let shared = Shared::new(runtime, plan, board, pools, Rng::new(seed), log);
         let state = Rc::new(State::new(shared, shard, peers));
-        let shard = Self { state, inbox, handoffs, publications, generation: 0, ends_at: None };
+        let shard = Self { state, inbox, handoffs, publications, ends_at: None };
         let addresses = listeners.into_iter().map(|listen| shard.listen(listen)).collect::<Result<_, _>>()?;
         shard.state.begin();
         Ok((shard, addresses))
@@ -92,8 +91,8 @@ impl Shard {
         shared.runtime.turn(deadline, &mut |event| self.state.on_event(event))?;
         shared.flush_log();
         if let Some(Publication { generation, plan }) = self.publications.take() {
-            self.generation = generation;
             shared.swap(plan);
+            shared.board.adopt_generation(self.state.shard, generation);
         }
         while let Some(mail) = self.inbox.take() {
             self.obey(mail);
@@ -121,11 +120,6 @@ impl Shard {
         self.state.counters()
     }
 
-    /// Of the plan that requests meet now; 0 is the one that it began with.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
     fn obey(&mut self, mail: Mail) {
         match mail {
             Mail::Listen(listen) => {
@@ -133,7 +127,7 @@ impl Shard {
                     self.state.shared.counters.borrow_mut().listens_failed += 1;
                 }
             }
-            Mail::Describe(info) => self.state.describe(&info),
+            Mail::Rename { was, id, name } => self.state.rename(was, id, &name),
             Mail::Unlisten(id) => self.state.unlisten(id),
             Mail::Drain { patience, stop } => {
                 self.state.drain(stop);

@@ -75,9 +75,11 @@ impl State {
         self.shared.runtime.spawn(worker::accept(self.clone(), listening));
     }
 
-    /// What is known of a listener has changed.
-    pub fn describe(&self, info: &Arc<ListenerInfo>) {
-        self.of_listener(info.id, |listening| *listening.info.borrow_mut() = info.clone());
+    pub fn rename(&self, was: u32, id: u32, name: &str) {
+        self.of_listener(was, |listening| {
+            let address = listening.listener.address();
+            *listening.info.borrow_mut() = Arc::new(ListenerInfo { id, name: name.to_owned(), address });
+        });
     }
 
     pub fn unlisten(&self, id: u32) {
@@ -90,7 +92,12 @@ impl State {
     }
 
     fn of_listener(&self, id: u32, what: impl Fn(&Listening)) {
-        self.listeners.borrow().iter().filter(|listening| listening.info.borrow().id == id).for_each(|it| what(it));
+        for listening in self.listeners.borrow().iter() {
+            let is_it = listening.info.borrow().id == id;
+            if is_it {
+                what(listening);
+            }
+        }
     }
 
     /// Every connection has ended, and none will be accepted.

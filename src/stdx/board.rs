@@ -32,6 +32,8 @@ struct ShardCell {
     closed: AtomicBool,
     /// Nanoseconds of its clock at its last sign of life.
     alive_at: AtomicU64,
+    /// Of the plan that it goes by.
+    generation: AtomicU64,
 }
 
 /// Places that all shards together may take. Of how many there are everybody is told by argument, as that may change.
@@ -108,6 +110,16 @@ impl Board {
     /// No shard hands anything over any more: what is in the mailboxes is the last.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire) >= self.shards.len()
+    }
+
+    /// Says that a shard has let go of every plan before this one.
+    pub fn adopt_generation(&self, shard: usize, generation: u64) {
+        self.shards[shard].generation.store(generation, Ordering::Release);
+    }
+
+    /// The oldest plan that any shard goes by.
+    pub fn oldest_generation(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.generation.load(Ordering::Acquire)).min().unwrap_or_default()
     }
 
     pub fn beat(&self, shard: usize, now: Mono) {

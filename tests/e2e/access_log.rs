@@ -46,7 +46,7 @@ fn a_line_says_who_asked_what_and_what_came_of_it() {
 #[test]
 fn no_byte_of_a_request_escapes_its_string() {
     let origin = Origin::answering(OK);
-    let gateway = Gateway::start(&Config::to(&origin));
+    let gateway = Gateway::start(&Config::to(&origin).one_shard());
     let agents: [&[u8]; 6] = [
         b"quote\" backslash\\",
         b"\",\"status\":999,\"x\":\"",

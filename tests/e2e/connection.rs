@@ -23,7 +23,7 @@ fn naming() -> Origin {
 #[test]
 fn many_requests_share_one_connection_on_both_sides() {
     let origin = naming();
-    let gateway = Gateway::start(&Config::to(&origin));
+    let gateway = Gateway::start(&Config::to(&origin).one_shard());
     let mut client = gateway.client();
     for number in 0..50 {
         client.send(format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -88,7 +88,7 @@ fn a_response_may_arrive_byte_by_byte() {
 #[test]
 fn a_connection_stays_as_its_version_and_fields_say() {
     let origin = naming();
-    let gateway = Gateway::start(&Config::to(&origin));
+    let gateway = Gateway::start(&Config::to(&origin).one_shard());
     for (version, fields, stays) in [
         ("1.1", "", true),
         ("1.1", "Connection: keep-alive\r\n", true),

@@ -151,7 +151,7 @@ fn the_client_is_the_last_untrusted_address() {
 #[test]
 fn every_request_has_an_id_of_its_own_and_a_via() {
     let origin = Origin::answering(OK);
-    let gateway = Gateway::start(&Config::to(&origin));
+    let gateway = Gateway::start(&Config::to(&origin).one_shard());
     for _ in 0..20 {
         gateway.get("/");
     }

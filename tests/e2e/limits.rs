@@ -139,7 +139,7 @@ fn requests_a_connection() {
 #[test]
 fn a_head_that_finds_no_buffer_is_not_called_too_large() {
     let origin = Origin::answering(OK);
-    let gateway = Gateway::start(&Config::to(&origin).with("limits: { receive_bytes_max: 1048576 }"));
+    let gateway = Gateway::start(&Config::to(&origin).one_shard().with("limits: { receive_bytes_max: 1048576 }"));
     let unfinished = &head_of(6_000)[..5_000];
     // Each takes one of the thirteen large buffers that this leaves room for; the last one finds none.
     let mut holders = [(); 14].map(|()| gateway.client());

@@ -11,7 +11,7 @@ const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 fn gateway_to(origin: &Origin) -> Gateway {
-    Gateway::start(&Config::to(origin).of_route("upgrade: [websocket]"))
+    Gateway::start(&Config::to(origin).of_route("upgrade: [websocket]").one_shard())
 }
 
 /// Opens a tunnel and returns the 101.

@@ -32,7 +32,7 @@ fn on_a_dying_connection(origin: &Origin, config: &Config, request: &[u8]) -> Me
 #[test]
 fn endpoints_take_turns() {
     let origins = [(); 3].map(|()| Origin::answering(OK));
-    let gateway = Gateway::start(&Config::to_addresses(&origins.each_ref().map(|origin| origin.address)));
+    let gateway = Gateway::start(&Config::to_addresses(&origins.each_ref().map(|origin| origin.address)).one_shard());
     for _ in 0..9 {
         assert_eq!(gateway.get("/").status(), 200);
     }
@@ -45,7 +45,7 @@ fn an_idempotent_request_on_a_connection_that_died_is_sent_once_more() {
     for method in ["GET", "PUT", "DELETE", "OPTIONS"] {
         let origin = dying();
         let request = format!("{method} /second HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
-        let response = on_a_dying_connection(&origin, &Config::to(&origin), request.as_bytes());
+        let response = on_a_dying_connection(&origin, &Config::to(&origin).one_shard(), request.as_bytes());
         assert_eq!(response.status(), 200, "{method}");
         let requests = origin.requests();
         assert_eq!(origin.targets(), ["/first", "/second", "/second"], "{method}");
@@ -59,7 +59,7 @@ fn a_request_that_may_have_had_an_effect_is_not_sent_again() {
     for method in ["POST", "PATCH", "BREW"] {
         let origin = dying();
         let request = format!("{method} /second HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
-        let response = on_a_dying_connection(&origin, &Config::to(&origin), request.as_bytes());
+        let response = on_a_dying_connection(&origin, &Config::to(&origin).one_shard(), request.as_bytes());
         assert_eq!(response.status(), 502, "{method}");
         response.problem();
         assert_eq!(origin.targets(), ["/first", "/second"], "{method}");
@@ -70,7 +70,7 @@ fn a_request_that_may_have_had_an_effect_is_not_sent_again() {
 fn a_body_that_was_not_kept_is_not_sent_again() {
     for (body, status) in [(1_000, 200), (1_001, 502)] {
         let origin = dying();
-        let config = Config::to(&origin).of_service("retry: { replay_bytes_max: 1000 }");
+        let config = Config::to(&origin).of_service("retry: { replay_bytes_max: 1000 }").one_shard();
         let request = format!("PUT /second HTTP/1.1\r\nHost: a\r\nContent-Length: {body}\r\n\r\n{}", "x".repeat(body));
         assert_eq!(on_a_dying_connection(&origin, &config, request.as_bytes()).status(), status, "{body} bytes");
     }

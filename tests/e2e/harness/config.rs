@@ -8,6 +8,9 @@ use super::Origin;
 /// One listener on a free port, and at first one service behind one route for everything.
 pub struct Config {
     address: String,
+    /// How many shards there are; by default as many as the machine has room for.
+    shards: String,
+    admin: String,
     services: Vec<String>,
     routes: Vec<String>,
     top: String,
@@ -24,11 +27,25 @@ impl Config {
 
     /// Neither services nor routes.
     pub fn empty() -> Self {
-        Self { address: "127.0.0.1:0".to_owned(), services: Vec::new(), routes: Vec::new(), top: String::new() }
+        let (shards, admin) = ("auto".to_owned(), "enabled: false".to_owned());
+        Self {
+            address: "127.0.0.1:0".to_owned(),
+            shards,
+            admin,
+            services: Vec::new(),
+            routes: Vec::new(),
+            top: String::new(),
+        }
     }
 
     pub fn listen(mut self, address: impl ToString) -> Self {
         self.address = address.to_string();
+        self
+    }
+
+    /// For tests of what each shard has of its own: upstream connections, turns, memory.
+    pub fn one_shard(mut self) -> Self {
+        self.shards = "1".to_owned();
         self
     }
 
@@ -64,6 +81,7 @@ impl Config {
 
     pub fn yaml(&self) -> String {
         let mut yaml = format!("version: 1\nlisteners:\n  - {{ name: public, address: \"{}\" }}\n", self.address);
+        writeln!(yaml, "runtime: {{ shards: {} }}\nadmin: {{ {} }}", self.shards, self.admin).unwrap();
         for (key, entries) in [("services", &self.services), ("routes", &self.routes)] {
             if !entries.is_empty() {
                 writeln!(yaml, "{key}:").unwrap();

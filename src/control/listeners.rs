@@ -1,0 +1,75 @@
+//! What a new configuration changes about listeners. A socket is known by its address: a new name closes nothing.
+
+use crate::config::snapshot::Listener;
+use std::net::SocketAddr;
+
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct Changes<'a> {
+    pub opened: Vec<&'a Listener>,
+    /// By their earlier id.
+    pub renamed: Vec<(u32, &'a Listener)>,
+    pub closed: Vec<u32>,
+}
+
+impl<'a> Changes<'a> {
+    pub fn between(old: &[Listener], new: &'a [Listener]) -> Self {
+        let mut changes = Self::default();
+        let mut kept = Vec::new();
+        for listener in new {
+            match old.iter().find(|other| is_same_socket(other, listener)) {
+                Some(same) => {
+                    kept.push(same.id);
+                    if same != listener {
+                        changes.renamed.push((same.id, listener));
+                    }
+                }
+                None => changes.opened.push(listener),
+            }
+        }
+        let gone = old.iter().filter(|listener| !kept.contains(&listener.id));
+        changes.closed.extend(gone.map(|listener| listener.id));
+        changes
+    }
+}
+
+/// Of those that take any port, names tell which is which.
+fn is_same_socket(old: &Listener, new: &Listener) -> bool {
+    old.address == new.address && (old.address.port() != PORT_ANY || old.id == new.id)
+}
+
+/// Whether this process listens on the address already.
+pub fn has(listeners: &[Listener], address: SocketAddr) -> bool {
+    listeners.iter().any(|listener| listener.address == address)
+}
+
+const PORT_ANY: u16 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(id: u32, port: u16) -> Listener {
+        Listener { id, name: format!("listener-{id}"), address: ([127, 0, 0, 1], port).into() }
+    }
+
+    #[track_caller]
+    fn check(old: &[(u32, u16)], new: &[(u32, u16)], opened: &[u32], renamed: &[(u32, u32)], closed: &[u32]) {
+        let make = |list: &[(u32, u16)]| list.iter().map(|(id, port)| listener(*id, *port)).collect::<Vec<_>>();
+        let (old, new) = (make(old), make(new));
+        let changes = Changes::between(&old, &new);
+        let ids: Vec<_> = changes.opened.iter().map(|listener| listener.id).collect();
+        let pairs: Vec<_> = changes.renamed.iter().map(|(was, listener)| (*was, listener.id)).collect();
+        assert_eq!((&*ids, &*pairs, &*changes.closed), (opened, renamed, closed));
+    }
+
+    #[test]
+    fn an_address_that_stays_is_never_closed() {
+        check(&[(0, 80)], &[(0, 80)], &[], &[], &[]);
+        check(&[(0, 80)], &[(0, 80), (1, 81)], &[1], &[], &[]);
+        check(&[(0, 80), (1, 81)], &[(1, 81)], &[], &[], &[0]);
+        check(&[(0, 80)], &[(0, 81)], &[0], &[], &[0]);
+        check(&[(0, 80)], &[(1, 80)], &[], &[(0, 1)], &[]);
+        check(&[(0, 80), (1, 81)], &[(0, 81), (1, 80)], &[], &[(1, 0), (0, 1)], &[]);
+        check(&[(0, 0), (1, 0)], &[(1, 0)], &[], &[], &[0]);
+    }
+}
