@@ -38,8 +38,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "policy",
             "shard",
             "runtime::driver",
+            // The sockets that shards accept on are opened here, and the plan that they go by is kept here.
+            "proxy::Plan",
+            "runtime::listener",
             "runtime::mailbox",
+            "runtime::options",
             "runtime::Error",
+            "runtime::Stop",
             "runtime::Runtime",
         ],
     ),

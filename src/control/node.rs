@@ -8,6 +8,7 @@ use crate::config::ids::Ids;
 use crate::config::load::load;
 use crate::config::snapshot::{Listener, Snapshot};
 use crate::proxy::Plan;
+use crate::runtime::driver::choice::Choice;
 use crate::runtime::listener::Socket;
 use crate::runtime::{Error, Stop, listener};
 use crate::shard::{Listen, ListenError, Mail, Publication};
@@ -75,6 +76,8 @@ impl Node {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
         let mut reload = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
         let options = snapshot.runtime;
+        let event_loop = Choice::make(options.event_loop).map_err(StartError::EventLoop)?;
+        eprintln!("shardgate: event loop {}: {}", event_loop.name(), event_loop.reason);
         let cpus = Cpus::read();
         let shards = cpus.shards(options.shards);
         let (logs, drain) = log_ring::rings(shards);
@@ -83,8 +86,8 @@ impl Node {
         let (on_end, mut ended) = mpsc::unbounded_channel();
         let listeners = listen(snapshot.listeners.iter(), shards).map_err(StartError::Listen)?;
         let pins = cpus.pinning(options.pin, shards);
-        let (workers, addresses) =
-            Workers::start(shards, Beginning { plan: snapshot.plan.clone(), listeners, logs, pins, on_end })?;
+        let beginning = Beginning { plan: snapshot.plan.clone(), listeners, logs, event_loop, pins, on_end };
+        let (workers, addresses) = Workers::start(shards, beginning)?;
         // Only now: threads inherit the niceness of the one that starts them.
         give_way();
         for (name, address) in addresses.iter().take(snapshot.listeners.len()) {

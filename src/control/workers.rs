@@ -10,8 +10,7 @@
 use super::cpus;
 use super::node::StartError;
 use crate::proxy::Plan;
-use crate::runtime::driver::Driver;
-use crate::runtime::driver::epoll::Epoll;
+use crate::runtime::driver::choice::Choice;
 use crate::runtime::mailbox::{Bell, Latest, Outbox, mailbox};
 use crate::runtime::{Error, Runtime};
 use crate::shard::{Listen, Mail, Parts, Publication, Shard};
@@ -37,6 +36,7 @@ pub struct Beginning {
     pub listeners: Vec<Vec<Listen>>,
     /// Of each shard, or none.
     pub logs: Vec<LogRing>,
+    pub event_loop: Choice,
     /// The CPU of each shard, or none.
     pub pins: Vec<usize>,
     /// Told when a shard has ended, in a panic too.
@@ -66,10 +66,13 @@ pub type Addresses = Vec<(String, SocketAddr)>;
 impl Workers {
     /// Starts them all, and says where they listen.
     pub fn start(shards: usize, beginning: Beginning) -> Result<(Self, Addresses), StartError> {
-        let Beginning { plan, listeners, logs, pins, on_end } = beginning;
+        let Beginning { plan, listeners, logs, event_loop, pins, on_end } = beginning;
         let board = Arc::new(Board::new(shards, random_seed()?, HANDOFF_MARGIN_MIN));
         let receive_bytes_max = plan.settings.limits.receive_bytes_max;
-        let spawn = |shard| Thread::spawn(shard, receive_bytes_max, pins.get(shard).copied(), on_end.clone());
+        let spawn = |shard: usize| {
+            let (pin, on_end) = (pins.get(shard).copied(), on_end.clone());
+            Thread::spawn(shard, event_loop.clone(), receive_bytes_max, pin, on_end)
+        };
         let threads = (0..shards).map(spawn).collect::<Result<Vec<_>, _>>()?;
         let bells = threads.iter().map(Thread::bell).collect::<Result<Vec<_>, _>>()?;
         let handoffs = bells.iter().map(|bell| mailbox(HANDOFFS_MAX, Some(bell.clone())));
@@ -159,6 +162,7 @@ impl Workers {
 impl Thread {
     fn spawn(
         shard: usize,
+        event_loop: Choice,
         receive_bytes_max: usize,
         pin: Option<usize>,
         on_end: UnboundedSender<()>,
@@ -174,8 +178,8 @@ impl Thread {
                 eprintln!("shardgate: warning: shard {shard} is not pinned to CPU {cpu}: {errno}");
             }
             // The event loop is made on the thread that uses it: a ring knows who its one submitter is.
-            let driver = match Epoll::new() {
-                Ok(epoll) => Driver::Epoll(Box::new(epoll)),
+            let driver = match event_loop.open() {
+                Ok(driver) => driver,
                 Err(error) => {
                     let _gone = says_bell.send(Err(StartError::EventLoop(error)));
                     return Err(error);

@@ -13,6 +13,8 @@ use std::time::Duration;
 /// Cells, because both directions write to it.
 pub struct Account {
     pub began: Now,
+    /// Whether the peer is believed about who the client is.
+    pub peer_is_trusted: bool,
     pub request_id: RequestId,
     /// The route that was found, and what goes with it.
     pub record: OnceCell<Rc<RouteRecord>>,
@@ -42,9 +44,10 @@ pub struct RequestId {
 }
 
 impl Account {
-    pub fn new(began: Now, request_id: RequestId) -> Self {
+    pub fn new(began: Now, peer_is_trusted: bool, request_id: RequestId) -> Self {
         Self {
             began,
+            peer_is_trusted,
             request_id,
             record: OnceCell::new(),
             upstream: Cell::new(None),

@@ -68,21 +68,20 @@ pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downst
         Ok(head) => head,
         Err(NoRequest::Silence) => return Next::Close,
         Err(NoRequest::Failed(failure)) => {
-            let account = Account::new(began, RequestId::generate(shared));
+            let account = Account::new(began, false, RequestId::generate(shared));
             return refuse_head(shared, settings, downstream, &account, failure).await;
         }
     };
     let is_trusted = settings.trusts(downstream.peer.ip());
-    let account = Account::new(began, RequestId::of(shared, request, head.bytes(), is_trusted));
-    let next = match proceed(shared, settings, request, response, head.bytes(), downstream, &account, is_trusted).await
-    {
+    let account = Account::new(began, is_trusted, RequestId::of(shared, request, head.bytes(), is_trusted));
+    let next = match proceed(shared, settings, request, response, head.bytes(), downstream, &account).await {
         Ok(next) => next,
         Err(failure) => fail(shared, settings, (request, head.bytes()), downstream, &account, failure).await,
     };
     downstream.count_bytes(shared, account.sent_bytes.get());
     shared.counters.borrow_mut().count_response(account.status.get());
     if shared.logs() {
-        log(shared, settings, downstream, &account, Some((request, head.bytes())), is_trusted);
+        log(shared, settings, downstream, &account, Some((request, head.bytes())));
     }
     next
 }
@@ -95,7 +94,6 @@ async fn proceed<'a>(
     bytes: &'a [u8],
     downstream: &'a mut Downstream,
     account: &'a Account,
-    is_trusted: bool,
 ) -> Result<Next, Failure> {
     downstream.connection.reader.begin_body(request.framing, &settings.body_limits());
     account.request_read.set(request.framing == Framing::Empty);
@@ -114,7 +112,7 @@ async fn proceed<'a>(
         client: Client {
             stream: &downstream.connection.stream,
             origin: &downstream.origin,
-            is_trusted,
+            is_trusted: account.peer_is_trusted,
             is_last: downstream.requests >= limits.requests_per_connection_max,
         },
         request,
@@ -260,7 +258,7 @@ async fn refuse_head(
     downstream.count_bytes(shared, account.sent_bytes.get());
     shared.counters.borrow_mut().count_response(account.status.get());
     if shared.logs() {
-        log(shared, settings, downstream, account, None, false);
+        log(shared, settings, downstream, account, None);
     }
     if sent.is_ok() { Next::Linger } else { Next::Close }
 }
@@ -271,7 +269,6 @@ fn log(
     downstream: &Downstream,
     account: &Account,
     request: Option<(&RequestHead, &[u8])>,
-    is_trusted: bool,
 ) {
     let record = account.record.get();
     let value = |known| request.and_then(|(head, bytes)| head.value(bytes, known));
@@ -279,7 +276,7 @@ fn log(
     shared.log(&Record {
         time: account.began.wall,
         duration: now.mono.since(account.began.mono),
-        client: client_address(settings, downstream.peer.ip(), request, is_trusted),
+        client: client_address(settings, downstream.peer.ip(), request, account.peer_is_trusted),
         peer: downstream.peer,
         listener: &downstream.listener.name,
         route: record.map(|record| &*record.route.name),

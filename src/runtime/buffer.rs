@@ -28,6 +28,9 @@ struct Window {
     pool: Option<Pool>,
 }
 
+/// Memory that a kernel may fill on its own, before anybody knows for whom. It counts as in use from then on only.
+pub(super) struct Spare(Box<Window>);
+
 /// One shard's buffers. Cloning it makes another handle to the same pool.
 #[derive(Clone)]
 pub struct Pool(Rc<Shared>);
@@ -89,15 +92,9 @@ impl Pool {
     /// An empty buffer, or nothing at the cap. An eighth of the cap is kept for heads, so that bodies never stop the
     /// gateway from answering.
     pub fn take(&self, class: Class) -> Option<Buf> {
-        let out = self.0.bytes_out.get() + class.memory_bytes();
-        let bytes_max = match class {
-            Class::Head => self.0.bytes_max,
-            Class::Body => self.0.bytes_max - self.0.bytes_max / 8,
-        };
-        if out > bytes_max {
+        if !self.admit(class) {
             return None;
         }
-        self.0.bytes_out.set(out);
         let free = {
             let mut free = self.0.free[class as usize].borrow_mut();
             let window = free.pop();
@@ -110,6 +107,43 @@ impl Pool {
         window.end = window.start;
         window.pool = Some(self.clone());
         Some(Buf(Some(window)))
+    }
+
+    /// Memory for a buffer that is not in use yet, whatever the cap: whoever asks has a bound of its own.
+    pub(super) fn lend(&self, class: Class) -> Spare {
+        let free = self.0.free[class as usize].borrow_mut().pop();
+        let mut window = free.unwrap_or_else(|| Window::new(class));
+        window.start = class.headroom_bytes() as u32;
+        window.end = window.start;
+        Spare(window)
+    }
+
+    /// The buffer that `spare` has become, or `spare` itself at the cap.
+    pub(super) fn charge(&self, spare: Spare) -> Result<Buf, Spare> {
+        if !self.admit(spare.0.class) {
+            return Err(spare);
+        }
+        let mut window = spare.0;
+        window.pool = Some(self.clone());
+        Ok(Buf(Some(window)))
+    }
+
+    /// Counts one more buffer as in use, unless that is too much.
+    fn admit(&self, class: Class) -> bool {
+        let out = self.0.bytes_out.get() + class.memory_bytes();
+        let bytes_max = match class {
+            Class::Head => self.0.bytes_max,
+            Class::Body => self.0.bytes_max - self.0.bytes_max / 8,
+        };
+        if out > bytes_max {
+            return false;
+        }
+        self.0.bytes_out.set(out);
+        true
+    }
+
+    pub fn bytes_max(&self) -> usize {
+        self.0.bytes_max
     }
 
     /// Bytes of buffers that are in use.
@@ -149,6 +183,34 @@ impl Window {
         self.memory[start..end].copy_from_slice(bytes);
         self.end = end as u32;
         true
+    }
+}
+
+impl Spare {
+    /// Where bytes go, and how many fit. Valid until it is dropped or charged, wherever it is moved.
+    pub(super) fn memory_mut(&mut self) -> &mut [u8] {
+        let window = &mut *self.0;
+        &mut window.memory[window.start as usize..window.limit as usize]
+    }
+
+    /// Takes the first `count` bytes as written.
+    pub(super) fn grow(&mut self, count: usize) {
+        assert!(count <= (self.0.limit - self.0.end) as usize, "grown past the buffer's end");
+        self.0.end += count as u32;
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0.memory[self.0.start as usize..self.0.end as usize]
+    }
+
+    /// Drops the first `count` bytes.
+    pub(super) fn advance(&mut self, count: usize) {
+        assert!(count <= self.bytes().len(), "advanced past the bytes");
+        self.0.start += count as u32;
+    }
+
+    pub(super) fn class(&self) -> Class {
+        self.0.class
     }
 }
 

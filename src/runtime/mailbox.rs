@@ -130,6 +130,10 @@ impl Bell {
         self.asleep.store(false, Ordering::SeqCst);
     }
 
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.eventfd
+    }
+
     pub(super) fn clear(&self) {
         let mut count = [0; 8];
         // Empty means that another reading got there first.

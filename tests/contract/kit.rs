@@ -3,6 +3,7 @@
 use shardgate::runtime::driver::Driver;
 use shardgate::runtime::driver::epoll::Epoll;
 use shardgate::runtime::driver::sim::{Fault, Faults, World};
+use shardgate::runtime::driver::uring::Uring;
 use shardgate::runtime::op::{Error, Pieces, Received};
 use shardgate::runtime::wait::sleep_until;
 use shardgate::runtime::{Buf, Class, Event, Runtime, TcpListener, TcpStream};
@@ -34,6 +35,11 @@ pub async fn connect(far: &Runtime, to: SocketAddr) -> TcpStream {
 pub fn with_epoll(scenario: fn(&Kit)) {
     let epoll = || Driver::Epoll(Box::new(Epoll::new().expect("epoll is there")));
     Kit::new(epoll(), epoll(), None).check(scenario);
+}
+
+pub fn with_uring(scenario: fn(&Kit)) {
+    let uring = || Driver::Uring(Box::new(Uring::new().expect("the kernel has rings and allows them")));
+    Kit::new(uring(), uring(), None).check(scenario);
 }
 
 pub fn with_sim(scenario: fn(&Kit)) {

@@ -27,8 +27,9 @@ macro_rules! contract {
                 limits: a_slow_reader_blocks_the_sender_for_no_longer_than_it_allows,
                     a_short_send_that_is_cancelled_leaves_a_prefix, receives_wait_for_buffers_first_in_first_out,
                     a_receive_that_waits_for_a_buffer_can_be_dropped;
-                handing: a_listener_that_stops_brings_all_who_have_connected, an_armed_accept_ends_when_its_listener_stops,
-                    a_fresh_connection_goes_to_another_loop, a_used_connection_stays_where_it_is);
+                handing: a_listener_that_stops_brings_all_who_have_connected,
+                    an_armed_accept_ends_when_its_listener_stops, a_fresh_connection_goes_to_another_loop,
+                    a_used_connection_stays_where_it_is);
         }
     };
     (@ $run:path; $($module:ident: $($scenario:ident),+);+) => {
@@ -42,5 +43,6 @@ macro_rules! contract {
 }
 
 contract!(epoll: crate::kit::with_epoll);
+contract!(uring: crate::kit::with_uring);
 contract!(sim: crate::kit::with_sim);
 contract!(sim_with_benign_faults: crate::kit::with_benign_faults);

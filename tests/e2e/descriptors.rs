@@ -35,7 +35,8 @@ fn exhausted_descriptors_cost_no_cpu_and_come_back() {
 #[test]
 fn a_request_without_a_descriptor_for_its_origin_is_refused_only() {
     let origin = Origin::answering(OK);
-    let gateway = Gateway::start_with_descriptors(&Config::to(&origin).with("limits: { idle_timeout_ms: 60000 }"), 40);
+    let config = Config::to(&origin).with("limits: { idle_timeout_ms: 60000 }").one_shard();
+    let gateway = Gateway::start_with_descriptors(&config, 40);
     let mut crowd: Vec<Wire> = (0..80).map(|_| gateway.client()).collect();
     let first = &mut crowd[0];
     first.send("GET /none HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -75,7 +75,7 @@ fn a_body_that_was_not_kept_is_not_sent_again() {
         assert_eq!(on_a_dying_connection(&origin, &config, request.as_bytes()).status(), status, "{body} bytes");
     }
     let origin = dying();
-    let config = Config::to(&origin).of_service("retry: { enabled: false }");
+    let config = Config::to(&origin).of_service("retry: { enabled: false }").one_shard();
     let response = on_a_dying_connection(&origin, &config, b"GET /second HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(response.status(), 502);
 }

@@ -4,7 +4,7 @@
 //! operation on a socket that is not ready makes no system call, and one that is ready is carried out at once.
 
 use super::clock::Clock;
-use super::{Close, DriverCounters, Stop};
+use super::{Close, DriverCounters, Stop, open_spare};
 use crate::runtime::buffer::Pool;
 use crate::runtime::listener;
 use crate::runtime::mailbox::Bell;
@@ -572,11 +572,6 @@ fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {
         [only] => rustix::io::write(fd, only),
         several => rustix::io::writev(fd, several),
     }
-}
-
-fn open_spare() -> Option<OwnedFd> {
-    use rustix::fs::{Mode, OFlags};
-    rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 fn key<T>(bits: u64) -> Key<T> {

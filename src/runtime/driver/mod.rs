@@ -2,9 +2,12 @@
 //!
 //! A closed enum instead of a trait: nothing above is generic, and a reader sees every kernel there is.
 
+pub mod choice;
 mod clock;
 pub mod epoll;
 pub mod sim;
+#[allow(unsafe_code, reason = "a ring is memory that the kernel shares")]
+pub mod uring;
 
 use super::buffer::Pool;
 use super::mailbox::Bell;
@@ -16,6 +19,7 @@ use std::sync::Arc;
 
 /// One shard's kernel.
 pub enum Driver {
+    Uring(Box<uring::Uring>),
     Epoll(Box<epoll::Epoll>),
     Sim(sim::Node),
 }
@@ -63,6 +67,7 @@ impl Driver {
     pub fn submit(&mut self, op: Op, owner: Owner, pool: &Pool) -> Result<Done, OpId> {
         match self {
             Self::Epoll(epoll) => epoll.submit(op, owner, pool),
+            Self::Uring(uring) => uring.submit(op, owner, pool),
             Self::Sim(node) => node.submit(op, owner, pool),
         }
     }
@@ -71,6 +76,7 @@ impl Driver {
     pub fn take(&mut self, id: OpId) -> Option<Done> {
         match self {
             Self::Epoll(epoll) => epoll.take(id),
+            Self::Uring(uring) => uring.take(id),
             Self::Sim(node) => node.take(id),
         }
     }
@@ -79,6 +85,7 @@ impl Driver {
     pub fn cancel(&mut self, id: OpId) {
         match self {
             Self::Epoll(epoll) => epoll.cancel(id),
+            Self::Uring(uring) => uring.cancel(id),
             Self::Sim(node) => node.cancel(id),
         }
     }
@@ -86,6 +93,7 @@ impl Driver {
     pub fn set_owner(&mut self, id: OpId, owner: Owner) {
         match self {
             Self::Epoll(epoll) => epoll.set_owner(id, owner),
+            Self::Uring(uring) => uring.set_owner(id, owner),
             Self::Sim(node) => node.set_owner(id, owner),
         }
     }
@@ -94,6 +102,7 @@ impl Driver {
     pub fn turn(&mut self, deadline: Mono, pool: &Pool, told: &mut Vec<Owner>) -> Result<(), Error> {
         match self {
             Self::Epoll(epoll) => epoll.turn(deadline, pool, told),
+            Self::Uring(uring) => uring.turn(deadline, pool, told),
             Self::Sim(node) => {
                 node.turn(pool, told);
                 Ok(())
@@ -104,6 +113,7 @@ impl Driver {
     pub fn listen(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
         match self {
             Self::Epoll(epoll) => epoll.listen(address),
+            Self::Uring(uring) => uring.listen(address),
             Self::Sim(node) => node.listen(address),
         }
     }
@@ -112,6 +122,7 @@ impl Driver {
     pub fn adopt_listener(&mut self, socket: OwnedFd) -> Result<ListenerId, Error> {
         match self {
             Self::Epoll(epoll) => epoll.adopt_listener(socket),
+            Self::Uring(uring) => uring.adopt_listener(socket),
             Self::Sim(_) => unreachable!("a simulated host has no descriptors"),
         }
     }
@@ -120,6 +131,7 @@ impl Driver {
     pub fn stop_listener(&mut self, id: ListenerId, stop: Stop) {
         match self {
             Self::Epoll(epoll) => epoll.stop_listener(id, stop),
+            Self::Uring(uring) => uring.stop_listener(id, stop),
             Self::Sim(node) => node.stop_listener(id, stop),
         }
     }
@@ -127,6 +139,7 @@ impl Driver {
     pub fn listener_address(&self, id: ListenerId) -> Option<SocketAddr> {
         match self {
             Self::Epoll(epoll) => epoll.listener_address(id),
+            Self::Uring(uring) => uring.listener_address(id),
             Self::Sim(node) => node.listener_address(id),
         }
     }
@@ -134,6 +147,7 @@ impl Driver {
     pub fn close_listener(&mut self, id: ListenerId) {
         match self {
             Self::Epoll(epoll) => epoll.close_listener(id),
+            Self::Uring(uring) => uring.close_listener(id),
             Self::Sim(node) => node.close_listener(id),
         }
     }
@@ -142,6 +156,7 @@ impl Driver {
     pub fn release(&mut self, id: SocketId) -> Option<Parcel> {
         match self {
             Self::Epoll(epoll) => epoll.release(id).map(|fd| Parcel(Freight::Descriptor(fd))),
+            Self::Uring(uring) => uring.release(id).map(|fd| Parcel(Freight::Descriptor(fd))),
             Self::Sim(node) => node.release(id).map(|link| Parcel(Freight::Link(link))),
         }
     }
@@ -150,6 +165,7 @@ impl Driver {
     pub fn adopt(&mut self, parcel: Parcel) -> SocketId {
         match (self, parcel.0) {
             (Self::Epoll(epoll), Freight::Descriptor(fd)) => epoll.adopt(fd),
+            (Self::Uring(uring), Freight::Descriptor(fd)) => uring.adopt(fd),
             (Self::Sim(node), Freight::Link(link)) => node.adopt(link),
             (_, freight) => unreachable!("a parcel of another kind of driver: {freight:?}"),
         }
@@ -159,6 +175,7 @@ impl Driver {
     pub fn shutdown_write(&mut self, id: SocketId) {
         match self {
             Self::Epoll(epoll) => epoll.shutdown_write(id),
+            Self::Uring(uring) => uring.shutdown_write(id),
             Self::Sim(node) => node.shutdown_write(id),
         }
     }
@@ -167,6 +184,7 @@ impl Driver {
     pub fn close(&mut self, id: SocketId, how: Close) {
         match self {
             Self::Epoll(epoll) => epoll.close(id, how),
+            Self::Uring(uring) => uring.close(id, how),
             Self::Sim(node) => node.close(id, how),
         }
     }
@@ -175,6 +193,7 @@ impl Driver {
     pub fn bell(&self) -> Option<Arc<Bell>> {
         match self {
             Self::Epoll(epoll) => Some(epoll.bell()),
+            Self::Uring(uring) => Some(uring.bell()),
             Self::Sim(_) => None,
         }
     }
@@ -183,6 +202,7 @@ impl Driver {
     pub fn read_clocks(&mut self) -> Now {
         match self {
             Self::Epoll(epoll) => epoll.read_clocks(),
+            Self::Uring(uring) => uring.read_clocks(),
             Self::Sim(node) => node.now(),
         }
     }
@@ -190,6 +210,7 @@ impl Driver {
     pub fn counters(&self) -> DriverCounters {
         match self {
             Self::Epoll(epoll) => epoll.counters(),
+            Self::Uring(uring) => uring.counters(),
             Self::Sim(node) => node.counters(),
         }
     }
@@ -198,7 +219,14 @@ impl Driver {
     pub fn leftovers(&self) -> [usize; 3] {
         match self {
             Self::Epoll(epoll) => epoll.leftovers(),
+            Self::Uring(uring) => uring.leftovers(),
             Self::Sim(node) => node.leftovers(),
         }
     }
+}
+
+/// A descriptor to give up when there is no other.
+fn open_spare() -> Option<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }

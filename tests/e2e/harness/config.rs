@@ -10,6 +10,7 @@ pub struct Config {
     address: String,
     /// How many shards there are; by default as many as the machine has room for.
     shards: String,
+    event_loop: String,
     admin: String,
     services: Vec<String>,
     routes: Vec<String>,
@@ -27,11 +28,12 @@ impl Config {
 
     /// Neither services nor routes.
     pub fn empty() -> Self {
-        let (shards, admin) = ("auto".to_owned(), "enabled: false".to_owned());
         Self {
             address: "127.0.0.1:0".to_owned(),
-            shards,
-            admin,
+            shards: "auto".to_owned(),
+            // So that the whole suite can be run on each.
+            event_loop: std::env::var("SHARDGATE_TEST_EVENT_LOOP").unwrap_or_else(|_| "auto".to_owned()),
+            admin: "enabled: false".to_owned(),
             services: Vec::new(),
             routes: Vec::new(),
             top: String::new(),
@@ -81,7 +83,8 @@ impl Config {
 
     pub fn yaml(&self) -> String {
         let mut yaml = format!("version: 1\nlisteners:\n  - {{ name: public, address: \"{}\" }}\n", self.address);
-        writeln!(yaml, "runtime: {{ shards: {} }}\nadmin: {{ {} }}", self.shards, self.admin).unwrap();
+        writeln!(yaml, "runtime: {{ shards: {}, event_loop: {} }}", self.shards, self.event_loop).unwrap();
+        writeln!(yaml, "admin: {{ {} }}", self.admin).unwrap();
         for (key, entries) in [("services", &self.services), ("routes", &self.routes)] {
             if !entries.is_empty() {
                 writeln!(yaml, "{key}:").unwrap();

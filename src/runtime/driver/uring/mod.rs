@@ -1,0 +1,483 @@
+//! Completions over io_uring.
+//!
+//! Receives, accepts, connects and waits for room to send are the ring's. A send that finds room is carried out at
+//! once: one system call, as it would be on epoll, and a turn less. One ring a shard, used by its thread alone.
+
+mod connections;
+mod quirks;
+mod ring;
+mod socket;
+mod window;
+
+use self::quirks::Quirks;
+use self::ring::{Completion, Ring};
+use self::socket::{Early, Listener, Rx, Socket, Tx, Wanted};
+use self::window::Window;
+use super::clock::Clock;
+use super::{Close, DriverCounters, Stop};
+use crate::runtime::buffer::{Class, Pool};
+use crate::runtime::listener;
+use crate::runtime::mailbox::Bell;
+use crate::runtime::op::{Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, Reclaimed, Slot, SocketId};
+use crate::stdx::slab::{Key, Slab};
+use crate::stdx::time::{Mono, Now};
+use io_uring::squeue::Entry;
+use io_uring::{opcode, types};
+use rustix::event::{EventfdFlags, PollFlags};
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One shard's ring and everything that goes through it.
+pub struct Uring {
+    // Dropped first: the windows' memory must outlive it.
+    ring: Ring,
+    windows: Option<[Window; 2]>,
+    quirks: Quirks,
+    sockets: Slab<Socket>,
+    listeners: Slab<Listener>,
+    ops: OpTable,
+    /// Operations that are ready but were put off because this turn had done enough.
+    put_off: VecDeque<OpId>,
+    /// Receives whose bytes, or whose turn to get some, wait for a buffer; first in, first out.
+    parked: VecDeque<OpId>,
+    /// Sends that may still be carried out inside `submit` in this turn.
+    inline_left: usize,
+    /// Entries that the kernel has, or will have, and has not completed for good.
+    flying: usize,
+    /// Sockets that are closed and that the kernel has not let go of.
+    closing: usize,
+    closing_listeners: usize,
+    bell: Arc<Bell>,
+    clock: Clock,
+    spare: Option<OwnedFd>,
+    /// Why the ring is of no use any more.
+    broken: Option<Errno>,
+    counters: DriverCounters,
+}
+
+/// Why an operation cannot be carried out now.
+enum Wait {
+    Completion,
+    Buffer,
+}
+
+impl Uring {
+    /// What an idle connection with an armed receive takes here.
+    pub const IDLE_BYTES: usize = size_of::<Socket>() + size_of::<Slot>();
+
+    /// Fails where the kernel is too old or does not let us.
+    pub fn new() -> Result<Self, Errno> {
+        let quirks = Quirks::of_this_kernel().ok_or(Errno::NOSYS)?;
+        Self::with(SUBMISSIONS, COMPLETIONS, quirks)
+    }
+
+    fn with(submissions: u32, completions: u32, quirks: Quirks) -> Result<Self, Errno> {
+        let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let mut uring = Self {
+            ring: Ring::new(submissions, completions, quirks)?,
+            windows: None,
+            quirks,
+            sockets: Slab::new(),
+            listeners: Slab::new(),
+            ops: OpTable::default(),
+            put_off: VecDeque::new(),
+            parked: VecDeque::new(),
+            inline_left: INLINE_COMPLETIONS_MAX,
+            flying: 0,
+            closing: 0,
+            closing_listeners: 0,
+            bell: Arc::new(Bell::new(eventfd)),
+            clock: Clock::new(),
+            spare: super::open_spare(),
+            broken: None,
+            counters: DriverCounters::default(),
+        };
+        uring.arm_bell();
+        uring.broken.map_or(Ok(uring), Err)
+    }
+
+    /// What other threads ring to end this shard's sleep.
+    pub fn bell(&self) -> Arc<Bell> {
+        self.bell.clone()
+    }
+
+    pub fn submit(&mut self, op: Op, owner: Owner, pool: &Pool) -> Result<Done, OpId> {
+        let armed = match op {
+            Op::Accept(listener) => Armed::Accept(listener),
+            Op::Receive(socket, target) => Armed::Receive(socket, target),
+            Op::Send(socket, pieces) => Armed::Send(socket, pieces),
+            Op::Connect(address) => match self.connect(address) {
+                Ok(socket) => Armed::Connect(socket),
+                Err(errno) => return Ok(Done::Connected(Err(errno.into()))),
+            },
+        };
+        if self.inline_left == 0 {
+            let id = self.note_armed(owner, armed);
+            self.put_off.push_back(id);
+            return Err(id);
+        }
+        match self.attempt(armed, pool) {
+            Ok(done) => {
+                self.inline_left -= 1;
+                Ok(done)
+            }
+            Err((armed, wait)) => {
+                let id = self.note_armed(owner, armed);
+                self.note_wait(id, &wait);
+                Err(id)
+            }
+        }
+    }
+
+    pub fn take(&mut self, id: OpId) -> Option<Done> {
+        self.ops.take(id)
+    }
+
+    pub fn set_owner(&mut self, id: OpId, owner: Owner) {
+        self.ops.set_owner(id, owner);
+    }
+
+    pub fn cancel(&mut self, id: OpId) {
+        match self.ops.cancel(id) {
+            Reclaimed::Nothing => {}
+            Reclaimed::Socket(socket) => self.close(socket, Close::Graceful),
+            Reclaimed::Armed { accept, receive, send } => {
+                if let Some(listener) = accept.and_then(|listener| self.listeners.get_mut(key(listener.0))) {
+                    listener.accept = None;
+                }
+                if let Some(id) = receive
+                    && let Some(socket) = self.sockets.get_mut(key(id.0))
+                {
+                    socket.receive = None;
+                    // A receive into memory of its own ends with who gave it. Any other goes on, for the next who asks.
+                    if let Rx::Behind(_, wanted) = &mut socket.rx {
+                        *wanted = Wanted::No;
+                        self.cancel_entry(id.0 | RX);
+                    }
+                }
+                if let Some(socket) = send.and_then(|socket| self.sockets.get_mut(key(socket.0))) {
+                    socket.send = None;
+                }
+            }
+        }
+    }
+
+    pub fn turn(&mut self, deadline: Mono, pool: &Pool, told: &mut Vec<Owner>) -> Result<(), Error> {
+        self.inline_left = INLINE_COMPLETIONS_MAX;
+        for _ in 0..self.put_off.len() {
+            let Some(id) = self.put_off.pop_front() else { break };
+            self.carry_on(id, pool, told);
+        }
+        if self.refill(pool)? | pool.take_returned() {
+            self.retry_parked(pool, told);
+        }
+        let busy = !told.is_empty() || !self.put_off.is_empty() || self.ring.has_more();
+        self.enter(if busy { Mono::ZERO } else { deadline })?;
+        for _ in 0..COMPLETIONS_A_TURN_MAX {
+            let Some(completion) = self.ring.reap() else { break };
+            self.note_completion(completion, pool, told);
+        }
+        self.broken.map_or(Ok(()), |errno| Err(errno.into()))
+    }
+
+    pub fn listen(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
+        self.adopt_listener(listener::open(address)?)
+    }
+
+    pub fn adopt_listener(&mut self, fd: OwnedFd) -> Result<ListenerId, Error> {
+        // The ring waits itself; of a socket that must not wait it would only report that it would have to.
+        rustix::io::ioctl_fionbio(&fd, false)?;
+        let address = net::getsockname(&fd)?.try_into()?;
+        let ready = VecDeque::new();
+        let listener =
+            Listener { fd, address, armed: false, polled: false, ready, accept: None, stop: None, closing: false };
+        Ok(ListenerId(self.listeners.insert(listener).to_bits()))
+    }
+
+    pub fn stop_listener(&mut self, id: ListenerId, stop: Stop) {
+        let Some(listener) = self.listeners.get_mut(key(id.0)) else { return };
+        listener.stop = Some(stop);
+        let (armed, polled, accept) = (listener.armed, listener.polled, listener.accept);
+        self.cancel_listener(id, armed, polled);
+        if !armed && !polled {
+            self.put_off.extend(accept);
+        }
+    }
+
+    pub fn listener_address(&self, id: ListenerId) -> Option<SocketAddr> {
+        self.listeners.get(key(id.0)).map(|listener| listener.address)
+    }
+
+    pub fn close_listener(&mut self, id: ListenerId) {
+        if let Some(op) = self.listeners.get(key(id.0)).and_then(|listener| listener.accept) {
+            self.cancel(op);
+        }
+        let Some(listener) = self.listeners.get_mut(key(id.0)) else { return };
+        if listener.is_quiet() {
+            self.listeners.remove(key(id.0));
+            return;
+        }
+        listener.closing = true;
+        let (armed, polled) = (listener.armed, listener.polled);
+        self.closing_listeners += 1;
+        self.cancel_listener(id, armed, polled);
+    }
+
+    fn cancel_listener(&mut self, id: ListenerId, armed: bool, polled: bool) {
+        if armed {
+            self.cancel_entry(id.0 | ACCEPT);
+        }
+        if polled {
+            self.cancel_entry(id.0 | ARRIVAL);
+        }
+    }
+
+    pub fn release(&mut self, id: SocketId) -> Option<OwnedFd> {
+        let unused = |socket: &&Socket| {
+            socket.is_quiet() && socket.early.is_none() && socket.receive.is_none() && socket.send.is_none()
+        };
+        self.sockets.get(key(id.0)).filter(unused)?;
+        Some(self.sockets.remove(key(id.0))?.fd)
+    }
+
+    pub fn adopt(&mut self, fd: OwnedFd) -> SocketId {
+        self.insert(fd)
+    }
+
+    pub fn shutdown_write(&mut self, id: SocketId) {
+        if let Some(socket) = self.sockets.get(key(id.0)) {
+            // Fails only if the connection is gone already, which the next receive tells.
+            let _gone = net::shutdown(&socket.fd, net::Shutdown::Write);
+        }
+    }
+
+    pub fn close(&mut self, id: SocketId, how: Close) {
+        let Some(socket) = self.sockets.get_mut(key(id.0)).filter(|socket| socket.closing.is_none()) else { return };
+        let (ops, early) = ([socket.receive.take(), socket.send.take()], socket.early.take());
+        let (rx, tx) = (!matches!(socket.rx, Rx::Idle), !matches!(socket.tx, Tx::Idle));
+        socket.closing = Some(how);
+        self.closing += 1;
+        self.forget(early);
+        for op in ops.into_iter().flatten() {
+            self.ops.cancel(op);
+        }
+        if rx {
+            self.cancel_entry(id.0 | RX);
+        }
+        if tx {
+            self.cancel_entry(id.0 | TX);
+        }
+        self.let_go(id);
+    }
+
+    /// Reads the clocks, and says what they read until they are read again.
+    pub fn read_clocks(&mut self) -> Now {
+        self.clock.read()
+    }
+
+    pub fn counters(&self) -> DriverCounters {
+        self.counters
+    }
+
+    /// What anybody above still has; what only waits for the kernel is not theirs.
+    pub fn leftovers(&self) -> [usize; 3] {
+        [self.sockets.len() - self.closing, self.listeners.len() - self.closing_listeners, self.ops.len()]
+    }
+
+    /// Sleeps until something completes, the bell rings or `deadline` passes.
+    fn enter(&mut self, deadline: Mono) -> Result<(), Error> {
+        // The time of the last turn will do: what has passed since is far less than a timer's tick.
+        let timeout = deadline.since(self.clock.now().mono);
+        let sleeps = !timeout.is_zero() && self.bell.fall_asleep();
+        let timeout = match (sleeps, deadline) {
+            (true, Mono::NEVER) => None,
+            (true, _) => Some(timeout),
+            (false, _) => Some(Duration::ZERO),
+        };
+        let entered = self.ring.enter(timeout);
+        if sleeps {
+            self.bell.wake_up();
+        }
+        Ok(entered?)
+    }
+
+    /// Gives the kernel memory to receive into; says whether it had run out of some.
+    fn refill(&mut self, pool: &Pool) -> Result<bool, Error> {
+        if self.windows.is_none() {
+            let count = |class: Class, most: u16| {
+                let share = pool.bytes_max() / WINDOW_SHARE / class.payload_bytes();
+                1 << (share.clamp(WINDOW_MIN, usize::from(most))).ilog2()
+            };
+            let heads = Window::new(&self.ring, Class::Head, count(Class::Head, WINDOW_HEADS_MAX))?;
+            let bodies = Window::new(&self.ring, Class::Body, count(Class::Body, WINDOW_BODIES_MAX))?;
+            self.windows = Some([heads, bodies]);
+        }
+        let windows = self.windows.iter_mut().flatten();
+        Ok(windows.fold(false, |refilled, window| window.refill(pool) | refilled))
+    }
+
+    fn note_completion(&mut self, completion: Completion, pool: &Pool, told: &mut Vec<Owner>) {
+        if !completion.more() {
+            self.flying -= 1;
+        }
+        let (kind, bits) = (completion.user_data & KINDS, completion.user_data & !KINDS);
+        match kind {
+            RX => self.received(bits, completion, pool, told),
+            TX => self.sent_or_connected(bits, completion, pool, told),
+            ACCEPT => self.accepted(bits, completion, pool, told),
+            ARRIVAL => self.arrived(bits, pool, told),
+            BELL => {
+                self.bell.clear();
+                if !completion.more() {
+                    self.arm_bell();
+                }
+            }
+            // A cancel says how it went; what it cancelled says so too.
+            _ => {}
+        }
+    }
+
+    fn carry_on(&mut self, id: OpId, pool: &Pool, told: &mut Vec<Owner>) {
+        let Some(armed) = self.ops.run(id) else { return };
+        match self.attempt(armed, pool) {
+            Ok(done) => told.extend(self.ops.finish(id, done)),
+            Err((armed, wait)) => {
+                self.ops.rearm(id, armed);
+                self.note_wait(id, &wait);
+            }
+        }
+    }
+
+    fn retry_parked(&mut self, pool: &Pool, told: &mut Vec<Owner>) {
+        for _ in 0..self.parked.len() {
+            let Some(id) = self.parked.pop_front() else { break };
+            self.carry_on(id, pool, told);
+        }
+    }
+
+    fn note_wait(&mut self, id: OpId, wait: &Wait) {
+        if matches!(wait, Wait::Buffer) {
+            self.counters.receives_parked += 1;
+            self.parked.push_back(id);
+        }
+    }
+
+    /// Records the operation with its socket or listener.
+    fn note_armed(&mut self, owner: Owner, armed: Armed) -> OpId {
+        let (listener, receiving, sending) = match &armed {
+            Armed::Accept(listener) => (Some(*listener), None, None),
+            Armed::Receive(socket, _) => (None, Some(*socket), None),
+            Armed::Send(socket, _) | Armed::Connect(socket) => (None, None, Some(*socket)),
+        };
+        let id = self.ops.arm(owner, armed);
+        let place = if let Some(listener) = listener {
+            self.listeners.get_mut(key(listener.0)).map(|listener| &mut listener.accept)
+        } else if let Some(socket) = receiving {
+            self.sockets.get_mut(key(socket.0)).map(|socket| &mut socket.receive)
+        } else {
+            sending.and_then(|socket| self.sockets.get_mut(key(socket.0))).map(|socket| &mut socket.send)
+        };
+        if let Some(place) = place {
+            debug_assert!(place.is_none(), "one accept a listener, one receive and one send a socket");
+            *place = Some(id);
+        }
+        id
+    }
+
+    fn attempt(&mut self, armed: Armed, pool: &Pool) -> Result<Done, (Armed, Wait)> {
+        match armed {
+            Armed::Accept(listener) => self.accept(listener),
+            Armed::Connect(socket) => Err((Armed::Connect(socket), Wait::Completion)),
+            Armed::Receive(socket, target) => self.receive(socket, target, pool),
+            Armed::Send(socket, pieces) => self.send(socket, pieces),
+        }
+    }
+
+    /// Queues an entry whose memory stays where it is until its last completion.
+    fn push(&mut self, entry: Entry, user_data: u64) {
+        let entry = entry.user_data(user_data);
+        // SAFETY: an entry of this driver points to nothing, into a socket's boxed address or into the heap memory of
+        // a buffer that `Rx::Behind` holds; both stay with the socket, which stays until the kernel has let go of it.
+        let mut queued = unsafe { self.ring.push(&entry) };
+        if !queued {
+            if let Err(errno) = self.ring.enter(Some(Duration::ZERO)) {
+                self.broken = Some(errno);
+            }
+            // SAFETY: as above.
+            queued = unsafe { self.ring.push(&entry) };
+        }
+        if queued {
+            self.flying += 1;
+        } else {
+            // A queue that does not empty is no queue any more; the next turn says so.
+            self.broken = self.broken.or(Some(Errno::BUSY));
+        }
+    }
+
+    fn cancel_entry(&mut self, user_data: u64) {
+        self.push(opcode::AsyncCancel::new(user_data).build(), CANCEL);
+    }
+
+    fn arm_bell(&mut self) {
+        let fd = types::Fd(self.bell.descriptor().as_raw_fd());
+        self.push(opcode::PollAdd::new(fd, u32::from(PollFlags::IN.bits())).multi(true).build(), BELL);
+    }
+}
+
+impl Drop for Uring {
+    /// Ends everything that the kernel does for this ring before the memory goes that it does it with.
+    fn drop(&mut self) {
+        self.push(opcode::AsyncCancel2::new(types::CancelBuilder::any().all()).build(), CANCEL);
+        for _ in 0..DRAIN_WAITS_MAX {
+            while let Some(completion) = self.ring.reap() {
+                self.flying -= usize::from(!completion.more());
+                if completion.user_data & KINDS == ACCEPT && completion.result >= 0 {
+                    connections::reclaim(completion.result);
+                }
+            }
+            if self.flying == 0 || self.ring.enter(Some(DRAIN_WAIT)).is_err() {
+                break;
+            }
+        }
+        if self.flying > 0 {
+            // The kernel may still write there.
+            Box::leak(Box::new((std::mem::take(&mut self.sockets), self.windows.take())));
+        }
+    }
+}
+
+fn key<T>(bits: u64) -> Key<T> {
+    Key::from_bits(bits)
+}
+
+/// What an entry is for, in the highest bits of its key's index, which no slab reaches.
+const KINDS: u64 = 7 << 29;
+const RX: u64 = 1 << 29;
+const TX: u64 = 2 << 29;
+const ACCEPT: u64 = 3 << 29;
+const BELL: u64 = 4 << 29;
+const CANCEL: u64 = 5 << 29;
+const ARRIVAL: u64 = 6 << 29;
+
+const SUBMISSIONS: u32 = 1024;
+/// Room for the completions of all that may be under way.
+const COMPLETIONS: u32 = 1 << 16;
+/// Entries that may be under way: receives beyond wait until some have completed.
+const FLYING_MAX: usize = (COMPLETIONS - COMPLETIONS / 8) as usize;
+const INLINE_COMPLETIONS_MAX: usize = 256;
+const COMPLETIONS_A_TURN_MAX: usize = 256;
+/// Connections that the kernel has accepted and nobody has asked for.
+const ACCEPTED_MAX: usize = 256;
+/// The part of a shard's memory for bytes that each window may take beside it.
+const WINDOW_SHARE: usize = 64;
+const WINDOW_MIN: usize = 4;
+const WINDOW_HEADS_MAX: u16 = 256;
+const WINDOW_BODIES_MAX: u16 = 32;
+/// How long, and how often, a ring that ends waits for what it cancelled.
+const DRAIN_WAIT: Duration = Duration::from_millis(10);
+const DRAIN_WAITS_MAX: usize = 200;
