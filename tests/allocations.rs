@@ -125,6 +125,7 @@ fn gateway(origin: SocketAddr) -> (SocketAddr, shardgate::runtime::mailbox::Outb
             handoffs,
             peers: vec![peer],
             publications: Latest::new(None),
+            reporter: None,
         };
         let (mut shard, addresses) = Shard::new(runtime, parts).unwrap();
         ready.send((addresses[0].1, outbox)).unwrap();

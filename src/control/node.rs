@@ -1,8 +1,11 @@
 //! A running gateway, seen from its control thread: how it starts, what it hears, and how it ends.
 
+use super::admin;
+use super::clock::clocks;
 use super::cpus::{Cpus, give_way};
 use super::listeners::{self, Changes};
 use super::log::LogWriter;
+use super::status::Status;
 use super::workers::{Beginning, Workers};
 use crate::config::ids::Ids;
 use crate::config::load::load;
@@ -13,13 +16,17 @@ use crate::runtime::listener::Socket;
 use crate::runtime::{Error, Stop, listener};
 use crate::shard::{Listen, ListenError, Mail, Publication};
 use crate::telemetry::log_ring;
+use crate::telemetry::report::{self, Reports};
 use rustix::net::{self, AddressFamily, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -55,7 +62,7 @@ pub struct Source {
 pub fn run(snapshot: Snapshot, source: Source) -> Result<(), StartError> {
     raise_descriptor_limit(&snapshot);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Control)?;
-    runtime.block_on(Node::run(snapshot, source))
+    tokio::task::LocalSet::new().block_on(&runtime, Node::run(snapshot, source))
 }
 
 /// What the control thread keeps.
@@ -63,10 +70,24 @@ struct Node {
     source: Source,
     snapshot: Snapshot,
     workers: Workers,
+    writer: LogWriter,
+    reports: Reports,
+    status: Rc<RefCell<Status>>,
+    phase: Phase,
     generation: u64,
     /// Plans that a shard may still go by, and their generation: whoever drops one last frees it, and that is not to be
     /// a shard.
     retired: VecDeque<(u64, Arc<Plan>)>,
+}
+
+/// ```text
+///   Serving --told to end--> Leaving (still accepts, says that it is not ready) --delay over--> Draining
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Serving,
+    Leaving { at: Instant },
+    Draining,
 }
 
 impl Node {
@@ -80,43 +101,77 @@ impl Node {
         eprintln!("shardgate: event loop {}: {}", event_loop.name(), event_loop.reason);
         let cpus = Cpus::read();
         let shards = cpus.shards(options.shards);
+        let admin = match snapshot.admin {
+            Some(address) => Some(admin_socket(address).await?),
+            None => None,
+        };
         let (logs, drain) = log_ring::rings(shards);
+        let (reporters, reports) = report::reports(shards);
         let out = super::log::stdout().map_err(StartError::Log)?;
         let writer = LogWriter::spawn(drain, out).map_err(StartError::Log)?;
         let (on_end, mut ended) = mpsc::unbounded_channel();
         let listeners = listen(snapshot.listeners.iter(), shards).map_err(StartError::Listen)?;
         let pins = cpus.pinning(options.pin, shards);
-        let beginning = Beginning { plan: snapshot.plan.clone(), listeners, logs, event_loop, pins, on_end };
+        let beginning = Beginning {
+            plan: snapshot.plan.clone(),
+            listeners,
+            logs,
+            reporters,
+            event_loop: event_loop.clone(),
+            pins,
+            on_end,
+        };
         let (workers, addresses) = Workers::start(shards, beginning)?;
         // Only now: threads inherit the niceness of the one that starts them.
         give_way();
         for (name, address) in addresses.iter().take(snapshot.listeners.len()) {
             eprintln!("shardgate: listening on {address} ({name})");
         }
-        let mut node = Self { source, snapshot, workers, generation: 0, retired: VecDeque::new() };
+        let status = Status::new(event_loop, workers.board.clone(), &snapshot, clocks().wall, clocks().now);
+        let status = Rc::new(RefCell::new(status));
+        if let Some((listener, address)) = admin {
+            eprintln!("shardgate: admin on {address}");
+            tokio::task::spawn_local(admin::serve(listener, status.clone()));
+        }
+        let mut node = Self {
+            source,
+            snapshot,
+            workers,
+            writer,
+            reports,
+            status,
+            generation: 0,
+            retired: VecDeque::new(),
+            phase: Phase::Serving,
+        };
         let mut chores = tokio::time::interval(CHORES_INTERVAL);
-        let mut patience = None;
         let mut left = shards;
         while left > 0 {
             tokio::select! {
                 _ = ended.recv() => {
                     left -= 1;
-                    if patience.is_none() {
+                    if node.phase == Phase::Serving {
                         break;
                     }
                 }
-                _ = terminate.recv() => node.drain(&mut patience),
-                _ = interrupt.recv() => node.drain(&mut patience),
+                _ = terminate.recv() => node.shut_down(),
+                _ = interrupt.recv() => node.shut_down(),
                 _ = reload.recv() => node.reload(),
                 _ = chores.tick() => node.chores(),
             }
         }
-        if patience.is_none() {
+        node.finish()
+    }
+
+    /// Waits for the threads to end, which they have been told to.
+    fn finish(mut self) -> Result<(), StartError> {
+        let told = self.phase != Phase::Serving;
+        if !told {
             // The others cannot do what that one did.
-            node.end(Duration::ZERO);
+            self.end(Duration::ZERO);
         }
-        let healthy = node.workers.finish(patience.is_some());
-        writer.finish(LOG_PATIENCE);
+        let healthy = self.workers.finish(told);
+        self.writer.finish(LOG_PATIENCE);
         if healthy { Ok(()) } else { Err(StartError::ShardEnded) }
     }
 
@@ -125,10 +180,15 @@ impl Node {
         match load(file, ids) {
             Ok(snapshot) => match self.apply(snapshot) {
                 Ok(()) => eprintln!("shardgate: configuration {} is in force", self.generation),
-                Err(failed) => eprintln!("shardgate: the old configuration stays: {}", StartError::Listen(failed)),
+                Err(failed) => self.reject(StartError::Listen(failed).to_string()),
             },
-            Err(problems) => eprint!("shardgate: the old configuration stays:\n{problems}"),
+            Err(problems) => self.reject(problems.to_string()),
         }
+    }
+
+    fn reject(&self, why: String) {
+        eprintln!("shardgate: the configuration in force stays: {}", why.trim_end());
+        self.status.borrow_mut().rejected(why);
     }
 
     /// Puts a configuration in force. With an error nothing has changed.
@@ -152,22 +212,49 @@ impl Node {
         self.retired.push_back((self.generation, self.snapshot.plan.clone()));
         self.generation += 1;
         self.workers.publish(&Publication { generation: self.generation, plan: snapshot.plan.clone() });
+        self.status.borrow_mut().applied(self.generation, &snapshot, clocks().wall);
         self.snapshot = snapshot;
         Ok(())
     }
 
     fn chores(&mut self) {
+        if let Phase::Leaving { at } = self.phase
+            && clocks().now >= at
+        {
+            self.drain(self.snapshot.drain_timeout);
+        }
+        let mut status = self.status.borrow_mut();
+        for _ in 0..REPORTS_MAX {
+            let Some(mut report) = self.reports.next() else { break };
+            status.told(&mut report);
+            self.reports.give_back(report);
+        }
+        status.log_lines_lost = self.writer.lines_lost();
+        drop(status);
         self.workers.deliver();
         let oldest = self.workers.board.oldest_generation();
         while self.retired.pop_front_if(|(generation, _)| *generation < oldest).is_some() {}
     }
 
-    /// Whoever asks twice does not want to wait.
-    fn drain(&mut self, patience: &mut Option<Duration>) {
-        let now = patience.map_or(self.snapshot.drain_timeout, |_| Duration::ZERO);
-        *patience = Some(now);
-        eprintln!("shardgate: draining for {} ms at most", now.as_millis());
-        self.end(now);
+    /// The signal to end. Not ready from now on; the listeners stop when the delay is over. Whoever asks twice does not
+    /// want to wait.
+    fn shut_down(&mut self) {
+        self.status.borrow_mut().draining = true;
+        let delay = self.snapshot.shutdown_delay.unwrap_or_else(usual_delay);
+        match self.phase {
+            Phase::Serving if !delay.is_zero() => {
+                eprintln!("shardgate: accepting for {} ms more", delay.as_millis());
+                self.phase = Phase::Leaving { at: clocks().now + delay };
+            }
+            Phase::Serving | Phase::Leaving { .. } => self.drain(self.snapshot.drain_timeout),
+            Phase::Draining => self.drain(Duration::ZERO),
+        }
+    }
+
+    fn drain(&mut self, patience: Duration) {
+        eprintln!("shardgate: draining for {} ms at most", patience.as_millis());
+        self.phase = Phase::Draining;
+        self.end(patience);
     }
 
     fn end(&mut self, patience: Duration) {
@@ -175,6 +262,24 @@ impl Node {
             self.workers.tell(shard, Mail::Drain { patience, stop: Stop::Dry });
         }
     }
+}
+
+async fn admin_socket(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound.await.map_err(|error: std::io::Error| {
+        let error = rustix::io::Errno::from_io_error(&error).map_or(Error::Exhausted, Error::from);
+        StartError::Listen(ListenError { name: "admin".to_owned(), address, error })
+    })
+}
+
+/// Kubernetes goes on sending for a while to a pod that it has told to end.
+#[expect(clippy::disallowed_methods, reason = "where the gateway runs is what the environment is for")]
+fn usual_delay() -> Duration {
+    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() { KUBERNETES_DELAY } else { Duration::ZERO }
 }
 
 /// A socket of each listener for each shard.
@@ -235,6 +340,9 @@ fn advice(failed: &ListenError) -> String {
     }
 }
 
+const KUBERNETES_DELAY: Duration = Duration::from_secs(5);
+/// Reports that are read before anything else has a turn.
+const REPORTS_MAX: usize = 1024;
 /// How often it is seen to what nobody waits for.
 const CHORES_INTERVAL: Duration = Duration::from_millis(250);
 /// Epoll, bell, log, listeners, and some to spare.

@@ -17,6 +17,7 @@ use crate::shard::{Listen, Mail, Parts, Publication, Shard};
 use crate::stdx::board::Board;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::log_ring::LogRing;
+use crate::telemetry::report::Reporter;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -36,6 +37,7 @@ pub struct Beginning {
     pub listeners: Vec<Vec<Listen>>,
     /// Of each shard, or none.
     pub logs: Vec<LogRing>,
+    pub reporters: Vec<Reporter>,
     pub event_loop: Choice,
     /// The CPU of each shard, or none.
     pub pins: Vec<usize>,
@@ -66,7 +68,7 @@ pub type Addresses = Vec<(String, SocketAddr)>;
 impl Workers {
     /// Starts them all, and says where they listen.
     pub fn start(shards: usize, beginning: Beginning) -> Result<(Self, Addresses), StartError> {
-        let Beginning { plan, listeners, logs, event_loop, pins, on_end } = beginning;
+        let Beginning { plan, listeners, logs, reporters, event_loop, pins, on_end } = beginning;
         let board = Arc::new(Board::new(shards, random_seed()?, HANDOFF_MARGIN_MIN));
         let receive_bytes_max = plan.settings.limits.receive_bytes_max;
         let spawn = |shard: usize| {
@@ -77,7 +79,7 @@ impl Workers {
         let bells = threads.iter().map(Thread::bell).collect::<Result<Vec<_>, _>>()?;
         let handoffs = bells.iter().map(|bell| mailbox(HANDOFFS_MAX, Some(bell.clone())));
         let (peers, inboxes): (Vec<_>, Vec<_>) = handoffs.unzip();
-        let (mut workers, mut logs) = (Vec::new(), logs.into_iter());
+        let (mut workers, mut logs, mut reporters) = (Vec::new(), logs.into_iter(), reporters.into_iter());
         for (shard, ((bell, listeners), handoffs)) in bells.into_iter().zip(listeners).zip(inboxes).enumerate() {
             let (outbox, inbox) = mailbox(MAIL_MAX, Some(bell.clone()));
             let publications = Latest::new(Some(bell));
@@ -92,6 +94,7 @@ impl Workers {
                 handoffs,
                 peers: peers.clone(),
                 publications: publications.clone(),
+                reporter: reporters.next(),
             };
             threads[shard].parts.send(parts).map_err(|_| StartError::ShardEnded)?;
             workers.push((outbox, publications));

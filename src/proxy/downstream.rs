@@ -1,5 +1,6 @@
 //! A client's connection, one request after another.
 
+use super::account::Account;
 use super::error::Failure;
 use super::exchange::{self, Next};
 use super::origin::Origin;
@@ -8,6 +9,7 @@ use super::shared::{Scratch, Shared};
 use crate::http::h1::Scan;
 use crate::http::head::RequestHead;
 use crate::runtime::{Buf, Class, Error, Received, TcpStream};
+use crate::telemetry::route_stats::{NO_ROUTE, Sample};
 use crate::wire::{Connection, ReadError};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -71,11 +73,22 @@ impl Downstream {
         }
     }
 
-    /// Adds what an exchange received and sent to the shard's counters.
-    pub fn count_bytes(&mut self, shared: &Shared, sent_bytes: u64) {
+    /// Adds an exchange that is over to what the shard counts.
+    pub fn count(&mut self, shared: &Shared, account: &Account) {
+        let (received, sent) = (self.connection.reader.take_bytes_received(), account.sent_bytes.get());
         let mut counters = shared.counters.borrow_mut();
-        counters.downstream_received_bytes += self.connection.reader.take_bytes_received();
-        counters.downstream_sent_bytes += sent_bytes;
+        counters.downstream_received_bytes += received;
+        counters.downstream_sent_bytes += sent;
+        counters.count_response(account.status.get());
+        shared.routes.borrow_mut().record(&Sample {
+            route: account.record.get().map_or(NO_ROUTE, |record| record.route.id),
+            status: account.status.get(),
+            by_service: account.error.get().is_none() && account.record.get().is_some(),
+            request: shared.runtime.now().mono.since(account.began.mono),
+            upstream: account.first_byte_after.get(),
+            ingress_bytes: received,
+            egress_bytes: sent,
+        });
     }
 }
 

@@ -78,8 +78,7 @@ pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downst
         Ok(next) => next,
         Err(failure) => fail(shared, settings, (request, head.bytes()), downstream, &account, failure).await,
     };
-    downstream.count_bytes(shared, account.sent_bytes.get());
-    shared.counters.borrow_mut().count_response(account.status.get());
+    downstream.count(shared, &account);
     if shared.logs() {
         log(shared, settings, downstream, &account, Some((request, head.bytes())));
     }
@@ -255,8 +254,7 @@ async fn refuse_head(
     let reply =
         reply::Reply { answer, request_id, head_only: false, close: true, keep_alive_told: false, retry_after_s: None };
     let sent = reply.send(shared, settings, &downstream.connection.stream, account).await;
-    downstream.count_bytes(shared, account.sent_bytes.get());
-    shared.counters.borrow_mut().count_response(account.status.get());
+    downstream.count(shared, account);
     if shared.logs() {
         log(shared, settings, downstream, account, None);
     }

@@ -12,6 +12,7 @@ use crate::telemetry::access_log::Record;
 use crate::telemetry::clock::Clock;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::log_ring::LogRing;
+use crate::telemetry::route_stats::RouteStats;
 use crate::upstream::{Balancer, Pools};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -26,6 +27,7 @@ pub struct Shared {
     pub pools: RefCell<Pools>,
     pub balancer: RefCell<Balancer>,
     pub counters: RefCell<Counters>,
+    pub routes: RefCell<RouteStats>,
     pub rng: RefCell<Rng>,
     log: Option<RefCell<Log>>,
     /// The shard is ending: every answer says that its connection closes.
@@ -62,6 +64,7 @@ impl Shared {
             pools: RefCell::new(pools),
             balancer: RefCell::default(),
             counters: RefCell::default(),
+            routes: RefCell::default(),
             rng: RefCell::new(rng),
             log: log.map(|ring| RefCell::new(Log { ring, clock: Clock::new() })),
             draining: Cell::new(false),

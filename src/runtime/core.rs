@@ -5,6 +5,7 @@ use super::driver::{Close, Driver, DriverCounters, Parcel, Stop};
 use super::executor::{TaskId, Tasks};
 use super::op::{Done, Error, ListenerId, Op, OpId, Owner, SocketId};
 use super::timer::{Entry, Wheel};
+use crate::stdx::histogram::Histogram;
 use crate::stdx::time::{Mono, Now};
 use rustix::fd::OwnedFd;
 use std::cell::{Cell, RefCell};
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// A handle to one shard's event loop. Never leaves its thread.
 #[derive(Clone)]
@@ -37,7 +39,16 @@ struct Core {
     /// When the coroutine that is being polled wants to be polled again at the latest.
     wake_by: Cell<Mono>,
     panics: Cell<u64>,
+    turns: RefCell<Turns>,
     scratch: RefCell<Scratch>,
+}
+
+/// How an event loop spent its time.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Turns {
+    pub busy: Duration,
+    /// Of every turn, from its waking to its next sleep: how late it was for whoever came meanwhile.
+    pub lag: Histogram,
 }
 
 /// Memory of one turn, kept for the next.
@@ -45,6 +56,13 @@ struct Core {
 struct Scratch {
     told: Vec<Owner>,
     fired: Vec<Entry>,
+}
+
+impl Turns {
+    fn record(&mut self, busy: Duration) {
+        self.busy += busy;
+        self.lag.record(busy);
+    }
 }
 
 impl Runtime {
@@ -60,6 +78,7 @@ impl Runtime {
             current: Cell::new(None),
             wake_by: Cell::new(Mono::NEVER),
             panics: Cell::new(0),
+            turns: RefCell::default(),
             scratch: RefCell::default(),
         }))
     }
@@ -101,6 +120,11 @@ impl Runtime {
         self.0.panics.get()
     }
 
+    /// How turns went since this was last asked.
+    pub fn take_turns(&self) -> Turns {
+        std::mem::take(&mut self.0.turns.borrow_mut())
+    }
+
     pub fn tasks(&self) -> usize {
         self.0.tasks.borrow().len()
     }
@@ -125,6 +149,8 @@ impl Runtime {
         };
         let now = {
             let mut driver = core.driver.borrow_mut();
+            let busy = driver.read_clocks().mono.since(core.now.get().mono);
+            core.turns.borrow_mut().record(busy);
             driver.turn(deadline, &core.pool, &mut scratch.told)?;
             driver.read_clocks()
         };

@@ -23,7 +23,7 @@ pub mod timer;
 pub mod wait;
 
 pub use self::buffer::{Buf, Class, Pool};
-pub use self::core::{Event, Runtime};
+pub use self::core::{Event, Runtime, Turns};
 pub use self::driver::{Parcel, Stop};
 pub use self::listener::TcpListener;
 pub use self::op::{Error, Pieces, Received};

@@ -177,11 +177,11 @@ mod tests {
         for ms in [1005, 1070, 1005, 9_000, 400_000] {
             insert(&mut wheel, ms);
         }
-        assert_eq!(fired(&mut wheel, 1004), []);
+        assert_eq!(fired(&mut wheel, 1004), [0; 0]);
         assert_eq!(fired(&mut wheel, 1005), [1005, 1005]);
         assert_eq!(fired(&mut wheel, 8_999), [1070]);
         assert_eq!(fired(&mut wheel, 9_000), [9_000]);
-        assert_eq!(fired(&mut wheel, 399_999), []);
+        assert_eq!(fired(&mut wheel, 399_999), [0; 0]);
         assert_eq!(fired(&mut wheel, 500_000), [400_000]);
         assert!(wheel.is_empty() && wheel.next().is_none());
     }

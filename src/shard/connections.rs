@@ -16,6 +16,8 @@ pub struct Connections {
     places: Lease,
     /// As the configuration last said.
     connections_max: usize,
+    /// Those that no coroutine serves.
+    idle: usize,
 }
 
 /// One connection, from its accept to its end.
@@ -32,7 +34,7 @@ pub struct Slot {
 impl Connections {
     /// Those of `shard`, counted on the board with all others.
     pub fn new(board: Arc<Board>, shard: usize) -> Self {
-        Self { slots: Slab::new(), board, shard, places: Lease::default(), connections_max: 0 }
+        Self { slots: Slab::new(), board, shard, places: Lease::default(), connections_max: 0, idle: 0 }
     }
 
     pub fn len(&self) -> usize {
@@ -41,6 +43,11 @@ impl Connections {
 
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Connections that wait for their next request.
+    pub fn idle(&self) -> usize {
+        self.idle
     }
 
     /// A place for a connection from this client, whose arrival the board knows.
@@ -74,6 +81,7 @@ impl Connections {
     pub fn park(&mut self, key: Key<Slot>, downstream: Box<Downstream>, deadline: Mono) -> Option<Mono> {
         let slot = self.slots.get_mut(key)?;
         slot.idle = Some(downstream);
+        self.idle += 1;
         slot.deadline = deadline;
         if deadline >= slot.timer_at {
             return None;
@@ -84,7 +92,9 @@ impl Connections {
 
     /// The idle connection, to be served.
     pub fn activate(&mut self, key: Key<Slot>) -> Option<Box<Downstream>> {
-        self.slots.get_mut(key)?.idle.take()
+        let idle = self.slots.get_mut(key)?.idle.take()?;
+        self.idle -= 1;
+        Some(idle)
     }
 
     /// A timer of the connection fired. Returns the timer it needs next, or the connection if it has been idle for too
@@ -100,6 +110,7 @@ impl Connections {
             return Ok(Some(slot.deadline));
         }
         let overdue = slot.idle.take();
+        self.idle -= 1;
         self.release(key);
         overdue.map_or(Ok(None), Err)
     }
@@ -109,6 +120,7 @@ impl Connections {
         let slots = std::mem::take(&mut self.slots);
         slots.iter().for_each(|(_, slot)| self.depart(slot.client));
         self.places.settle(&self.board.connections);
+        self.idle = 0;
         slots
     }
 }

@@ -17,12 +17,13 @@ pub use self::mail::{Handoff, Listen, Mail, Publication};
 use self::state::State;
 use crate::proxy::{ListenerInfo, Plan, Shared};
 use crate::runtime::mailbox::{Inbox, Latest, Outbox};
-use crate::runtime::{Error, Runtime, TcpListener};
+use crate::runtime::{Error, Runtime, TcpListener, Turns};
 use crate::stdx::board::Board;
 use crate::stdx::rng::Rng;
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::log_ring::LogRing;
+use crate::telemetry::report::Reporter;
 use crate::upstream::Pools;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -34,6 +35,8 @@ pub struct Shard {
     inbox: Inbox<Mail>,
     handoffs: Inbox<Handoff>,
     publications: Latest<Publication>,
+    /// Without it nobody asks.
+    reporter: Option<Reporter>,
     /// When the shard ends at the latest, once it has been told to.
     ends_at: Option<Mono>,
 }
@@ -53,6 +56,8 @@ pub struct Parts {
     /// By the number of the shard; one for itself too.
     pub peers: Vec<Outbox<Handoff>>,
     pub publications: Latest<Publication>,
+    /// Without it nothing is told of what the shard does.
+    pub reporter: Option<Reporter>,
 }
 
 /// Which listener could not be opened, and why.
@@ -66,11 +71,11 @@ pub struct ListenError {
 impl Shard {
     /// Opens the listeners; connections are accepted from the first turn on. Also returns where it listens.
     pub fn new(runtime: Runtime, parts: Parts) -> Result<(Self, Vec<(String, SocketAddr)>), ListenError> {
-        let Parts { shard, board, plan, listeners, log, seed, inbox, handoffs, peers, publications } = parts;
+        let Parts { shard, board, plan, listeners, log, seed, inbox, handoffs, peers, publications, reporter } = parts;
         let pools = Pools::new(state::UPSTREAM_MARK, (shard, board.shards()));
         let shared = Shared::new(runtime, plan, board, pools, Rng::new(seed), log);
         let state = Rc::new(State::new(shared, shard, peers));
-        let shard = Self { state, inbox, handoffs, publications, ends_at: None };
+        let shard = Self { state, inbox, handoffs, publications, reporter, ends_at: None };
         let addresses = listeners.into_iter().map(|listen| shard.listen(listen)).collect::<Result<_, _>>()?;
         shard.state.begin();
         Ok((shard, addresses))
@@ -86,10 +91,13 @@ impl Shard {
     pub fn turn(&mut self, deadline: Mono) -> Result<bool, Error> {
         let shared = &self.state.shared;
         let more = shared.clean_up().then_some(Mono::ZERO);
-        let deadline = [Some(deadline), more, self.ends_at, shared.log_due()].into_iter().flatten().min();
+        let deadline =
+            [Some(deadline), more, self.ends_at, shared.log_due(), self.report_due()].into_iter().flatten().min();
         let deadline = deadline.unwrap_or(Mono::NEVER);
         shared.runtime.turn(deadline, &mut |event| self.state.on_event(event))?;
         shared.flush_log();
+        self.report();
+        let shared = &self.state.shared;
         if let Some(Publication { generation, plan }) = self.publications.take() {
             shared.swap(plan);
             shared.board.adopt_generation(self.state.shard, generation);
@@ -112,12 +120,27 @@ impl Shard {
     /// When the next turn has something to do of its own accord.
     pub fn wakes_at(&self) -> Option<Mono> {
         let shared = &self.state.shared;
-        [shared.runtime.wakes_at(), self.ends_at, shared.log_due()].into_iter().flatten().min()
+        [shared.runtime.wakes_at(), self.ends_at, shared.log_due(), self.report_due()].into_iter().flatten().min()
     }
 
     /// This shard's counters, as of now.
     pub fn counters(&self) -> Counters {
         self.state.counters()
+    }
+
+    fn report_due(&self) -> Option<Mono> {
+        self.reporter.as_ref()?.due(&self.state.shared.routes.borrow())
+    }
+
+    fn report(&mut self) {
+        let Some(reporter) = &mut self.reporter else { return };
+        let state = &self.state;
+        let now = state.shared.runtime.now().mono;
+        reporter.tell(now, &mut state.shared.routes.borrow_mut(), |report| {
+            let Turns { busy, lag } = state.shared.runtime.take_turns();
+            (report.counters, report.gauges) = (state.counters(), state.gauges());
+            (report.busy, report.lag) = (busy, lag);
+        });
     }
 
     fn obey(&mut self, mail: Mail) {

@@ -10,6 +10,7 @@ use crate::runtime::{Class, Event, Received, Stop, TcpListener, TcpStream};
 use crate::stdx::slab::Key;
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::{Counters, Refusal};
+use crate::telemetry::report::Gauges;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -132,6 +133,17 @@ impl State {
             self.shared.runtime.driver_counters().accepts_shed;
         counters.log_lines_dropped = self.shared.log_lines_dropped();
         counters
+    }
+
+    pub fn gauges(&self) -> Gauges {
+        let runtime = &self.shared.runtime;
+        Gauges {
+            connections_idle: self.connections.borrow().idle() as u64,
+            upstream_idle: self.shared.pools.borrow().len() as u64,
+            buffer_bytes: runtime.pool().bytes_out() as u64,
+            receives_parked: runtime.driver_counters().receives_parked,
+            coroutines: runtime.tasks() as u64,
+        }
     }
 
     pub fn on_event(self: &Rc<Self>, event: Event) {

@@ -3,6 +3,7 @@
 pub mod board;
 pub mod cidr;
 pub mod hash;
+pub mod histogram;
 pub mod rng;
 pub mod slab;
 pub mod swar;

@@ -5,3 +5,5 @@ pub mod clock;
 pub mod counters;
 pub mod json;
 pub mod log_ring;
+pub mod report;
+pub mod route_stats;

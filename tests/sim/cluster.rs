@@ -239,6 +239,7 @@ fn start_shards(
             handoffs,
             peers: peers.clone(),
             publications: Latest::new(None),
+            reporter: None,
         };
         let shard = Shard::new(runtime.clone(), parts);
         let (shard, _) = shard.unwrap_or_else(|_| panic!("the simulation lets anybody listen"));

@@ -1,0 +1,147 @@
+//! What the control thread knows of the node: what shards told it, and what became of the configuration.
+
+use crate::config::snapshot::Snapshot;
+use crate::runtime::driver::choice::Choice;
+use crate::stdx::board::Board;
+use crate::stdx::hash::FixedMap;
+use crate::stdx::histogram::Histogram;
+use crate::stdx::time::Mono;
+use crate::telemetry::counters::Counters;
+use crate::telemetry::report::{Gauges, Report};
+use crate::telemetry::route_stats::{Block, NO_ROUTE};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+pub struct Status {
+    pub started: Instant,
+    pub event_loop: Choice,
+    pub board: Arc<Board>,
+    pub shards: Vec<ShardStatus>,
+    /// By the route's id; what is no route any more is forgotten.
+    pub routes: FixedMap<u32, Block>,
+    pub names: FixedMap<u32, Names>,
+    pub configuration: Configuration,
+    /// It takes no new work.
+    pub draining: bool,
+    /// Log lines that could not be written, as the writer says.
+    pub log_lines_lost: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ShardStatus {
+    pub counters: Counters,
+    pub gauges: Gauges,
+    pub busy: Duration,
+    pub lag: Histogram,
+}
+
+/// What a route's id stands for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Names {
+    pub route: String,
+    pub service: String,
+}
+
+/// What became of the configurations.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// Counts those in force since the start; 0 is the first.
+    pub generation: u64,
+    pub applied: u64,
+    pub rejected: u64,
+    pub applied_at: SystemTime,
+    /// Why the last one was rejected; `None` once one was applied again.
+    pub error: Option<String>,
+    /// The gateway began with what it had kept, because its file could not be used.
+    pub from_last_good: bool,
+    /// Why the last good one could not be kept.
+    pub keeping_error: Option<String>,
+    pub keeping_failed: u64,
+}
+
+impl Status {
+    pub fn new(event_loop: Choice, board: Arc<Board>, snapshot: &Snapshot, now: SystemTime, started: Instant) -> Self {
+        let mut status = Self {
+            started,
+            event_loop,
+            shards: vec![ShardStatus::default(); board.shards()],
+            board,
+            routes: FixedMap::default(),
+            names: FixedMap::default(),
+            configuration: Configuration {
+                generation: 0,
+                applied: 1,
+                rejected: 0,
+                applied_at: now,
+                error: None,
+                from_last_good: false,
+                keeping_error: None,
+                keeping_failed: 0,
+            },
+            draining: false,
+            log_lines_lost: 0,
+        };
+        status.name(snapshot);
+        status
+    }
+
+    /// A configuration is in force.
+    pub fn applied(&mut self, generation: u64, snapshot: &Snapshot, now: SystemTime) {
+        let configuration = &mut self.configuration;
+        (configuration.generation, configuration.applied_at) = (generation, now);
+        configuration.applied += 1;
+        configuration.error = None;
+        configuration.from_last_good = false;
+        self.name(snapshot);
+    }
+
+    pub fn rejected(&mut self, why: String) {
+        self.configuration.rejected += 1;
+        self.configuration.error = Some(why);
+    }
+
+    pub fn told(&mut self, report: &mut Report) {
+        let shard = &mut self.shards[report.shard];
+        shard.counters = report.counters.clone();
+        shard.gauges = report.gauges;
+        shard.busy += report.busy;
+        shard.lag.merge(&report.lag);
+        for (route, block) in report.routes.drain(..) {
+            // What a route did before it was removed is nobody's any more.
+            if route == NO_ROUTE || self.names.contains_key(&route) {
+                self.routes.entry(route).or_default().merge(&block);
+            }
+        }
+    }
+
+    /// Every counter of all shards.
+    pub fn counters(&self) -> Counters {
+        let mut counters = Counters::default();
+        self.shards.iter().for_each(|shard| counters.merge(&shard.counters));
+        counters
+    }
+
+    /// How long ago the shard that has been silent longest gave a sign of life.
+    pub fn silence(&self, now: Mono) -> Duration {
+        let beats = (0..self.board.shards()).map(|shard| self.board.beat_of(shard));
+        beats.min().map_or(Duration::MAX, |beat| now.since(beat))
+    }
+
+    pub fn is_alive(&self, now: Mono) -> bool {
+        self.silence(now) <= SILENCE_MAX
+    }
+
+    fn name(&mut self, snapshot: &Snapshot) {
+        let plan = &snapshot.plan;
+        let names = plan.routes.iter().map(|route| {
+            let service = plan.services[route.service as usize].name.clone();
+            (route.id, Names { route: route.name.clone(), service })
+        });
+        self.names = names.collect();
+        let known = &self.names;
+        self.routes.retain(|route, _| *route == NO_ROUTE || known.contains_key(route));
+    }
+}
+
+/// A shard that has not turned for so long does not turn any more.
+const SILENCE_MAX: Duration = Duration::from_secs(10);

@@ -1,0 +1,124 @@
+//! The answers of the admin listener that are JSON.
+
+use super::clock::Clocks;
+use super::status::Status;
+use crate::stdx::histogram::Histogram;
+use crate::telemetry::route_stats::NO_ROUTE;
+use serde_json::{Map, Value, json};
+
+/// Whether the shards turn. Depends on nothing outside of the process.
+pub fn health(status: &Status, clocks: Clocks) -> String {
+    let alive = status.is_alive(clocks.mono);
+    json!({
+        "status": if alive { "healthy" } else { "unhealthy" },
+        "silence_seconds": status.silence(clocks.mono).as_secs_f64(),
+    })
+    .to_string()
+}
+
+pub fn ready(status: &Status, clocks: Clocks) -> String {
+    let message = match (status.is_alive(clocks.mono), status.draining) {
+        (true, false) => "ready",
+        (_, true) => "draining",
+        (false, false) => "a shard does not turn",
+    };
+    json!({ "message": message }).to_string()
+}
+
+/// What the gateway needs to serve, each part by itself.
+pub fn gateway_health(status: &Status, clocks: Clocks) -> String {
+    let configuration = &status.configuration;
+    json!({
+        "status": if status.is_alive(clocks.mono) && !status.draining { "healthy" } else { "unhealthy" },
+        "checks": {
+            "shards": if status.is_alive(clocks.mono) { "healthy" } else { "unhealthy" },
+            "accepting": if status.draining { "draining" } else { "healthy" },
+            // The gateway serves with what it has.
+            "configuration": if configuration.error.is_none() { "healthy" } else { "degraded" },
+        },
+    })
+    .to_string()
+}
+
+/// In Kong's shape where it has one.
+pub fn status(status: &Status, clocks: Clocks) -> String {
+    let counters = status.counters();
+    let idle: u64 = status.shards.iter().map(|shard| shard.gauges.connections_idle).sum();
+    let shards = status.shards.iter().enumerate().map(|(index, shard)| {
+        json!({
+            "shard": index,
+            "connections": status.board.connections_of(index),
+            "silence_seconds": clocks.mono.since(status.board.beat_of(index)).as_secs_f64(),
+            "busy_seconds": shard.busy.as_secs_f64(),
+            "loop_lag_us": percentiles(&shard.lag),
+            "requests_total": shard.counters.requests_total,
+            "handoffs_sent": shard.counters.handoffs_sent,
+            "handoffs_received": shard.counters.handoffs_received,
+            "buffer_bytes": shard.gauges.buffer_bytes,
+        })
+    });
+    let configuration = &status.configuration;
+    json!({
+        "server": {
+            "connections_accepted": counters.connections_accepted,
+            "connections_handled":
+                counters.connections_accepted - counters.connections_refused.iter().sum::<u64>(),
+            "connections_active": counters.connections_active,
+            "connections_reading": 0,
+            "connections_writing": counters.connections_active.saturating_sub(idle),
+            "connections_waiting": idle,
+            "total_requests": counters.requests_total,
+        },
+        "shardgate": {
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": clocks.now.duration_since(status.started).as_secs_f64(),
+            "ready": status.is_alive(clocks.mono) && !status.draining,
+            "event_loop": { "driver": status.event_loop.name(), "reason": status.event_loop.reason },
+            "shards": shards.collect::<Vec<_>>(),
+            "configuration": {
+                "generation": configuration.generation,
+                "applied": configuration.applied,
+                "rejected": configuration.rejected,
+                "age_seconds":
+                    clocks.wall.duration_since(configuration.applied_at).unwrap_or_default().as_secs_f64(),
+                "error": configuration.error,
+                "from_last_good": configuration.from_last_good,
+                "keeping_error": configuration.keeping_error,
+            },
+        },
+    })
+    .to_string()
+}
+
+/// Percentiles of the latency of every route, or of one; `None` if there is no such route.
+pub fn latency(status: &Status, route: Option<&str>) -> Option<String> {
+    let mut all = Histogram::default();
+    let mut routes = Map::new();
+    for (id, block) in &status.routes {
+        all.merge(&block.fine);
+        let name = if *id == NO_ROUTE { "" } else { &status.names.get(id)?.route };
+        if route.is_none_or(|wanted| wanted == name) {
+            routes.insert(name.to_owned(), percentiles(&block.fine));
+        }
+    }
+    let is_known = |wanted| status.names.values().any(|names| names.route == wanted);
+    if route.is_some_and(|wanted| !is_known(wanted)) {
+        return None;
+    }
+    Some(json!({ "unit": "us", "all": percentiles(&all), "routes": routes }).to_string())
+}
+
+/// By HdrHistogram, so that these are the numbers that other tools would find in the same counts.
+fn percentiles(histogram: &Histogram) -> Value {
+    let mut hdr = hdrhistogram::Histogram::<u64>::new(HDR_DIGITS).expect("two digits are few enough");
+    for (micros, count) in histogram.iter() {
+        hdr.record_n(micros, count).expect("it grows with what it is given");
+    }
+    let at = |share| hdr.value_at_quantile(share);
+    json!({
+        "count": hdr.len(), "p50": at(0.5), "p90": at(0.9), "p95": at(0.95), "p99": at(0.99), "p99.9": at(0.999),
+        "max": hdr.max(),
+    })
+}
+
+const HDR_DIGITS: u8 = 2;

@@ -1,0 +1,258 @@
+//! What a shard counts of each route: plain fields, sent to the control thread as differences, a few blocks at a time.
+
+use crate::stdx::histogram::Histogram;
+use std::time::Duration;
+
+/// One exchange that is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// The route's stable id; [`NO_ROUTE`] when none was found.
+    pub route: u32,
+    /// As it was sent; 0 if nothing was.
+    pub status: u16,
+    /// The service answered, not the gateway.
+    pub by_service: bool,
+    /// From the request's first byte to the answer's last.
+    pub request: Duration,
+    /// The part of it that the service took until it answered.
+    pub upstream: Option<Duration>,
+    pub ingress_bytes: u64,
+    pub egress_bytes: u64,
+}
+
+/// What was counted of one route, by one shard since its last report, or by all since the start.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Block {
+    /// Sorted by nothing; the last takes what finds no place.
+    codes: [Code; CODES_MAX],
+    pub gateway: Millis<GATEWAY_CELLS>,
+    pub upstream: Millis<SERVICE_CELLS>,
+    pub request: Millis<SERVICE_CELLS>,
+    pub fine: Histogram,
+    pub ingress_bytes: u64,
+    pub egress_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Code {
+    pub status: u16,
+    pub by_service: bool,
+    pub count: u64,
+}
+
+/// Times in the cells that Kong has; the last is for all that are longer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Millis<const CELLS: usize> {
+    pub cells: [u64; CELLS],
+    pub sum_us: u64,
+}
+
+/// One shard's blocks.
+#[derive(Debug, Default)]
+pub struct RouteStats {
+    /// By the route's id; absent until it is used.
+    blocks: Vec<Option<Box<Slot>>>,
+    no_route: Box<Slot>,
+    /// Routes with something to report.
+    dirty: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    block: Block,
+    is_dirty: bool,
+}
+
+impl RouteStats {
+    pub fn record(&mut self, sample: &Sample) {
+        let slot = match self.blocks.get_mut(sample.route as usize) {
+            Some(Some(slot)) => slot,
+            _ => Self::slot(&mut self.blocks, &mut self.no_route, sample.route),
+        };
+        slot.block.record(sample);
+        if !slot.is_dirty {
+            slot.is_dirty = true;
+            self.dirty.push(sample.route);
+        }
+    }
+
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Moves the counts of up to `most` routes to `into`.
+    pub fn take(&mut self, most: usize, into: &mut Vec<(u32, Block)>) {
+        for _ in 0..most {
+            let Some(route) = self.dirty.pop() else { break };
+            let slot = Self::slot(&mut self.blocks, &mut self.no_route, route);
+            slot.is_dirty = false;
+            into.push((route, std::mem::take(&mut slot.block)));
+        }
+    }
+
+    fn slot<'a>(blocks: &'a mut Vec<Option<Box<Slot>>>, no_route: &'a mut Box<Slot>, route: u32) -> &'a mut Slot {
+        if route == NO_ROUTE {
+            return no_route;
+        }
+        let index = route as usize;
+        if blocks.len() <= index {
+            blocks.resize_with(index + 1, || None);
+        }
+        blocks[index].get_or_insert_default()
+    }
+}
+
+impl Block {
+    fn record(&mut self, sample: &Sample) {
+        let codes = &mut self.codes;
+        let place = codes[..CODES_MAX - 1]
+            .iter()
+            .position(|code| code.count == 0 || code.status == sample.status && code.by_service == sample.by_service);
+        let code = &mut codes[place.unwrap_or(CODES_MAX - 1)];
+        if place.is_some() {
+            (code.status, code.by_service) = (sample.status, sample.by_service);
+        }
+        code.count += 1;
+        self.request.record(sample.request, &SERVICE_BOUNDS_MS);
+        self.fine.record(sample.request);
+        if let Some(upstream) = sample.upstream {
+            self.upstream.record(upstream, &SERVICE_BOUNDS_MS);
+        }
+        self.gateway.record(sample.request.saturating_sub(sample.upstream.unwrap_or_default()), &GATEWAY_BOUNDS_MS);
+        self.ingress_bytes += sample.ingress_bytes;
+        self.egress_bytes += sample.egress_bytes;
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        for code in other.codes() {
+            let place = self.codes[..CODES_MAX - 1]
+                .iter()
+                .position(|own| own.count == 0 || own.status == code.status && own.by_service == code.by_service);
+            let own = &mut self.codes[place.unwrap_or(CODES_MAX - 1)];
+            if place.is_some() {
+                (own.status, own.by_service) = (code.status, code.by_service);
+            }
+            own.count += code.count;
+        }
+        self.gateway.merge(&other.gateway);
+        self.upstream.merge(&other.upstream);
+        self.request.merge(&other.request);
+        self.fine.merge(&other.fine);
+        self.ingress_bytes += other.ingress_bytes;
+        self.egress_bytes += other.egress_bytes;
+    }
+
+    /// Every status that was sent, and by whom. Status 0 is for those without an answer, and those beyond the table.
+    pub fn codes(&self) -> impl Iterator<Item = &Code> {
+        self.codes.iter().filter(|code| code.count > 0)
+    }
+}
+
+impl<const CELLS: usize> Millis<CELLS> {
+    fn record(&mut self, time: Duration, bounds_ms: &[u64]) {
+        let micros = time.as_micros() as u64;
+        // Most requests are quick, so the search is over at its first step.
+        let cell = bounds_ms.iter().position(|bound_ms| micros <= bound_ms * 1_000).unwrap_or(bounds_ms.len());
+        self.cells[cell] += 1;
+        self.sum_us += micros;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (to, from) in self.cells.iter_mut().zip(&other.cells) {
+            *to += from;
+        }
+        self.sum_us += other.sum_us;
+    }
+}
+
+impl<const CELLS: usize> Default for Millis<CELLS> {
+    fn default() -> Self {
+        Self { cells: [0; CELLS], sum_us: 0 }
+    }
+}
+
+/// The block of requests that no route was found for.
+pub const NO_ROUTE: u32 = u32::MAX;
+/// Kong 3.10's bounds of its own latency, and of a service's and a request's, in milliseconds.
+pub const GATEWAY_BOUNDS_MS: [u64; 17] = [1, 2, 5, 7, 10, 15, 20, 30, 50, 75, 100, 200, 500, 750, 1000, 3000, 6000];
+pub const SERVICE_BOUNDS_MS: [u64; 13] = [25, 50, 80, 100, 250, 400, 700, 1000, 2000, 5000, 10000, 30000, 60000];
+const GATEWAY_CELLS: usize = GATEWAY_BOUNDS_MS.len() + 1;
+const SERVICE_CELLS: usize = SERVICE_BOUNDS_MS.len() + 1;
+/// Statuses told apart of one route.
+const CODES_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(route: u32, status: u16, request_ms: u64) -> Sample {
+        Sample {
+            route,
+            status,
+            by_service: status != 404,
+            request: Duration::from_millis(request_ms),
+            upstream: Some(Duration::from_millis(request_ms / 2)),
+            ingress_bytes: 10,
+            egress_bytes: 100,
+        }
+    }
+
+    #[test]
+    fn what_was_reported_adds_up_to_what_was_recorded() {
+        let (mut stats, mut sum, mut whole) = (RouteStats::default(), Block::default(), Block::default());
+        for round in 0..10 {
+            for status in [200, 200, 503, 404] {
+                let sample = sample(3, status, 7 * round + u64::from(status));
+                stats.record(&sample);
+                whole.record(&sample);
+            }
+            let mut reported = Vec::new();
+            stats.take(5, &mut reported);
+            assert_eq!((reported.len(), reported[0].0, stats.is_dirty()), (1, 3, false));
+            sum.merge(&reported[0].1);
+        }
+        assert_eq!(sum, whole);
+        assert_eq!(
+            sum.codes().map(|code| (code.status, code.count)).collect::<Vec<_>>(),
+            [(200, 20), (503, 10), (404, 10)]
+        );
+        assert_eq!((sum.ingress_bytes, sum.egress_bytes, sum.fine.count()), (400, 4000, 40));
+        assert_eq!(sum.request.cells.iter().sum::<u64>(), 40);
+    }
+
+    #[test]
+    fn a_time_lies_in_the_first_cell_whose_bound_it_does_not_exceed() {
+        let mut block = Block::default();
+        for request_ms in [0, 25, 26, 60_000, 60_001, 600_000] {
+            block.record(&sample(0, 200, request_ms));
+        }
+        assert_eq!((block.request.cells[0], block.request.cells[1]), (2, 1));
+        assert_eq!((block.request.cells[12], block.request.cells[13]), (1, 2));
+        assert_eq!(block.request.sum_us, 720_052_000);
+    }
+
+    #[test]
+    fn statuses_beyond_the_table_are_counted_together() {
+        let mut block = Block::default();
+        (200..300).for_each(|status| block.record(&sample(0, status, 1)));
+        let codes: Vec<_> = block.codes().map(|code| (code.status, code.count)).collect();
+        assert_eq!(codes.len(), CODES_MAX);
+        assert_eq!(codes.last(), Some(&(0, 100 - CODES_MAX as u64 + 1)));
+    }
+
+    #[test]
+    fn reports_are_bounded_and_those_without_a_route_have_their_own() {
+        let mut stats = RouteStats::default();
+        (0..10).for_each(|route| stats.record(&sample(route, 200, 1)));
+        stats.record(&sample(NO_ROUTE, 404, 1));
+        let mut reported = Vec::new();
+        while stats.is_dirty() {
+            let before = reported.len();
+            stats.take(4, &mut reported);
+            assert!(reported.len() - before <= 4);
+        }
+        let mut routes: Vec<_> = reported.iter().map(|(route, _)| *route).collect();
+        routes.sort_unstable();
+        assert_eq!(routes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, NO_ROUTE]);
+    }
+}
