@@ -5,11 +5,16 @@ use std::process::ExitCode;
 
 use crate::config::ids::Ids;
 use crate::config::load::load;
+use crate::config::profile;
 use crate::config::snapshot::Snapshot;
 
 /// One line on standard output, or what is wrong on standard error.
-pub fn check(file: &Path) -> ExitCode {
-    match load(file, &mut Ids::default()) {
+pub fn check(file: &Path, profile: Option<&str>) -> ExitCode {
+    // What a profile changes is as wrong tomorrow as it is today.
+    let others = profile::NAMES.iter().map(|name| load(file, Some(name), &mut Ids::default()));
+    match others
+        .fold(load(file, profile, &mut Ids::default()), |first, other| first.and_then(|good| other.map(|_| good)))
+    {
         Ok(snapshot) => {
             println!("{}: {}", file.display(), summary(&snapshot));
             ExitCode::SUCCESS

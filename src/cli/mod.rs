@@ -2,6 +2,8 @@
 
 pub mod check;
 pub mod echo;
+pub mod explain;
+pub mod plan;
 pub mod run;
 
 use std::net::SocketAddr;
@@ -24,17 +26,53 @@ enum Command {
     Run {
         /// The configuration, as in `config/quickstart.yaml`
         file: PathBuf,
+        #[command(flatten)]
+        profile: Profile,
+        /// Folder where the last good configuration is kept, to begin with when the file cannot be read
+        #[arg(long, env = "STATE_DIRECTORY")]
+        state: Option<PathBuf>,
     },
     /// Say whether a configuration file is good, and what is wrong if not
     Check {
         /// The configuration
         file: PathBuf,
+        #[command(flatten)]
+        profile: Profile,
+    },
+    /// Say what a new configuration changes; exits with 0 if nothing, 2 if something
+    Plan {
+        /// The configuration that is in force
+        old: PathBuf,
+        /// The one that is to be
+        new: PathBuf,
+        #[command(flatten)]
+        profile: Profile,
+    },
+    /// Say which route a request would meet, and why each nearer one does not take it
+    Explain {
+        /// The configuration
+        file: PathBuf,
+        method: String,
+        /// As in `http://api.example.com/users`
+        url: String,
+        /// A header, as in `-H "Host: example.com"`
+        #[arg(short = 'H', long = "header")]
+        headers: Vec<String>,
+        #[command(flatten)]
+        profile: Profile,
     },
     /// Run an origin that answers every request with what it received, to try a gateway on
     Echo {
         /// Where to listen, as in `127.0.0.1:9000`
         address: SocketAddr,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct Profile {
+    /// development, staging or production: what the file's `profiles` have under that name is laid over the rest
+    #[arg(long, env = "SHARDGATE_PROFILE", id = "PROFILE")]
+    profile: Option<String>,
 }
 
 /// What the binary does: 0 is success, 1 a failure, 2 a command line that makes no sense.
@@ -51,8 +89,12 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> ExitCode {
     match command {
-        Command::Run { file } => run::run(&file),
-        Command::Check { file } => check::check(&file),
+        Command::Run { file, profile, state } => run::run(&file, profile.profile, state.as_deref()),
+        Command::Check { file, profile } => check::check(&file, profile.profile.as_deref()),
+        Command::Plan { old, new, profile } => plan::plan(&old, &new, profile.profile.as_deref()),
+        Command::Explain { file, method, url, headers, profile } => {
+            explain::explain(&file, profile.profile.as_deref(), &method, &url, &headers)
+        }
         Command::Echo { address } => match echo::run(address) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -82,8 +124,16 @@ mod tests {
 
     #[test]
     fn a_command_line_that_makes_no_sense_exits_with_2() {
-        check("shardgate run a.yaml", Ok("Run { file: \"a.yaml\" }"));
-        check("shardgate check a.yaml", Ok("Check { file: \"a.yaml\" }"));
+        check(
+            "shardgate run a.yaml --profile x --state /s",
+            Ok("Run { file: \"a.yaml\", profile: Profile { profile: Some(\"x\") }, state: Some(\"/s\") }"),
+        );
+        check(
+            "shardgate check a.yaml --profile x",
+            Ok("Check { file: \"a.yaml\", profile: Profile { profile: Some(\"x\") } }"),
+        );
+        check("shardgate plan a.yaml", Err(2));
+        check("shardgate explain a.yaml GET", Err(2));
         check("shardgate echo 127.0.0.1:9000", Ok("Echo { address: 127.0.0.1:9000 }"));
         check("shardgate", Err(2));
         check("shardgate run", Err(2));

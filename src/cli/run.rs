@@ -4,23 +4,22 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::ids::Ids;
-use crate::config::load::load;
+use crate::config::last_good::Store;
 use crate::control::{self, Source};
 
 /// Runs until it is told to stop. A bad file never starts.
-pub fn run(file: &Path) -> ExitCode {
-    let mut ids = Ids::default();
-    let snapshot = match load(file, &mut ids) {
-        Ok(snapshot) => snapshot,
-        Err(problems) => {
-            eprint!("{problems}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match control::run(snapshot, Source { file: file.to_owned(), ids }) {
+pub fn run(file: &Path, profile: Option<String>, state: Option<&Path>) -> ExitCode {
+    let source = Source { file: file.to_owned(), profile, ids: Ids::default(), store: state.map(Store::new) };
+    match control::run(source) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("shardgate: {error}");
+            // Problems of a file are many lines, each with its place.
+            let text = error.to_string();
+            if text.ends_with('\n') {
+                eprint!("{text}");
+            } else {
+                eprintln!("shardgate: {text}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -9,25 +9,34 @@ use super::compile::{Resolve, compile};
 use super::ids::Ids;
 use super::parse::parse;
 use super::problem::{Origin, Problem, Problems};
+use super::profile;
 use super::snapshot::Snapshot;
 use super::translate::translate;
 
 /// Reads a file and looks up its endpoints' names; blocks for both. `ids` is unchanged unless the file is good.
-pub fn load(path: &Path, ids: &mut Ids) -> Result<Snapshot, Problems> {
-    let file = path.display().to_string();
-    match read(path) {
-        Ok(text) => load_text(&file, &text, ids, &resolve),
-        Err((what, help)) => {
-            let list = vec![Problem::new(&Origin::whole(&file), what, help)];
-            Err(Problems { list, text: "".into() })
-        }
-    }
+pub fn load(path: &Path, profile: Option<&str>, ids: &mut Ids) -> Result<Snapshot, Problems> {
+    load_profile(&path.display().to_string(), &read(path)?, profile, ids, &resolve)
 }
 
-/// As [`load`], for a text that is there already; `file` is what problems call it.
+/// The base of a text that is there already; `file` is what problems call it.
 pub fn load_text(file: &str, text: &str, ids: &mut Ids, resolve: Resolve<'_>) -> Result<Snapshot, Problems> {
+    load_profile(file, text, None, ids, resolve)
+}
+
+/// As [`load_text`], with a profile laid over the base.
+pub fn load_profile(
+    file: &str,
+    text: &str,
+    profile: Option<&str>,
+    ids: &mut Ids,
+    resolve: Resolve<'_>,
+) -> Result<Snapshot, Problems> {
     let wrong = |list| Problems { list, text: text.into() };
     let model = parse(file, text).map_err(|problem| wrong(vec![problem]))?;
+    let model = profile::choose(model, profile).map_err(|help| {
+        let what = format!("there is no profile `{}`", profile.unwrap_or_default().escape_debug());
+        wrong(vec![Problem::new(&Origin::whole(file), what, help)])
+    })?;
     let mut problems = Vec::new();
     let ir = translate(file, model, &mut problems);
     let mut new_ids = ids.clone();
@@ -40,19 +49,25 @@ pub fn load_text(file: &str, text: &str, ids: &mut Ids, resolve: Resolve<'_>) ->
     Err(wrong(problems))
 }
 
-/// What went wrong, and what to do.
-fn read(path: &Path) -> Result<String, (String, &'static str)> {
-    let unreadable = |error: io::Error| (format!("cannot be read ({error})"), "check the path and who may read it");
+/// The text of a file.
+pub fn read(path: &Path) -> Result<String, Problems> {
+    let wrong = |what: String, help: &str| {
+        let list = vec![Problem::new(&Origin::whole(&path.display().to_string()), what, help)];
+        Problems { list, text: "".into() }
+    };
+    let unreadable =
+        |error: io::Error| wrong(format!("cannot be read ({error})"), "check the path and who may read it");
     let file = File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err((format!("has more than {FILE_BYTES_MAX} bytes"), "is this the right file?"));
+        return Err(wrong(format!("has more than {FILE_BYTES_MAX} bytes"), "is this the right file?"));
     }
-    String::from_utf8(bytes).map_err(|_| ("is not UTF-8".to_owned(), "save it as UTF-8"))
+    String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8".to_owned(), "save it as UTF-8"))
 }
 
-fn resolve(name: &str) -> io::Result<Vec<SocketAddr>> {
+/// By the system's resolver; blocks.
+pub fn resolve(name: &str) -> io::Result<Vec<SocketAddr>> {
     Ok(name.to_socket_addrs()?.collect())
 }
 
@@ -275,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_is_one_line() {
-        let problems = super::load(Path::new("/nonexistent/f.yaml"), &mut Ids::default()).unwrap_err();
+        let problems = super::load(Path::new("/nonexistent/f.yaml"), None, &mut Ids::default()).unwrap_err();
         let want = "/nonexistent/f.yaml: cannot be read (No such file or directory (os error 2)): \
                     check the path and who may read it\n";
         assert_eq!(problems.to_string(), want);

@@ -7,14 +7,18 @@
 //! Our own file is one front-end; others end in the same [`ir`], which names no product.
 
 pub mod compile;
+pub mod diff;
+pub mod explain;
 pub mod ids;
 pub mod ir;
+pub mod last_good;
 pub mod load;
 pub mod matcher;
 pub mod model;
 pub mod number;
 pub mod parse;
 pub mod problem;
+pub mod profile;
 mod rules;
 pub mod snapshot;
 pub mod suggest;

@@ -52,6 +52,34 @@ pub struct Model {
     /// What happens on SIGTERM.
     #[serde(default)]
     pub shutdown: Shutdown,
+    /// What one environment has otherwise. Which one it is says `--profile`, or the variable `SHARDGATE_PROFILE`.
+    #[serde(default)]
+    pub profiles: Profiles,
+}
+
+/// Each may hold every section of the file but `version` and `profiles`. Sections merge key by key. A listener, service
+/// or route takes the place of the one of the same name, or is added. Other lists are replaced.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profiles {
+    pub development: Option<Overlay>,
+    pub staging: Option<Overlay>,
+    pub production: Option<Overlay>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Overlay {
+    pub listeners: Vec<Listener>,
+    pub services: Vec<Service>,
+    pub routes: Vec<Route>,
+    pub limits: Limits,
+    pub trust: Option<Trust>,
+    pub http: Http,
+    pub access_log: AccessLog,
+    pub admin: Admin,
+    pub runtime: Runtime,
+    pub shutdown: Shutdown,
 }
 
 #[derive(Debug, Deserialize)]

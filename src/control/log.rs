@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::cpus::give_way;
 use crate::telemetry::log_ring::LogDrain;
 
 /// The running thread. It ends by itself when every ring has been dropped and its lines are written.
@@ -27,6 +28,7 @@ impl LogWriter {
         let mut sink = Sink { out, lines_lost: lines_lost.clone(), mid_line: false };
         thread::Builder::new().name("log".to_owned()).spawn(move || {
             let _alive: Sender<()> = alive;
+            give_way();
             while let Some(buffer) = drain.next() {
                 sink.write(buffer.bytes());
                 drain.give_back(buffer);

@@ -7,8 +7,13 @@ mod listeners;
 pub mod log;
 mod metrics;
 mod node;
+mod source;
+mod start;
 mod status;
 mod status_page;
+mod watch;
 mod workers;
 
-pub use self::node::{Source, StartError, run};
+pub use self::node::run;
+pub use self::source::Source;
+pub use self::start::StartError;

@@ -5,69 +5,39 @@ use super::clock::clocks;
 use super::cpus::{Cpus, give_way};
 use super::listeners::{self, Changes};
 use super::log::LogWriter;
+use super::source::{News, Source};
+use super::start::{StartError, admin_socket, claim, listen, raise_descriptor_limit};
 use super::status::Status;
+use super::watch::Watch;
 use super::workers::{Beginning, Workers};
-use crate::config::ids::Ids;
-use crate::config::load::load;
+use crate::config::diff::Diff;
+use crate::config::problem::Problems;
 use crate::config::snapshot::{Listener, Snapshot};
 use crate::proxy::Plan;
+use crate::runtime::Stop;
 use crate::runtime::driver::choice::Choice;
-use crate::runtime::listener::Socket;
-use crate::runtime::{Error, Stop, listener};
-use crate::shard::{Listen, ListenError, Mail, Publication};
+use crate::shard::{ListenError, Mail, Publication};
 use crate::telemetry::log_ring;
 use crate::telemetry::report::{self, Reports};
-use rustix::net::{self, AddressFamily, SocketType, sockopt};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Why the gateway did not start. Each is one line that says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("cannot listen on {address} ({name}): {what}", address = .0.address, name = .0.name, what = advice(.0))]
-    Listen(ListenError),
-    #[error("the event loop cannot be set up: {0}")]
-    EventLoop(Error),
-    #[error("a thread cannot be started: {0}")]
-    Thread(std::io::Error),
-    #[error("there is no randomness to be had: {0}")]
-    Random(std::io::Error),
-    #[error("the control thread cannot be set up: {0}")]
-    Control(std::io::Error),
-    #[error("signals cannot be received: {0}")]
-    Signals(std::io::Error),
-    #[error("the access log cannot be written: {0}")]
-    Log(std::io::Error),
-    #[error("a shard ended by itself")]
-    ShardEnded,
-}
-
-/// Where the configuration comes from.
-#[derive(Debug)]
-pub struct Source {
-    pub file: PathBuf,
-    pub ids: Ids,
-}
-
 /// Runs the gateway until it is told to end and has drained.
-pub fn run(snapshot: Snapshot, source: Source) -> Result<(), StartError> {
-    raise_descriptor_limit(&snapshot);
+pub fn run(source: Source) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Control)?;
-    tokio::task::LocalSet::new().block_on(&runtime, Node::run(snapshot, source))
+    tokio::task::LocalSet::new().block_on(&runtime, Node::run(source))
 }
 
 /// What the control thread keeps.
 struct Node {
     source: Source,
+    /// What the file said when it was put in force.
+    text: String,
     snapshot: Snapshot,
     workers: Workers,
     writer: LogWriter,
@@ -91,61 +61,34 @@ enum Phase {
 }
 
 impl Node {
-    async fn run(snapshot: Snapshot, source: Source) -> Result<(), StartError> {
+    async fn run(mut source: Source) -> Result<(), StartError> {
+        let beginning = source.begin().map_err(StartError::Configuration)?;
+        let snapshot = beginning.snapshot;
+        raise_descriptor_limit(&snapshot);
         snapshot.listeners.iter().try_for_each(claim).map_err(StartError::Listen)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
-        let mut reload = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-        let options = snapshot.runtime;
-        let event_loop = Choice::make(options.event_loop).map_err(StartError::EventLoop)?;
-        eprintln!("shardgate: event loop {}: {}", event_loop.name(), event_loop.reason);
-        let cpus = Cpus::read();
-        let shards = cpus.shards(options.shards);
+        let mut signals = Signals::new().map_err(StartError::Signals)?;
+        let mut watch = Watch::new(&source.file);
         let admin = match snapshot.admin {
             Some(address) => Some(admin_socket(address).await?),
             None => None,
         };
-        let (logs, drain) = log_ring::rings(shards);
-        let (reporters, reports) = report::reports(shards);
-        let out = super::log::stdout().map_err(StartError::Log)?;
-        let writer = LogWriter::spawn(drain, out).map_err(StartError::Log)?;
-        let (on_end, mut ended) = mpsc::unbounded_channel();
-        let listeners = listen(snapshot.listeners.iter(), shards).map_err(StartError::Listen)?;
-        let pins = cpus.pinning(options.pin, shards);
-        let beginning = Beginning {
-            plan: snapshot.plan.clone(),
-            listeners,
-            logs,
-            reporters,
-            event_loop: event_loop.clone(),
-            pins,
-            on_end,
-        };
-        let (workers, addresses) = Workers::start(shards, beginning)?;
+        let event_loop = Choice::make(snapshot.runtime.event_loop).map_err(StartError::EventLoop)?;
+        let (started, mut ended) = start_shards(&snapshot, &event_loop)?;
         // Only now: threads inherit the niceness of the one that starts them.
         give_way();
-        for (name, address) in addresses.iter().take(snapshot.listeners.len()) {
-            eprintln!("shardgate: listening on {address} ({name})");
-        }
+        let Started { workers, writer, reports } = started;
         let status = Status::new(event_loop, workers.board.clone(), &snapshot, clocks().wall, clocks().now);
         let status = Rc::new(RefCell::new(status));
         if let Some((listener, address)) = admin {
             eprintln!("shardgate: admin on {address}");
             tokio::task::spawn_local(admin::serve(listener, status.clone()));
         }
-        let mut node = Self {
-            source,
-            snapshot,
-            workers,
-            writer,
-            reports,
-            status,
-            generation: 0,
-            retired: VecDeque::new(),
-            phase: Phase::Serving,
-        };
+        let (text, retired) = (beginning.text, VecDeque::new());
+        let phase = Phase::Serving;
+        let mut node = Self { source, text, snapshot, workers, writer, reports, status, generation: 0, retired, phase };
+        node.begun(beginning.from_last_good);
         let mut chores = tokio::time::interval(CHORES_INTERVAL);
-        let mut left = shards;
+        let mut left = node.workers.len();
         while left > 0 {
             tokio::select! {
                 _ = ended.recv() => {
@@ -154,13 +97,27 @@ impl Node {
                         break;
                     }
                 }
-                _ = terminate.recv() => node.shut_down(),
-                _ = interrupt.recv() => node.shut_down(),
-                _ = reload.recv() => node.reload(),
+                signal = signals.next() => match signal {
+                    Heard::End => node.shut_down(),
+                    Heard::Reload => node.look(true).await,
+                },
+                () = watch.changed() => node.look(false).await,
                 _ = chores.tick() => node.chores(),
             }
         }
         node.finish()
+    }
+
+    /// The gateway serves with what it has begun with.
+    fn begun(&mut self, from_last_good: Option<Problems>) {
+        match from_last_good {
+            Some(problems) => {
+                eprintln!("shardgate: beginning with the last good configuration: {}", line(&problems));
+                let configuration = &mut self.status.borrow_mut().configuration;
+                (configuration.from_last_good, configuration.error) = (true, Some(line(&problems)));
+            }
+            None => self.keep(),
+        }
     }
 
     /// Waits for the threads to end, which they have been told to.
@@ -175,20 +132,49 @@ impl Node {
         if healthy { Ok(()) } else { Err(StartError::ShardEnded) }
     }
 
-    fn reload(&mut self) {
-        let Source { file, ids } = &mut self.source;
-        match load(file, ids) {
-            Ok(snapshot) => match self.apply(snapshot) {
-                Ok(()) => eprintln!("shardgate: configuration {} is in force", self.generation),
-                Err(failed) => self.reject(StartError::Listen(failed).to_string()),
-            },
-            Err(problems) => self.reject(problems.to_string()),
+    /// Looks at the file, and puts what it says in force if that is new and good. `asked`: somebody waits for an answer.
+    async fn look(&mut self, asked: bool) {
+        match self.source.look(&self.text).await {
+            News::Nothing if asked => eprintln!("shardgate: the configuration has not changed"),
+            News::Nothing => {}
+            News::Good(snapshot, text) => {
+                let diff = Diff::between(&self.snapshot, &snapshot);
+                match self.apply(*snapshot) {
+                    Ok(()) => {
+                        let restart = if diff.needs_restart() { "; some of it at the next start" } else { "" };
+                        eprintln!(
+                            "shardgate: configuration {} is in force: {}{restart}",
+                            self.generation,
+                            diff.summary()
+                        );
+                        self.text = text;
+                        self.keep();
+                    }
+                    Err(failed) => self.reject(StartError::Listen(failed).to_string()),
+                }
+            }
+            News::Bad(problems) => self.reject(problems.to_string()),
+            News::Unreadable(problems) => self.reject(line(&problems)),
         }
     }
 
+    /// Says once why what the file says is not in force.
     fn reject(&self, why: String) {
-        eprintln!("shardgate: the configuration in force stays: {}", why.trim_end());
-        self.status.borrow_mut().rejected(why);
+        let mut status = self.status.borrow_mut();
+        if status.configuration.error.as_ref() != Some(&why) {
+            eprintln!("shardgate: the configuration in force stays: {}", why.trim_end());
+            status.rejected(why);
+        }
+    }
+
+    fn keep(&self) {
+        let kept = self.source.keep(&self.text, &self.snapshot);
+        let configuration = &mut self.status.borrow_mut().configuration;
+        configuration.keeping_error = kept.err();
+        if let Some(error) = &configuration.keeping_error {
+            configuration.keeping_failed += 1;
+            eprintln!("shardgate: warning: {error}");
+        }
     }
 
     /// Puts a configuration in force. With an error nothing has changed.
@@ -264,16 +250,75 @@ impl Node {
     }
 }
 
-async fn admin_socket(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let bound = async {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
+/// The threads, and what comes from them.
+struct Started {
+    workers: Workers,
+    writer: LogWriter,
+    reports: Reports,
+}
+
+/// Starts the shards and the log writer. Also returns where the end of each shard is told.
+fn start_shards(
+    snapshot: &Snapshot,
+    event_loop: &Choice,
+) -> Result<(Started, mpsc::UnboundedReceiver<()>), StartError> {
+    eprintln!("shardgate: event loop {}: {}", event_loop.name(), event_loop.reason);
+    let (options, cpus) = (snapshot.runtime, Cpus::read());
+    let shards = cpus.shards(options.shards);
+    let (logs, drain) = log_ring::rings(shards);
+    let (reporters, reports) = report::reports(shards);
+    let out = super::log::stdout().map_err(StartError::Log)?;
+    let writer = LogWriter::spawn(drain, out).map_err(StartError::Log)?;
+    let (on_end, ended) = mpsc::unbounded_channel();
+    let beginning = Beginning {
+        plan: snapshot.plan.clone(),
+        listeners: listen(snapshot.listeners.iter(), shards).map_err(StartError::Listen)?,
+        logs,
+        reporters,
+        event_loop: event_loop.clone(),
+        pins: cpus.pinning(options.pin, shards),
+        on_end,
     };
-    bound.await.map_err(|error: std::io::Error| {
-        let error = rustix::io::Errno::from_io_error(&error).map_or(Error::Exhausted, Error::from);
-        StartError::Listen(ListenError { name: "admin".to_owned(), address, error })
-    })
+    let (workers, addresses) = Workers::start(shards, beginning)?;
+    for (name, address) in addresses.iter().take(snapshot.listeners.len()) {
+        eprintln!("shardgate: listening on {address} ({name})");
+    }
+    Ok((Started { workers, writer, reports }, ended))
+}
+
+/// The signals that the gateway obeys.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+enum Heard {
+    End,
+    Reload,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Heard {
+        tokio::select! {
+            _ = self.terminate.recv() => Heard::End,
+            _ = self.interrupt.recv() => Heard::End,
+            _ = self.hangup.recv() => Heard::Reload,
+        }
+    }
+}
+
+/// The first problem, for where there is one line.
+fn line(problems: &Problems) -> String {
+    problems.list.first().map_or_else(String::new, ToString::to_string)
 }
 
 /// Kubernetes goes on sending for a while to a pod that it has told to end.
@@ -282,73 +327,10 @@ fn usual_delay() -> Duration {
     if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() { KUBERNETES_DELAY } else { Duration::ZERO }
 }
 
-/// A socket of each listener for each shard.
-fn listen<'a>(listeners: impl Iterator<Item = &'a Listener>, shards: usize) -> Result<Vec<Vec<Listen>>, ListenError> {
-    let mut of_shards: Vec<_> = (0..shards).map(|_| Vec::new()).collect();
-    for Listener { id, name, address } in listeners {
-        let mut address = *address;
-        for of_shard in &mut of_shards {
-            let failed = |errno: rustix::io::Errno| ListenError { name: name.clone(), address, error: errno.into() };
-            let socket = listener::open(address).map_err(failed)?;
-            // Of port 0 the first socket chooses for all.
-            address = net::getsockname(&socket).and_then(SocketAddr::try_from).map_err(failed)?;
-            of_shard.push(Listen { id: *id, name: name.clone(), address, socket: Socket::Adopt(socket) });
-        }
-    }
-    Ok(of_shards)
-}
-
-/// Fails if somebody listens there. Shards share their ports (SO_REUSEPORT) and so would a second gateway: each of the
-/// two would get some of the connections. A socket that does not share finds out.
-fn claim(listener: &Listener) -> Result<(), ListenError> {
-    let Listener { name, address, .. } = listener;
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let bound = net::socket(family, SocketType::STREAM, None).and_then(|probe| {
-        // Connections of an earlier process that linger in TIME_WAIT are no obstacle.
-        sockopt::set_socket_reuseaddr(&probe, true)?;
-        net::bind(&probe, address)
-    });
-    bound.map_err(|errno| ListenError { name: name.clone(), address: *address, error: errno.into() })
-}
-
-/// Uses all descriptors that the system allows us, and says so if they are too few for the configured connections.
-fn raise_descriptor_limit(snapshot: &Snapshot) {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum {
-        // Not being allowed to leaves the limit where it was, which the warning then tells.
-        let _refused = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    }
-    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    // A connection on each side for every exchange.
-    let wanted = 2 * snapshot.plan.settings.limits.connections_max as u64 + DESCRIPTORS_OWN;
-    if allowed < wanted {
-        eprintln!(
-            "shardgate: warning: open files are limited to {allowed}, and limits.connections_max needs {wanted}: \
-             raise the limit (`ulimit -n {wanted}`, systemd's LimitNOFILE) or lower limits.connections_max"
-        );
-    }
-}
-
-fn advice(failed: &ListenError) -> String {
-    match failed.error {
-        Error::Other(IN_USE) => "the address is in use: stop what uses it, or choose another port".to_owned(),
-        Error::Other(NOT_PERMITTED) => "permission denied: ports below 1024 need CAP_NET_BIND_SERVICE or a lower \
-             net.ipv4.ip_unprivileged_port_start"
-            .to_owned(),
-        Error::Exhausted => "the address is not one of this machine's, or descriptors have run out".to_owned(),
-        other => other.to_string(),
-    }
-}
-
 const KUBERNETES_DELAY: Duration = Duration::from_secs(5);
 /// Reports that are read before anything else has a turn.
 const REPORTS_MAX: usize = 1024;
 /// How often it is seen to what nobody waits for.
 const CHORES_INTERVAL: Duration = Duration::from_millis(250);
-/// Epoll, bell, log, listeners, and some to spare.
-const DESCRIPTORS_OWN: u64 = 64;
 /// How long the log may take to be written once the shards have ended.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
-/// `EADDRINUSE` and `EACCES` on Linux.
-const IN_USE: i32 = 98;
-const NOT_PERMITTED: i32 = 13;

@@ -8,7 +8,7 @@
 //! ```
 
 use super::cpus;
-use super::node::StartError;
+use super::start::StartError;
 use crate::proxy::Plan;
 use crate::runtime::driver::choice::Choice;
 use crate::runtime::mailbox::{Bell, Latest, Outbox, mailbox};

@@ -1,5 +1,7 @@
 //! What a route matches and what it does with the request.
 
+use std::fmt;
+
 /// One route, as the operator named it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Route {
@@ -42,6 +44,26 @@ pub enum PathRule {
     Exact(Box<[u8]>),
     /// Matches at segment boundaries: `/a` matches `/a` and `/a/b`, not `/ab`; `/a/` matches `/a/` and `/a/b`.
     Prefix(Box<[u8]>),
+}
+
+impl fmt::Display for HostRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Exact(host) => f.write_str(&String::from_utf8_lossy(host)),
+            Self::Suffix(suffix) => write!(f, "*{}", String::from_utf8_lossy(suffix)),
+        }
+    }
+}
+
+/// An exact path begins with `=`.
+impl fmt::Display for PathRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) => write!(f, "={}", String::from_utf8_lossy(path)),
+            Self::Prefix(path) => f.write_str(&String::from_utf8_lossy(path)),
+        }
+    }
 }
 
 impl HostRule {

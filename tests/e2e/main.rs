@@ -33,7 +33,10 @@ mod slowness;
 
 // Operation.
 mod access_log;
+mod admin;
+mod commands;
 mod drain;
+mod reload;
 mod startup;
 
 // Others' programs as client and as origin.

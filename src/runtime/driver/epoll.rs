@@ -4,7 +4,7 @@
 //! operation on a socket that is not ready makes no system call, and one that is ready is carried out at once.
 
 use super::clock::Clock;
-use super::{Close, DriverCounters, Stop, open_spare};
+use super::{Close, DriverCounters, Stop, descriptors_max, open_spare};
 use crate::runtime::buffer::Pool;
 use crate::runtime::listener;
 use crate::runtime::mailbox::Bell;
@@ -16,7 +16,7 @@ use crate::stdx::slab::{Key, Slab};
 use crate::stdx::time::{Mono, Now};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::{Errno, IoSlice};
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use std::collections::VecDeque;
@@ -40,6 +40,7 @@ pub struct Epoll {
     clock: Clock,
     /// Given up for a moment when descriptors run out, so that a connection can be accepted and closed.
     spare: Option<OwnedFd>,
+    descriptors_max: i32,
     counters: DriverCounters,
 }
 
@@ -102,6 +103,7 @@ impl Epoll {
             bell: Arc::new(Bell::new(eventfd)),
             clock: Clock::new(),
             spare: open_spare(),
+            descriptors_max: descriptors_max(),
             counters: DriverCounters::default(),
         })
     }
@@ -421,6 +423,10 @@ impl Epoll {
             return Ok(Done::Accepted(Err(Error::Exhausted)));
         }
         listener.accept = None;
+        if matches!(&accepted, Ok((fd, _)) if fd.as_raw_fd() >= self.descriptors_max) {
+            self.counters.accepts_shed += 1;
+            return Ok(Done::Accepted(Err(Error::Exhausted)));
+        }
         Ok(Done::Accepted(match accepted {
             Ok((fd, address)) => {
                 let address = address.and_then(|address| SocketAddr::try_from(address).ok());
@@ -446,6 +452,9 @@ impl Epoll {
 
     fn connect(&mut self, address: SocketAddr) -> Result<SocketId, Error> {
         let fd = socket(address)?;
+        if fd.as_raw_fd() >= self.descriptors_max {
+            return Err(Error::Exhausted);
+        }
         match net::connect(&fd, &address) {
             Ok(()) | Err(Errno::INPROGRESS) => Ok(self.insert(fd)),
             Err(errno) => Err(errno.into()),

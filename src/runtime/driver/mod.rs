@@ -225,8 +225,17 @@ impl Driver {
     }
 }
 
+/// Descriptors from this number on are not used for connections: whoever is accepted on one is turned away at once, so
+/// that all shards can still accept, and so tell those whom they cannot serve.
+fn descriptors_max() -> i32 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    i32::try_from(limit).unwrap_or(i32::MAX).saturating_sub(DESCRIPTORS_SPARE)
+}
+
 /// A descriptor to give up when there is no other.
 fn open_spare() -> Option<OwnedFd> {
     use rustix::fs::{Mode, OFlags};
     rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
+
+const DESCRIPTORS_SPARE: i32 = 8;

@@ -45,6 +45,12 @@ impl Config {
         self
     }
 
+    /// With an admin listener on a free port.
+    pub fn admin(mut self) -> Self {
+        self.admin = "address: \"127.0.0.1:0\"".to_owned();
+        self
+    }
+
     /// For tests of what each shard has of its own: upstream connections, turns, memory.
     pub fn one_shard(mut self) -> Self {
         self.shards = "1".to_owned();

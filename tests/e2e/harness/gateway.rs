@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -45,11 +45,24 @@ impl Gateway {
         Self::start_as(shell, config)
     }
 
+    /// On a file that stays where it is, with more arguments.
+    #[track_caller]
+    pub fn start_on(file: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.arg("run").arg(file).args(arguments);
+        Self::run(command)
+    }
+
     /// `command` becomes the program, whose arguments are added here.
     #[track_caller]
     fn start_as(mut command: Command, config: &Config) -> Self {
         let file = ConfigFile::new(&config.yaml());
         command.arg("run").arg(&file.path);
+        Self::run(command)
+    }
+
+    #[track_caller]
+    fn run(command: Command) -> Self {
         let mut child = spawn(command);
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
@@ -97,9 +110,27 @@ impl Gateway {
         self.stderr.lock().unwrap().clone()
     }
 
+    /// Where the admin listener is.
+    #[track_caller]
+    pub fn admin(&self) -> SocketAddr {
+        let is_there = |line: &String| line.strip_prefix("shardgate: admin on ")?.parse().ok();
+        wait_until("the admin listener", || self.stderr().iter().any(|line| is_there(line).is_some()));
+        self.stderr().iter().find_map(is_there).unwrap()
+    }
+
+    /// Waits until it has said this on stderr.
+    #[track_caller]
+    pub fn wait_said(&self, words: &str) {
+        wait_until(words, || self.stderr().iter().any(|line| line.contains(words)));
+    }
+
     pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     pub fn is_running(&mut self) -> bool {

@@ -44,6 +44,10 @@ impl Uring {
         };
         listener.accept = None;
         Ok(Done::Accepted(accepted.and_then(|fd| {
+            if fd.as_raw_fd() >= self.descriptors_max {
+                self.counters.accepts_shed += 1;
+                return Err(Error::Exhausted);
+            }
             // A connection that was reset meanwhile has no peer any more.
             let peer = net::getpeername(&fd)?.ok_or(Error::Reset)?;
             let peer = SocketAddr::try_from(peer).map_err(|_| Error::Reset)?;
@@ -82,10 +86,9 @@ impl Uring {
         }
         self.spare = None;
         let accepted = net::accept_with(&listener.fd, SocketFlags::CLOEXEC);
-        if accepted.is_ok() {
-            self.counters.accepts_shed += 1;
-            listener.ready.push_back(Err(Error::Exhausted));
-        }
+        // Without even the spare one nobody is told; whoever accepts takes a rest then as well.
+        self.counters.accepts_shed += u64::from(accepted.is_ok());
+        listener.ready.push_back(Err(Error::Exhausted));
         drop(accepted);
         self.spare = crate::runtime::driver::open_spare();
         self.resume_accept(bits, pool, told);
@@ -114,6 +117,9 @@ impl Uring {
     pub(super) fn connect(&mut self, address: SocketAddr) -> Result<SocketId, Errno> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let fd = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        if fd.as_raw_fd() >= self.descriptors_max {
+            return Err(Errno::MFILE);
+        }
         let address = Box::new(SocketAddrAny::from(address));
         let (pointer, len) = (address.as_ptr().cast(), address.addr_len());
         let entry = opcode::Connect::new(types::Fd(fd.as_raw_fd()), pointer, len).build();

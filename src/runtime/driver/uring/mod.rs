@@ -55,6 +55,7 @@ pub struct Uring {
     bell: Arc<Bell>,
     clock: Clock,
     spare: Option<OwnedFd>,
+    descriptors_max: i32,
     /// Why the ring is of no use any more.
     broken: Option<Errno>,
     counters: DriverCounters,
@@ -94,6 +95,7 @@ impl Uring {
             bell: Arc::new(Bell::new(eventfd)),
             clock: Clock::new(),
             spare: super::open_spare(),
+            descriptors_max: super::descriptors_max(),
             broken: None,
             counters: DriverCounters::default(),
         };

@@ -1,0 +1,20 @@
+//! `shardgate plan OLD NEW`
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::diff::Diff;
+use crate::config::ids::Ids;
+use crate::config::load::load;
+
+/// What the new file changes, on standard output. 0 if that is nothing, 2 if it is something.
+pub fn plan(old: &Path, new: &Path, profile: Option<&str>) -> ExitCode {
+    let mut ids = Ids::default();
+    let mut read = |file| load(file, profile, &mut ids).inspect_err(|problems| eprint!("{problems}"));
+    let (Ok(old), Ok(new)) = (read(old), read(new)) else { return ExitCode::FAILURE };
+    let diff = Diff::between(&old, &new);
+    print!("{diff}");
+    if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(CHANGES) }
+}
+
+const CHANGES: u8 = 2;

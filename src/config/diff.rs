@@ -1,0 +1,233 @@
+//! What a new configuration changes.
+
+use std::fmt::{self, Debug};
+
+use super::snapshot::{Listener, Snapshot};
+use crate::route::Route;
+use crate::stdx::hash::FixedMap;
+use crate::upstream::Service;
+
+/// Every difference, in the order of the file's sections.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Diff {
+    pub changes: Vec<Change>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Change {
+    /// `route`, `service`, `limits`, ...
+    pub kind: &'static str,
+    /// Empty where there is only one.
+    pub name: String,
+    pub what: What,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum What {
+    Added,
+    Removed,
+    /// Key, old value, new value.
+    Changed(Vec<(String, String, String)>),
+}
+
+/// Keys and values of one object.
+type Fields = Vec<(String, String)>;
+
+impl Diff {
+    pub fn between(old: &Snapshot, new: &Snapshot) -> Self {
+        let mut diff = Self::default();
+        let listeners =
+            |snapshot: &Snapshot| named(&snapshot.listeners, |listener| (&listener.name, listener_fields(listener)));
+        diff.named("listener", &listeners(old), &listeners(new));
+        let services =
+            |snapshot: &Snapshot| named(&snapshot.plan.services, |service| (&service.name, service_fields(service)));
+        diff.named("service", &services(old), &services(new));
+        let routes = |snapshot: &Snapshot| {
+            named(&snapshot.plan.routes, |route| (&route.name, route_fields(route, &snapshot.plan.services)))
+        };
+        diff.named("route", &routes(old), &routes(new));
+        let (was, is) = (&old.plan.settings, &new.plan.settings);
+        diff.one("limits", &fields(&was.limits), &fields(&is.limits));
+        diff.one("http", &fields(&was.http), &fields(&is.http));
+        diff.one("trust", &[field("proxies", &was.trust)], &[field("proxies", &is.trust)]);
+        diff.one("access_log", &[field("enabled", &was.access_log)], &[field("enabled", &is.access_log)]);
+        diff.one("admin", &[field("address", &old.admin)], &[field("address", &new.admin)]);
+        diff.one("runtime", &fields(&old.runtime), &fields(&new.runtime));
+        let shutdown = |snapshot: &Snapshot| {
+            [field("delay", &snapshot.shutdown_delay), field("drain_timeout", &snapshot.drain_timeout)]
+        };
+        diff.one("shutdown", &shutdown(old), &shutdown(new));
+        diff
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// What is read at the start only.
+    pub fn needs_restart(&self) -> bool {
+        self.changes.iter().any(|change| RESTART.contains(&change.kind))
+    }
+
+    /// One line for the log: `2 added, 1 removed, 3 changed`.
+    pub fn summary(&self) -> String {
+        let count = |is: fn(&What) -> bool| self.changes.iter().filter(|change| is(&change.what)).count();
+        let added = count(|what| matches!(what, What::Added));
+        let removed = count(|what| matches!(what, What::Removed));
+        format!("{added} added, {removed} removed, {} changed", self.changes.len() - added - removed)
+    }
+
+    fn named(&mut self, kind: &'static str, old: &[(String, Fields)], new: &[(String, Fields)]) {
+        let places: FixedMap<&str, &Fields> = old.iter().map(|(name, fields)| (name.as_str(), fields)).collect();
+        let kept: FixedMap<&str, ()> = new.iter().map(|(name, _)| (name.as_str(), ())).collect();
+        for (name, _) in old.iter().filter(|(name, _)| !kept.contains_key(name.as_str())) {
+            self.changes.push(Change { kind, name: name.clone(), what: What::Removed });
+        }
+        for (name, fields) in new {
+            match places.get(name.as_str()) {
+                None => self.changes.push(Change { kind, name: name.clone(), what: What::Added }),
+                Some(was) => self.changed(kind, name, was, fields),
+            }
+        }
+    }
+
+    fn one(&mut self, kind: &'static str, old: &[(String, String)], new: &[(String, String)]) {
+        self.changed(kind, "", old, new);
+    }
+
+    fn changed(&mut self, kind: &'static str, name: &str, old: &[(String, String)], new: &[(String, String)]) {
+        let pairs = old.iter().zip(new).filter(|((_, was), (_, is))| was != is);
+        let changed: Vec<_> = pairs.map(|((key, was), (_, is))| (key.clone(), was.clone(), is.clone())).collect();
+        if !changed.is_empty() {
+            self.changes.push(Change { kind, name: name.to_owned(), what: What::Changed(changed) });
+        }
+    }
+}
+
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Change { kind, name, what } in &self.changes {
+            let restart = if RESTART.contains(kind) { " (at the next start)" } else { "" };
+            let space = if name.is_empty() { "" } else { " " };
+            match what {
+                What::Added => writeln!(f, "+ {kind}{space}{name}{restart}")?,
+                What::Removed => writeln!(f, "- {kind}{space}{name}{restart}")?,
+                What::Changed(keys) => {
+                    writeln!(f, "~ {kind}{space}{name}{restart}")?;
+                    for (key, was, is) in keys {
+                        writeln!(f, "    {key}: {was} -> {is}")?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn named<T>(objects: &[T], of: impl Fn(&T) -> (&String, Fields)) -> Vec<(String, Fields)> {
+    objects.iter().map(&of).map(|(name, fields)| (name.clone(), fields)).collect()
+}
+
+fn listener_fields(listener: &Listener) -> Fields {
+    vec![field("address", &listener.address)]
+}
+
+fn service_fields(service: &Service) -> Fields {
+    let endpoints: Vec<_> =
+        service.endpoints.iter().map(|endpoint| format!("{} ({})", endpoint.name, endpoint.address)).collect();
+    let mut all = vec![("endpoints".to_owned(), endpoints.join(", "))];
+    all.extend(fields(&service.timeouts));
+    all.extend(fields(&service.pool));
+    all.extend(fields(&service.retry));
+    all
+}
+
+fn route_fields(route: &Route, services: &[std::sync::Arc<Service>]) -> Fields {
+    let rules: Vec<_> = route.rules.iter().map(|rule| format!("{} {}", rule.host, rule.path)).collect();
+    vec![
+        ("service".to_owned(), services[route.service as usize].name.clone()),
+        ("matches".to_owned(), rules.join(", ")),
+        field("preserve_host", &route.preserve_host),
+        field("websocket", &route.websocket),
+        field("body_bytes_max", &route.body_bytes_max),
+    ]
+}
+
+fn field(name: &str, value: &impl Debug) -> (String, String) {
+    (name.to_owned(), format!("{value:?}"))
+}
+
+/// The fields of a struct, from how it shows itself: `Name { key: value, key: value }`.
+fn fields(value: &impl Debug) -> Fields {
+    let text = format!("{value:?}");
+    let inside = text.split_once(" { ").map_or("", |(_, inside)| inside.trim_end_matches(" }"));
+    let (mut fields, mut depth, mut begin) = (Fields::new(), 0, 0);
+    for (at, character) in inside.char_indices().chain([(inside.len(), ',')]) {
+        match character {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            ',' if depth == 0 => {
+                if let Some((key, value)) = inside[begin..at].trim().split_once(": ") {
+                    fields.push((key.to_owned(), value.to_owned()));
+                }
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    fields
+}
+
+/// What is read at the start only.
+const RESTART: [&str; 2] = ["admin", "runtime"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ids::Ids;
+    use crate::config::load::load_text;
+
+    fn load(text: &str, ids: &mut Ids) -> Snapshot {
+        let resolve = |name: &str| Ok(vec![name.parse().expect("an address")]);
+        load_text("f.yaml", text, ids, &resolve).expect("it is good")
+    }
+
+    const OLD: &str = "version: 1
+listeners: [{ name: a, address: \"127.0.0.1:1\" }]
+services: [{ name: s, endpoints: [\"127.0.0.1:2\"] }, { name: t, endpoints: [\"127.0.0.1:3\"] }]
+routes: [{ name: r, paths: [/r], service: s }, { name: gone, paths: [/g], service: s }]
+";
+
+    #[test]
+    fn a_plan_names_what_changes_and_nothing_else() {
+        let mut ids = Ids::default();
+        let old = load(OLD, &mut ids);
+        assert!(Diff::between(&old, &load(OLD, &mut ids)).is_empty());
+        let new = "version: 1
+listeners: [{ name: a, address: \"127.0.0.1:1\" }, { name: b, address: \"127.0.0.1:9\" }]
+services: [{ name: s, endpoints: [\"127.0.0.1:4\"], timeouts: { idle_ms: 5 } }, { name: t, endpoints: [\"127.0.0.1:3\"] }]
+routes: [{ name: r, paths: [/r, { exact: /x }], service: t }, { name: new, paths: [/n], service: s }]
+limits: { fields_max: 7 }
+runtime: { shards: 3 }
+";
+        let diff = Diff::between(&old, &load(new, &mut ids));
+        assert_eq!(
+            diff.to_string(),
+            "+ listener b
+~ service s
+    endpoints: 127.0.0.1:2 (127.0.0.1:2) -> 127.0.0.1:4 (127.0.0.1:4)
+    idle: 60s -> 5ms
+- route gone
+~ route r
+    service: s -> t
+    matches: * /r -> * /r, * =/x
++ route new
+~ limits
+    fields_max: 100 -> 7
+~ runtime (at the next start)
+    shards: Auto -> Count(3)
+"
+        );
+        assert_eq!((diff.summary().as_str(), diff.needs_restart()), ("2 added, 1 removed, 4 changed", true));
+    }
+}

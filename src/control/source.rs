@@ -1,0 +1,88 @@
+//! Where the configuration comes from: its file, and what was kept of it.
+
+use crate::config::ids::Ids;
+use crate::config::last_good::{LastGood, Store};
+use crate::config::load::{self, load_profile};
+use crate::config::problem::Problems;
+use crate::config::snapshot::Snapshot;
+use std::path::PathBuf;
+
+#[derive(Debug)]
+pub struct Source {
+    pub file: PathBuf,
+    pub profile: Option<String>,
+    pub ids: Ids,
+    /// Where the last good one is kept, if anywhere.
+    pub store: Option<Store>,
+}
+
+/// What the file has become.
+pub enum News {
+    /// Its text is the one that was read last.
+    Nothing,
+    Good(Box<Snapshot>, String),
+    Bad(Problems),
+    /// It cannot be read: it may be on its way. Nothing is known to be wrong with the configuration.
+    Unreadable(Problems),
+}
+
+/// What the gateway begins with.
+pub struct Beginning {
+    pub snapshot: Snapshot,
+    pub text: String,
+    /// Why it is the one that was kept.
+    pub from_last_good: Option<Problems>,
+}
+
+impl Source {
+    /// The file, or what was kept if that cannot be read. A bad file never starts.
+    pub fn begin(&mut self) -> Result<Beginning, Problems> {
+        let unreadable = match load::read(&self.file) {
+            Ok(text) => {
+                let profile = self.profile.as_deref();
+                let snapshot = load_profile(&self.name(), &text, profile, &mut self.ids, &load::resolve)?;
+                return Ok(Beginning { snapshot, text, from_last_good: None });
+            }
+            Err(problems) => problems,
+        };
+        let Some(kept) = self.store.as_ref().and_then(|store| store.read().ok()) else { return Err(unreadable) };
+        let LastGood { profile, text, .. } = &kept;
+        let resolve = |name: &str| kept.resolve(name);
+        let snapshot = load_profile("last good", text, profile.as_deref(), &mut self.ids, &resolve)?;
+        Ok(Beginning { snapshot, text: kept.text, from_last_good: Some(unreadable) })
+    }
+
+    /// Looks at the file, away from the thread that has other things to do: names are looked up.
+    pub async fn look(&mut self, known: &str) -> News {
+        let text = match load::read(&self.file) {
+            Ok(text) if text == known => return News::Nothing,
+            Ok(text) => text,
+            Err(problems) => return News::Unreadable(problems),
+        };
+        let (name, profile, mut ids) = (self.name(), self.profile.clone(), self.ids.clone());
+        let loading = tokio::task::spawn_blocking(move || {
+            let loaded = load_profile(&name, &text, profile.as_deref(), &mut ids, &load::resolve);
+            (loaded, ids, text)
+        });
+        match loading.await {
+            Ok((Ok(snapshot), ids, text)) => {
+                self.ids = ids;
+                News::Good(Box::new(snapshot), text)
+            }
+            Ok((Err(problems), ..)) => News::Bad(problems),
+            // It panicked, and has said so.
+            Err(_) => News::Nothing,
+        }
+    }
+
+    /// Keeps what is in force. Says why if that cannot be done.
+    pub fn keep(&self, text: &str, snapshot: &Snapshot) -> Result<(), String> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let last_good = LastGood::new(text, self.profile.as_deref(), snapshot);
+        store.keep(&last_good).map_err(|error| format!("the configuration in force cannot be kept: {error}"))
+    }
+
+    fn name(&self) -> String {
+        self.file.display().to_string()
+    }
+}

@@ -1,0 +1,122 @@
+//! A configuration that changes while the gateway runs, and one that cannot be used.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+
+use crate::harness::{Config, Gateway, OK, Origin, Wire, wait_until};
+
+/// A folder of its own for the file and what is kept.
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("reload-{}-{name}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn status(gateway: &Gateway) -> serde_json::Value {
+    let mut client = Wire::connect(gateway.admin());
+    client.send("GET /status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    serde_json::from_str(&client.response().text()).unwrap()
+}
+
+#[test]
+fn a_new_file_is_in_force_at_once_and_closes_no_connection() {
+    let (origin, folder) = (Origin::answering(OK), folder("new"));
+    let file = folder.join("gateway.yaml");
+    fs::write(&file, Config::to(&origin).admin().yaml()).unwrap();
+    let gateway = Gateway::start_on(&file, &[]);
+    let mut kept = gateway.client();
+    kept.send("GET /old HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(kept.response().status(), 200);
+
+    // As Kubernetes and editors do it: another file takes its place.
+    let narrowed = Config::empty().service("origin", &[origin.address], "").route("new", "origin", "paths: [/new]");
+    fs::write(folder.join("next"), narrowed.admin().yaml()).unwrap();
+    fs::rename(folder.join("next"), &file).unwrap();
+    gateway.wait_said("configuration 1 is in force");
+    wait_until("every shard has it", || (0..10).all(|_| gateway.get("/old").status() == 404));
+    for (target, want) in [("/old", 404), ("/new", 200)] {
+        kept.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(kept.response().status(), want, "on the connection from before");
+    }
+
+    fs::write(&file, "version: 1\nlisteners: nonsense\n").unwrap();
+    gateway.wait_said("the configuration in force stays");
+    assert_eq!(gateway.get("/new").status(), 200);
+    let known = status(&gateway);
+    assert!(known["shardgate"]["configuration"]["error"].as_str().unwrap().contains("gateway.yaml:2:12"), "{known}");
+    assert_eq!(known["shardgate"]["configuration"]["rejected"], 1);
+
+    fs::remove_file(&file).unwrap();
+    gateway.wait_said("cannot be read");
+    assert_eq!(gateway.get("/new").status(), 200);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_listener_opens_and_closes_with_its_configuration() {
+    let (origin, folder) = (Origin::answering(OK), folder("listeners"));
+    let file = folder.join("gateway.yaml");
+    let yaml = Config::to(&origin).yaml();
+    fs::write(&file, &yaml).unwrap();
+    let gateway = Gateway::start_on(&file, &[]);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let more = yaml.replace("runtime:", &format!("  - {{ name: second, address: \"{free}\" }}\nruntime:"));
+    fs::write(&file, more).unwrap();
+    gateway.signal(Signal::HUP);
+    gateway.wait_said("configuration 1 is in force");
+    let ask = |client: &mut Wire| {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.response().status()
+    };
+    let mut second = Wire::connect(free);
+    assert_eq!(ask(&mut second), 200);
+    fs::write(&file, &yaml).unwrap();
+    gateway.wait_said("configuration 2 is in force");
+    wait_until("nobody listens there", || std::net::TcpStream::connect(free).is_err());
+    assert_eq!(ask(&mut second), 200, "who was connected stays");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn the_last_good_configuration_serves_when_the_file_cannot_be_read() {
+    let (origin, folder) = (Origin::answering(OK), folder("kept"));
+    let (file, state) = (folder.join("gateway.yaml"), folder.join("state"));
+    fs::create_dir_all(&state).unwrap();
+    fs::write(&file, Config::to(&origin).admin().yaml()).unwrap();
+    let arguments = ["--state", state.to_str().unwrap()];
+    let mut first = Gateway::start_on(&file, &arguments);
+    assert_eq!(first.get("/").status(), 200);
+    wait_until("it is kept", || state.join("last-good").exists());
+    // Killed while it writes what it keeps, again and again: whatever is half-written takes nobody's place.
+    for round in 0..5 {
+        fs::write(&file, Config::to(&origin).admin().with(&format!("limits: {{ fields_max: {} }}", 50 + round)).yaml())
+            .unwrap();
+        first.signal(Signal::HUP);
+        if round == 4 {
+            first.signal(Signal::KILL);
+            first.wait_exit();
+        }
+    }
+    fs::remove_file(&file).unwrap();
+    let second = Gateway::start_on(&file, &arguments);
+    assert_eq!(second.get("/").status(), 200);
+    second.wait_said("beginning with the last good configuration");
+    assert_eq!(status(&second)["shardgate"]["configuration"]["from_last_good"], true);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_full_disk_costs_what_would_have_been_kept_and_nothing_else() {
+    let (origin, folder) = (Origin::answering(OK), folder("full"));
+    let (file, state) = (folder.join("gateway.yaml"), folder.join("state"));
+    fs::create_dir_all(&state).unwrap();
+    std::os::unix::fs::symlink("/dev/full", state.join("last-good.new")).unwrap();
+    fs::write(&file, Config::to(&origin).admin().yaml()).unwrap();
+    let gateway = Gateway::start_on(&file, &["--state", state.to_str().unwrap()]);
+    gateway.wait_said("cannot be kept");
+    assert_eq!(gateway.get("/").status(), 200);
+    assert!(status(&gateway)["shardgate"]["configuration"]["keeping_error"].is_string());
+    fs::remove_dir_all(folder).unwrap();
+}
