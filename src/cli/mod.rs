@@ -31,6 +31,10 @@ enum Command {
         /// Folder where the last good configuration is kept, to begin with when the file cannot be read
         #[arg(long, env = "STATE_DIRECTORY")]
         state: Option<PathBuf>,
+        /// Socket by which a gateway that is started later takes over this one's connections to come, and by which this
+        /// one takes over now
+        #[arg(long, env = "SHARDGATE_CONTROL")]
+        control: Option<PathBuf>,
     },
     /// Say whether a configuration file is good, and what is wrong if not
     Check {
@@ -89,7 +93,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> ExitCode {
     match command {
-        Command::Run { file, profile, state } => run::run(&file, profile.profile, state.as_deref()),
+        Command::Run { file, profile, state, control } => run::run(&file, profile.profile, state.as_deref(), control),
         Command::Check { file, profile } => check::check(&file, profile.profile.as_deref()),
         Command::Plan { old, new, profile } => plan::plan(&old, &new, profile.profile.as_deref()),
         Command::Explain { file, method, url, headers, profile } => {
@@ -125,8 +129,9 @@ mod tests {
     #[test]
     fn a_command_line_that_makes_no_sense_exits_with_2() {
         check(
-            "shardgate run a.yaml --profile x --state /s",
-            Ok("Run { file: \"a.yaml\", profile: Profile { profile: Some(\"x\") }, state: Some(\"/s\") }"),
+            "shardgate run a.yaml --profile x --state /s --control /c",
+            Ok("Run { file: \"a.yaml\", profile: Profile { profile: Some(\"x\") }, state: Some(\"/s\"), \
+                control: Some(\"/c\") }"),
         );
         check(
             "shardgate check a.yaml --profile x",

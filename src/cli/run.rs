@@ -1,6 +1,6 @@
 //! `shardgate run FILE`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::ids::Ids;
@@ -8,8 +8,9 @@ use crate::config::last_good::Store;
 use crate::control::{self, Source};
 
 /// Runs until it is told to stop. A bad file never starts.
-pub fn run(file: &Path, profile: Option<String>, state: Option<&Path>) -> ExitCode {
-    let source = Source { file: file.to_owned(), profile, ids: Ids::default(), store: state.map(Store::new) };
+pub fn run(file: &Path, profile: Option<String>, state: Option<&Path>, control: Option<PathBuf>) -> ExitCode {
+    let store = state.map(Store::new);
+    let source = Source { file: file.to_owned(), profile, ids: Ids::default(), store, control };
     match control::run(source) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

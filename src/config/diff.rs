@@ -205,7 +205,9 @@ routes: [{ name: r, paths: [/r], service: s }, { name: gone, paths: [/g], servic
         assert!(Diff::between(&old, &load(OLD, &mut ids)).is_empty());
         let new = "version: 1
 listeners: [{ name: a, address: \"127.0.0.1:1\" }, { name: b, address: \"127.0.0.1:9\" }]
-services: [{ name: s, endpoints: [\"127.0.0.1:4\"], timeouts: { idle_ms: 5 } }, { name: t, endpoints: [\"127.0.0.1:3\"] }]
+services:
+  - { name: s, endpoints: [\"127.0.0.1:4\"], timeouts: { idle_ms: 5 } }
+  - { name: t, endpoints: [\"127.0.0.1:3\"] }
 routes: [{ name: r, paths: [/r, { exact: /x }], service: t }, { name: new, paths: [/n], service: s }]
 limits: { fields_max: 7 }
 runtime: { shards: 3 }

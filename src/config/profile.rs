@@ -1,7 +1,7 @@
 //! Profiles: what one environment has otherwise, laid over the rest of the file.
 //!
-//! Sections merge key by key. An entry of a list that has a name takes the place of the base's entry of that name, or is
-//! added; every other list is replaced.
+//! Sections merge key by key. An entry of a list that has a name takes the place of the base's entry of that name, or
+//! is added; every other list is replaced.
 
 use super::model::{
     AccessLog, Admin, Http, Limits, Listener, Model, Overlay, Profiles, Route, Runtime, Service, Shutdown,

@@ -1,7 +1,6 @@
 //! What a new configuration changes about listeners. A socket is known by its address: a new name closes nothing.
 
 use crate::config::snapshot::Listener;
-use std::net::SocketAddr;
 
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Changes<'a> {
@@ -35,11 +34,6 @@ impl<'a> Changes<'a> {
 /// Of those that take any port, names tell which is which.
 fn is_same_socket(old: &Listener, new: &Listener) -> bool {
     old.address == new.address && (old.address.port() != PORT_ANY || old.id == new.id)
-}
-
-/// Whether this process listens on the address already.
-pub fn has(listeners: &[Listener], address: SocketAddr) -> bool {
-    listeners.iter().any(|listener| listener.address == address)
 }
 
 const PORT_ANY: u16 = 0;

@@ -3,10 +3,14 @@
 mod admin;
 mod clock;
 mod cpus;
+mod handover;
 mod listeners;
 pub mod log;
 mod metrics;
 mod node;
+mod notify;
+mod signals;
+mod sockets;
 mod source;
 mod start;
 mod status;

@@ -14,6 +14,8 @@ pub struct Source {
     pub ids: Ids,
     /// Where the last good one is kept, if anywhere.
     pub store: Option<Store>,
+    /// Where a gateway that takes over from this one, or from which this one does, is met.
+    pub control: Option<PathBuf>,
 }
 
 /// What the file has become.

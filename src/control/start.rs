@@ -1,14 +1,14 @@
 //! What it takes to start: sockets, limits, and one clear line for whatever stands in the way.
 
+use super::handover::Refused;
 use crate::config::problem::Problems;
-use crate::config::snapshot::{Listener, Snapshot};
-use crate::runtime::listener::Socket;
-use crate::runtime::{Error, listener};
-use crate::shard::{Listen, ListenError};
+use crate::config::snapshot::Snapshot;
+use crate::runtime::{Error, inherit};
+use crate::shard::ListenError;
 use rustix::net::{self, AddressFamily, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
-use tokio::net::TcpListener;
+use std::os::fd::OwnedFd;
 
 /// Why the gateway did not start. Each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -29,52 +29,41 @@ pub enum StartError {
     Signals(std::io::Error),
     #[error("the access log cannot be written: {0}")]
     Log(std::io::Error),
+    #[error("cannot take over: {0}")]
+    Handover(Refused),
+    #[error("the control socket {0} cannot be used: {1}")]
+    ControlSocket(std::path::PathBuf, std::io::Error),
     #[error("a shard ended by itself")]
     ShardEnded,
 }
 
-pub async fn admin_socket(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let bound = async {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    };
-    bound.await.map_err(|error: std::io::Error| {
-        let error = rustix::io::Errno::from_io_error(&error).map_or(Error::Exhausted, Error::from);
-        StartError::Listen(ListenError { name: "admin".to_owned(), address, error })
-    })
+/// The sockets that whoever started this process left open for it. By systemd's protocol they are meant for the process
+/// whose number is told beside theirs.
+#[expect(clippy::disallowed_methods, reason = "systemd tells by the environment")]
+pub fn inherited() -> Vec<OwnedFd> {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
+    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
+        (Some(pid), Some(count)) if pid == std::process::id() => inherit::listening_sockets(count as usize),
+        _ => Vec::new(),
+    }
 }
 
-/// A socket of each listener for each shard.
-pub fn listen<'a>(
-    listeners: impl Iterator<Item = &'a Listener>,
-    shards: usize,
-) -> Result<Vec<Vec<Listen>>, ListenError> {
-    let mut of_shards: Vec<_> = (0..shards).map(|_| Vec::new()).collect();
-    for Listener { id, name, address } in listeners {
-        let mut address = *address;
-        for of_shard in &mut of_shards {
-            let failed = |errno: rustix::io::Errno| ListenError { name: name.clone(), address, error: errno.into() };
-            let socket = listener::open(address).map_err(failed)?;
-            // Of port 0 the first socket chooses for all.
-            address = net::getsockname(&socket).and_then(SocketAddr::try_from).map_err(failed)?;
-            of_shard.push(Listen { id: *id, name: name.clone(), address, socket: Socket::Adopt(socket) });
-        }
-    }
-    Ok(of_shards)
+/// Why a listener could not be opened.
+pub fn failed(name: &str, address: SocketAddr, error: &std::io::Error) -> ListenError {
+    let error = rustix::io::Errno::from_io_error(error).map_or(Error::Exhausted, Error::from);
+    ListenError { name: name.to_owned(), address, error }
 }
 
 /// Fails if somebody listens there. Shards share their ports (SO_REUSEPORT) and so would a second gateway: each of the
 /// two would get some of the connections. A socket that does not share finds out.
-pub fn claim(listener: &Listener) -> Result<(), ListenError> {
-    let Listener { name, address, .. } = listener;
+pub fn claim(name: &str, address: SocketAddr) -> Result<(), ListenError> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let bound = net::socket(family, SocketType::STREAM, None).and_then(|probe| {
         // Connections of an earlier process that linger in TIME_WAIT are no obstacle.
         sockopt::set_socket_reuseaddr(&probe, true)?;
-        net::bind(&probe, address)
+        net::bind(&probe, &address)
     });
-    bound.map_err(|errno| ListenError { name: name.clone(), address: *address, error: errno.into() })
+    bound.map_err(|errno| failed(name, address, &errno.into()))
 }
 
 /// Uses all descriptors that the system allows us, and says so if they are too few for the configured connections.

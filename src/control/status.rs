@@ -25,6 +25,8 @@ pub struct Status {
     pub draining: bool,
     /// Log lines that could not be written, as the writer says.
     pub log_lines_lost: u64,
+    /// Attempts to take this process's sockets over, or by it to take others', that came to nothing.
+    pub handovers_failed: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -80,6 +82,7 @@ impl Status {
             },
             draining: false,
             log_lines_lost: 0,
+            handovers_failed: 0,
         };
         status.name(snapshot);
         status

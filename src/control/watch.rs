@@ -1,5 +1,5 @@
-//! Watches the configuration's file: by its folder, because Kubernetes and editors put a new file in the place of the old
-//! one instead of writing into it.
+//! Watches the configuration's file: by its folder, because Kubernetes and editors put a new file in the place of the
+//! old one instead of writing into it.
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::path::{Path, PathBuf};

@@ -118,6 +118,17 @@ impl Workers {
         self.deliver();
     }
 
+    pub fn tell_all(&mut self, mail: impl Fn() -> Mail) {
+        (0..self.len()).for_each(|shard| self.tell(shard, mail()));
+    }
+
+    /// Gives each shard what it is to accept on.
+    pub fn listen(&mut self, of_shards: Vec<Vec<Listen>>) {
+        for (shard, listens) in of_shards.into_iter().enumerate() {
+            listens.into_iter().for_each(|listen| self.tell(shard, Mail::Listen(listen)));
+        }
+    }
+
     /// Delivers what has waited for room.
     pub fn deliver(&mut self) {
         for worker in &mut self.workers {

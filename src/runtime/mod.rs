@@ -14,6 +14,7 @@ mod operation;
 pub mod buffer;
 pub mod driver;
 pub mod executor;
+pub mod inherit;
 pub mod listener;
 pub mod mailbox;
 pub mod op;

@@ -11,6 +11,7 @@
 use super::buffer::{Buf, Class};
 use super::executor::TaskId;
 use crate::stdx::slab::{Key, Slab};
+use rustix::io::Errno;
 use std::net::SocketAddr;
 
 /// Names an operation until its completion is taken or it is cancelled.
@@ -86,6 +87,19 @@ pub enum Error {
     Stopped,
     #[error("i/o error {0}")]
     Other(i32),
+}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => Self::Reset,
+            Errno::CONNREFUSED => Self::Refused,
+            Errno::HOSTUNREACH | Errno::NETUNREACH => Self::Unreachable,
+            Errno::TIMEDOUT => Self::TimedOut,
+            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL => Self::Exhausted,
+            other => Self::Other(other.raw_os_error()),
+        }
+    }
 }
 
 /// Who is told of a completion or a timer.

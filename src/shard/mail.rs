@@ -17,6 +17,8 @@ pub enum Mail {
     Rename { was: u32, id: u32, name: String },
     /// The listener with this id has no place in the configuration any more: accept what has arrived, then close it.
     Unlisten(u32),
+    /// Stop accepting, and leave what arrives to another process, or to a later `Listen`.
+    Rest,
     /// Stop accepting, let the exchanges end, and end with the last connection, or when `patience` is over.
     Drain { patience: Duration, stop: Stop },
 }

@@ -152,6 +152,7 @@ impl Shard {
             }
             Mail::Rename { was, id, name } => self.state.rename(was, id, &name),
             Mail::Unlisten(id) => self.state.unlisten(id),
+            Mail::Rest => self.state.rest(),
             Mail::Drain { patience, stop } => {
                 self.state.drain(stop);
                 self.ends_at = Some(self.state.shared.runtime.now().mono + patience);

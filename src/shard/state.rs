@@ -73,6 +73,7 @@ impl State {
     pub fn listen(self: &Rc<Self>, listener: TcpListener, info: ListenerInfo) {
         let listening = Rc::new(Listening { listener, info: RefCell::new(Arc::new(info)) });
         self.listeners.borrow_mut().push(listening.clone());
+        self.tell_listeners();
         self.shared.runtime.spawn(worker::accept(self.clone(), listening));
     }
 
@@ -90,6 +91,16 @@ impl State {
     /// A listener has stopped.
     pub fn forget_listener(&self, listening: &Rc<Listening>) {
         self.listeners.borrow_mut().retain(|other| !Rc::ptr_eq(other, listening));
+        self.tell_listeners();
+    }
+
+    fn tell_listeners(&self) {
+        self.shared.board.set_listeners(self.shard, self.listeners.borrow().len());
+    }
+
+    /// No listener accepts any more, and none is to: what has arrived is another process's.
+    pub fn rest(&self) {
+        self.listeners.borrow().iter().for_each(|listening| listening.listener.stop(Stop::Leave));
     }
 
     fn of_listener(&self, id: u32, what: impl Fn(&Listening)) {

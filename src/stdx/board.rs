@@ -34,6 +34,8 @@ struct ShardCell {
     alive_at: AtomicU64,
     /// Of the plan that it goes by.
     generation: AtomicU64,
+    /// Sockets that it accepts on.
+    listeners: AtomicU32,
 }
 
 /// Places that all shards together may take. Of how many there are everybody is told by argument, as that may change.
@@ -120,6 +122,16 @@ impl Board {
     /// The oldest plan that any shard goes by.
     pub fn oldest_generation(&self) -> u64 {
         self.shards.iter().map(|shard| shard.generation.load(Ordering::Acquire)).min().unwrap_or_default()
+    }
+
+    pub fn set_listeners(&self, shard: usize, listeners: usize) {
+        let listeners = u32::try_from(listeners).unwrap_or(u32::MAX);
+        self.shards[shard].listeners.store(listeners, Ordering::Release);
+    }
+
+    /// Whether any shard accepts.
+    pub fn accepts(&self) -> bool {
+        self.shards.iter().any(|shard| shard.listeners.load(Ordering::Acquire) > 0)
     }
 
     pub fn beat(&self, shard: usize, now: Mono) {

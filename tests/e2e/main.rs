@@ -37,6 +37,7 @@ mod admin;
 mod commands;
 mod drain;
 mod reload;
+mod restart;
 mod startup;
 
 // Others' programs as client and as origin.

@@ -219,7 +219,10 @@ impl Epoll {
         if let Some(op) = self.listeners.get(key(id.0)).and_then(|listener| listener.accept) {
             self.cancel(op);
         }
-        self.listeners.remove(key(id.0));
+        if let Some(listener) = self.listeners.remove(key(id.0)) {
+            // Another process, or the control thread, may have the same socket: closing this descriptor is not enough.
+            let _gone = epoll::delete(&self.epoll, &listener.fd);
+        }
     }
 
     pub fn release(&mut self, id: SocketId) -> Option<OwnedFd> {
@@ -585,19 +588,6 @@ fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {
 
 fn key<T>(bits: u64) -> Key<T> {
     Key::from_bits(bits)
-}
-
-impl From<Errno> for Error {
-    fn from(errno: Errno) -> Self {
-        match errno {
-            Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => Self::Reset,
-            Errno::CONNREFUSED => Self::Refused,
-            Errno::HOSTUNREACH | Errno::NETUNREACH => Self::Unreachable,
-            Errno::TIMEDOUT => Self::TimedOut,
-            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL => Self::Exhausted,
-            other => Self::Other(other.raw_os_error()),
-        }
-    }
 }
 
 /// Marks a listener's key among the event data: the highest bit of its index, which no slab reaches.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,6 +54,15 @@ impl Gateway {
         Self::run(command)
     }
 
+    /// As systemd does: with a socket that listens already.
+    #[track_caller]
+    pub fn start_activated(file: &Path, socket: OwnedFd) -> Self {
+        let mut shell = Command::new("sh");
+        let script = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" \"$@\"";
+        shell.arg("-c").arg(script).arg(PROGRAM).arg("run").arg(file);
+        Self::run_with(shell, socket.into())
+    }
+
     /// `command` becomes the program, whose arguments are added here.
     #[track_caller]
     fn start_as(mut command: Command, config: &Config) -> Self {
@@ -63,7 +73,12 @@ impl Gateway {
 
     #[track_caller]
     fn run(command: Command) -> Self {
-        let mut child = spawn(command);
+        Self::run_with(command, Stdio::null())
+    }
+
+    #[track_caller]
+    fn run_with(command: Command, stdin: Stdio) -> Self {
+        let mut child = spawn(command, stdin);
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
         let placeholder = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -213,7 +228,7 @@ impl Finished {
 
     #[track_caller]
     fn of(command: Command) -> Self {
-        let mut child = spawn(command);
+        let mut child = spawn(command, Stdio::null());
         let mut pipes = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let stdout = thread::spawn(move || text(&mut pipes.0));
         let stderr = thread::spawn(move || text(&mut pipes.1));
@@ -244,8 +259,8 @@ impl Drop for ConfigFile {
 }
 
 #[track_caller]
-fn spawn(mut command: Command) -> Child {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+fn spawn(mut command: Command, stdin: Stdio) -> Child {
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 

@@ -1,0 +1,240 @@
+//! Hot restart: a new process takes the listening sockets over from the one that runs.
+//!
+//! ```text
+//!   new                                     old
+//!    | connect, "TAKE 1" ------------------> | its shards stop accepting, to the last completion;
+//!    |                                       | what comes meanwhile waits in the sockets' queues
+//!    | <---------------- sockets, "END" ---- |
+//!    | its shards accept on them             |
+//!    | "READY" ----------------------------> | drains, and ends
+//!    | (or it dies) -----------------------> | accepts again, as if nothing had been
+//! ```
+//!
+//! Over a Unix socket that only this user may open; each side asks the kernel who the other is.
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, IoSlice, IoSliceMut};
+use rustix::net::{
+    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+use rustix::process::Uid;
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::mpsc as sync_mpsc;
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Why sockets were not taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("the control socket is held by user {0}, not by this one: see who that is, or use another path")]
+    Stranger(u32),
+    #[error("the gateway that runs did not hand over: {0}")]
+    Failed(#[from] io::Error),
+}
+
+/// The new process's end, until it is ready.
+#[derive(Debug)]
+pub struct Taken {
+    pub sockets: Vec<OwnedFd>,
+    pub old: Old,
+}
+
+/// The process that serves until this one does.
+#[derive(Debug)]
+pub struct Old(UnixStream);
+
+/// What the old process's control thread is asked.
+#[derive(Debug)]
+pub enum Asked {
+    /// To stop accepting and give its sockets.
+    Sockets(sync_mpsc::Sender<Vec<OwnedFd>>),
+    /// The new process accepts.
+    Confirmed,
+    /// It does not, and never will.
+    Abandoned(io::Error),
+    /// Somebody else asked.
+    Stranger(u32),
+}
+
+/// Takes the sockets over from whoever listens at `path`; `None` if nobody does.
+pub fn take(path: &Path, me: Uid) -> Result<Option<Taken>, Refused> {
+    let Some(old) = connect(path)? else { return Ok(None) };
+    let holder = peer(&old)?;
+    if holder != me {
+        return Err(Refused::Stranger(holder.as_raw()));
+    }
+    old.set_read_timeout(Some(PATIENCE))?;
+    old.set_write_timeout(Some(PATIENCE))?;
+    (&old).write_all(TAKE)?;
+    let mut sockets = Vec::new();
+    loop {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut word = [0; 1];
+        let received = net::recvmsg(&old, &mut [IoSliceMut::new(&mut word)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+            .map_err(io::Error::from)?;
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                sockets.extend(descriptors);
+            }
+        }
+        match (received.bytes, word[0]) {
+            (1, SOCKETS) if sockets.len() <= SOCKETS_MAX => {}
+            (1, END) => return Ok(Some(Taken { sockets, old: Old(old) })),
+            _ => return Err(Refused::Failed(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+}
+
+impl Old {
+    /// This process accepts: the old one may go.
+    pub fn confirm(mut self) -> io::Result<()> {
+        self.0.write_all(READY)
+    }
+}
+
+/// Listens at `path` on a thread of its own, in the place of whoever did before.
+pub fn serve(path: &Path, me: Uid, tell: UnboundedSender<Asked>) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    // What a process left behind that did not come this far.
+    let _none = std::fs::remove_file(&beside);
+    let listener = UnixListener::bind(&beside)?;
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&beside, path)?;
+    std::thread::Builder::new().name("handover".to_owned()).spawn(move || {
+        for stream in listener.incoming() {
+            // What went wrong is between the two of them, and the next one may do better.
+            let Ok(stream) = stream else { continue };
+            if let Err(why) = hand_over(&stream, me, &tell)
+                && tell.send(Asked::Abandoned(why)).is_err()
+            {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// One request, from its first word to the last.
+fn hand_over(mut stream: &UnixStream, me: Uid, tell: &UnboundedSender<Asked>) -> io::Result<()> {
+    let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+    let asker = peer(stream)?;
+    if asker != me {
+        return tell.send(Asked::Stranger(asker.as_raw())).map_err(gone);
+    }
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut word = [0; TAKE.len()];
+    stream.read_exact(&mut word)?;
+    if word != *TAKE {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let (give, given) = sync_mpsc::channel();
+    tell.send(Asked::Sockets(give)).map_err(gone)?;
+    let sockets = given.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+    for batch in sockets.chunks(BATCH) {
+        let borrowed: Vec<BorrowedFd<'_>> = batch.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !ancillary.push(SendAncillaryMessage::ScmRights(&borrowed)) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        net::sendmsg(stream, &[IoSlice::new(&[SOCKETS])], &mut ancillary, SendFlags::NOSIGNAL)?;
+    }
+    stream.write_all(&[END])?;
+    stream.set_read_timeout(Some(START_PATIENCE))?;
+    let mut word = [0; READY.len()];
+    stream.read_exact(&mut word)?;
+    if word != *READY {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    tell.send(Asked::Confirmed).map_err(gone)
+}
+
+/// `None` if nobody listens there. Whoever does not accept is not waited for.
+fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match net::connect(&socket, &address) {
+        Ok(()) => {
+            let stream = UnixStream::from(socket);
+            stream.set_nonblocking(false)?;
+            Ok(Some(stream))
+        }
+        Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn peer(stream: &UnixStream) -> io::Result<Uid> {
+    Ok(net::sockopt::socket_peercred(stream)?.uid)
+}
+
+const TAKE: &[u8; 7] = b"TAKE 1\n";
+const READY: &[u8; 6] = b"READY\n";
+const SOCKETS: u8 = b'S';
+const END: u8 = b'E';
+/// Descriptors in one message; the kernel takes 253.
+const BATCH: usize = 64;
+const SOCKETS_MAX: usize = 4096;
+/// For one step.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// For the new process to begin, once it has the sockets.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::getuid;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    #[test]
+    fn sockets_go_over_in_batches_and_the_old_process_learns_how_it_ended() {
+        let path = std::env::temp_dir().join(format!("shardgate-handover-{}", std::process::id()));
+        assert!(take(&path, getuid()).expect("nobody is there").is_none());
+        let (tell, mut asked) = unbounded_channel();
+        serve(&path, getuid(), tell).expect("it can be bound");
+        for (confirms, count) in [(true, 0), (false, 1), (true, 3 * BATCH + 1)] {
+            let path = path.clone();
+            let new = move || {
+                let taken = take(&path, getuid()).expect("it hands over").expect("somebody is there");
+                let count = taken.sockets.len();
+                if confirms {
+                    taken.old.confirm().expect("the old one listens");
+                }
+                count
+            };
+            let new = std::thread::Builder::new().spawn(new).expect("a thread");
+            let Some(Asked::Sockets(give)) = asked.blocking_recv() else { panic!("sockets are asked for") };
+            let one = std::fs::File::open("/dev/null").expect("it is there");
+            let sockets = (0..count).map(|_| one.try_clone().expect("a descriptor").into()).collect();
+            give.send(sockets).expect("they are waited for");
+            assert_eq!(new.join().expect("it ends"), count);
+            let end = asked.blocking_recv();
+            assert!(
+                matches!((confirms, &end), (true, Some(Asked::Confirmed)) | (false, Some(Asked::Abandoned(_)))),
+                "{end:?}"
+            );
+        }
+        std::fs::remove_file(path).expect("it was bound above");
+    }
+
+    #[test]
+    fn strangers_neither_give_nor_get() {
+        let path = std::env::temp_dir().join(format!("shardgate-stranger-{}", std::process::id()));
+        let stranger = Uid::from_raw(getuid().as_raw() + 1);
+        let (tell, mut asked) = unbounded_channel();
+        // One who thinks that he is somebody else, so that everybody is a stranger.
+        serve(&path, stranger, tell).expect("it can be bound");
+        assert!(matches!(take(&path, stranger), Err(Refused::Stranger(user)) if user == getuid().as_raw()));
+        assert!(matches!(asked.blocking_recv(), Some(Asked::Stranger(user)) if user == getuid().as_raw()));
+        assert!(matches!(take(&path, getuid()), Err(Refused::Failed(_))));
+        std::fs::remove_file(path).expect("it was bound above");
+    }
+}

@@ -1,0 +1,49 @@
+//! The threads of the data path and of its log, started.
+
+use crate::config::snapshot::Snapshot;
+use crate::control::cpus::Cpus;
+use crate::control::log::{self, LogWriter};
+use crate::control::sockets::Sockets;
+use crate::control::start::StartError;
+use crate::control::workers::{Beginning, Workers};
+use crate::runtime::driver::choice::Choice;
+use crate::telemetry::log_ring;
+use crate::telemetry::report::{self, Reports};
+use tokio::sync::mpsc;
+
+/// The threads, and what comes from them.
+pub(super) struct Started {
+    pub workers: Workers,
+    pub writer: LogWriter,
+    pub reports: Reports,
+}
+
+/// Starts the shards and the log writer. Also returns where the end of each shard is told.
+pub(super) fn start_shards(
+    snapshot: &Snapshot,
+    sockets: &mut Sockets,
+    event_loop: &Choice,
+) -> Result<(Started, mpsc::UnboundedReceiver<()>), StartError> {
+    eprintln!("shardgate: event loop {}: {}", event_loop.name(), event_loop.reason);
+    let (options, cpus) = (snapshot.runtime, Cpus::read());
+    let shards = cpus.shards(options.shards);
+    let (logs, drain) = log_ring::rings(shards);
+    let (reporters, reports) = report::reports(shards);
+    let out = log::stdout().map_err(StartError::Log)?;
+    let writer = LogWriter::spawn(drain, out).map_err(StartError::Log)?;
+    let (on_end, ended) = mpsc::unbounded_channel();
+    let beginning = Beginning {
+        plan: snapshot.plan.clone(),
+        listeners: sockets.open(snapshot.listeners.iter(), shards).map_err(StartError::Listen)?,
+        logs,
+        reporters,
+        event_loop: event_loop.clone(),
+        pins: cpus.pinning(options.pin, shards),
+        on_end,
+    };
+    let (workers, addresses) = Workers::start(shards, beginning)?;
+    for (name, address) in addresses.iter().take(snapshot.listeners.len()) {
+        eprintln!("shardgate: listening on {address} ({name})");
+    }
+    Ok((Started { workers, writer, reports }, ended))
+}

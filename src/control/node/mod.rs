@@ -1,0 +1,268 @@
+//! A running gateway, seen from its control thread: how it starts, what it hears, and how it ends.
+
+mod begin;
+mod reload;
+mod succession;
+
+use self::begin::{Started, start_shards};
+use super::admin;
+use super::clock::clocks;
+use super::cpus::give_way;
+use super::handover::{self, Asked, Refused};
+use super::log::LogWriter;
+use super::notify::Notify;
+use super::signals::{Heard, Signals};
+use super::sockets::Sockets;
+use super::source::Source;
+use super::start::{StartError, inherited, raise_descriptor_limit};
+use super::status::Status;
+use super::watch::Watch;
+use super::workers::Workers;
+use crate::config::problem::Problems;
+use crate::config::snapshot::Snapshot;
+use crate::proxy::Plan;
+use crate::runtime::Stop;
+use crate::runtime::driver::choice::Choice;
+use crate::shard::Mail;
+use crate::telemetry::report::Reports;
+use rustix::process::getuid;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Runs the gateway until it is told to end and has drained.
+pub fn run(source: Source) -> Result<(), StartError> {
+    // Before anything is opened that could have one of their numbers.
+    let inherited = inherited();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Control)?;
+    tokio::task::LocalSet::new().block_on(&runtime, Node::run(source, inherited))
+}
+
+/// What the control thread keeps.
+struct Node {
+    source: Source,
+    /// What the file said when it was put in force.
+    text: String,
+    snapshot: Snapshot,
+    sockets: Sockets,
+    workers: Workers,
+    writer: LogWriter,
+    reports: Reports,
+    status: Rc<RefCell<Status>>,
+    /// What serves the admin listener.
+    admin: Option<JoinHandle<()>>,
+    notify: Notify,
+    phase: Phase,
+    generation: u64,
+    /// Plans that a shard may still go by, and their generation: whoever drops one last frees it, and that is not to be
+    /// a shard.
+    retired: VecDeque<(u64, Arc<Plan>)>,
+}
+
+/// ```text
+///   Serving --told to end--> Leaving (still accepts, says that it is not ready) --delay over--> Draining
+///     | ^                                                                                          ^
+///     | +--the other one gave up--+                                                                |
+///     +--another process asks--> HandingOver (accepts no more, keeps the sockets) --it accepts-----+
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Serving,
+    Leaving { at: Instant },
+    HandingOver,
+    Draining,
+}
+
+impl Node {
+    async fn run(mut source: Source, inherited: Vec<OwnedFd>) -> Result<(), StartError> {
+        let beginning = source.begin().map_err(StartError::Configuration)?;
+        raise_descriptor_limit(&beginning.snapshot);
+        let mut signals = Signals::new().map_err(StartError::Signals)?;
+        let mut watch = Watch::new(&source.file);
+        let (tell, mut asked) = mpsc::unbounded_channel();
+        let (node, mut ended) = Self::start(source, beginning.snapshot, beginning.text, inherited, tell)?;
+        let mut node = node;
+        node.begun(beginning.from_last_good);
+        let mut chores = tokio::time::interval(CHORES_INTERVAL);
+        let mut left = node.workers.len();
+        while left > 0 {
+            tokio::select! {
+                _ = ended.recv() => {
+                    left -= 1;
+                    if node.phase != Phase::Draining {
+                        break;
+                    }
+                }
+                signal = signals.next() => match signal {
+                    Heard::End => node.shut_down(),
+                    Heard::Reload => node.look(true).await,
+                },
+                () = watch.changed() => node.look(false).await,
+                Some(asked) = asked.recv() => node.handed_over(asked).await,
+                _ = chores.tick() => node.chores(),
+            }
+        }
+        node.finish()
+    }
+
+    /// Takes over from another process if one runs, starts the shards, and only then lets that one go.
+    fn start(
+        source: Source,
+        snapshot: Snapshot,
+        text: String,
+        mut inherited: Vec<OwnedFd>,
+        tell: mpsc::UnboundedSender<Asked>,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<()>), StartError> {
+        let (old, control) = match source.control.as_deref().map(|path| handover::take(path, getuid())).transpose() {
+            Ok(taken) => (taken.flatten(), source.control.clone()),
+            // The other one goes on, and so does this one, alone.
+            Err(stranger @ Refused::Stranger(_)) => {
+                eprintln!("shardgate: warning: {stranger}");
+                (None, None)
+            }
+            Err(failed) => return Err(StartError::Handover(failed)),
+        };
+        let stranger = control.is_none() && source.control.is_some();
+        let old = old.map(|taken| {
+            inherited.extend(taken.sockets);
+            taken.old
+        });
+        let mut sockets = Sockets::new(inherited);
+        let admin = snapshot.admin.map(|address| sockets.admin(address)).transpose().map_err(StartError::Listen)?;
+        let event_loop = Choice::make(snapshot.runtime.event_loop).map_err(StartError::EventLoop)?;
+        let (Started { workers, writer, reports }, ended) = start_shards(&snapshot, &mut sockets, &event_loop)?;
+        // Only now: threads inherit the niceness of the one that starts them.
+        give_way();
+        sockets.drop_unused();
+        let mut status = Status::new(event_loop, workers.board.clone(), &snapshot, clocks().wall, clocks().now);
+        status.handovers_failed += u64::from(stranger);
+        let mut node = Self {
+            source,
+            text,
+            snapshot,
+            sockets,
+            workers,
+            writer,
+            reports,
+            status: Rc::new(RefCell::new(status)),
+            admin: None,
+            notify: Notify::from_environment(),
+            phase: Phase::Serving,
+            generation: 0,
+            retired: VecDeque::new(),
+        };
+        if let Some(address) = admin {
+            eprintln!("shardgate: admin on {address}");
+            node.serve_admin();
+        }
+        if let Some(path) = control {
+            handover::serve(&path, getuid(), tell).map_err(|error| StartError::ControlSocket(path, error))?;
+        }
+        old.map(handover::Old::confirm).transpose().map_err(|error| StartError::Handover(error.into()))?;
+        Ok((node, ended))
+    }
+
+    fn serve_admin(&mut self) {
+        if let Some(listener) = self.sockets.admin_listener() {
+            self.admin = Some(tokio::task::spawn_local(admin::serve(listener, self.status.clone())));
+        }
+    }
+
+    /// The gateway serves with what it has begun with.
+    fn begun(&mut self, from_last_good: Option<Problems>) {
+        match from_last_good {
+            Some(problems) => {
+                eprintln!("shardgate: beginning with the last good configuration: {}", line(&problems));
+                let configuration = &mut self.status.borrow_mut().configuration;
+                (configuration.from_last_good, configuration.error) = (true, Some(line(&problems)));
+            }
+            None => self.keep(),
+        }
+        self.notify.ready();
+    }
+
+    /// Waits for the threads to end, which they have been told to.
+    fn finish(mut self) -> Result<(), StartError> {
+        let told = self.phase == Phase::Draining;
+        if !told {
+            // The others cannot do what that one did.
+            self.end(Duration::ZERO);
+        }
+        let healthy = self.workers.finish(told);
+        self.writer.finish(LOG_PATIENCE);
+        if healthy { Ok(()) } else { Err(StartError::ShardEnded) }
+    }
+
+    fn chores(&mut self) {
+        if let Phase::Leaving { at } = self.phase
+            && clocks().now >= at
+        {
+            self.drain(self.snapshot.drain_timeout);
+        }
+        let mut status = self.status.borrow_mut();
+        for _ in 0..REPORTS_MAX {
+            let Some(mut report) = self.reports.next() else { break };
+            status.told(&mut report);
+            self.reports.give_back(report);
+        }
+        status.log_lines_lost = self.writer.lines_lost();
+        let alive = status.is_alive(clocks().mono);
+        drop(status);
+        self.notify.alive(alive);
+        self.workers.deliver();
+        let oldest = self.workers.board.oldest_generation();
+        while self.retired.pop_front_if(|(generation, _)| *generation < oldest).is_some() {}
+    }
+
+    /// The signal to end. Not ready from now on; the listeners stop when the delay is over. Whoever asks twice does not
+    /// want to wait.
+    fn shut_down(&mut self) {
+        self.status.borrow_mut().draining = true;
+        let delay = self.snapshot.shutdown_delay.unwrap_or_else(usual_delay);
+        match self.phase {
+            Phase::Serving if !delay.is_zero() => {
+                eprintln!("shardgate: accepting for {} ms more", delay.as_millis());
+                self.phase = Phase::Leaving { at: clocks().now + delay };
+            }
+            Phase::Serving | Phase::HandingOver | Phase::Leaving { .. } => self.drain(self.snapshot.drain_timeout),
+            Phase::Draining => self.drain(Duration::ZERO),
+        }
+    }
+
+    fn drain(&mut self, patience: Duration) {
+        eprintln!("shardgate: draining for {} ms at most", patience.as_millis());
+        self.phase = Phase::Draining;
+        self.end(patience);
+    }
+
+    fn end(&mut self, patience: Duration) {
+        self.notify.stopping();
+        // What the shards hold is the last of each socket.
+        self.sockets.close_all();
+        self.workers.tell_all(|| Mail::Drain { patience, stop: Stop::Dry });
+    }
+}
+
+/// The first problem, for where there is one line.
+fn line(problems: &Problems) -> String {
+    problems.list.first().map_or_else(String::new, ToString::to_string)
+}
+
+/// Kubernetes goes on sending for a while to a pod that it has told to end.
+#[expect(clippy::disallowed_methods, reason = "where the gateway runs is what the environment is for")]
+fn usual_delay() -> Duration {
+    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() { KUBERNETES_DELAY } else { Duration::ZERO }
+}
+
+const KUBERNETES_DELAY: Duration = Duration::from_secs(5);
+/// Reports that are read before anything else has a turn.
+const REPORTS_MAX: usize = 1024;
+/// How often it is seen to what nobody waits for.
+const CHORES_INTERVAL: Duration = Duration::from_millis(250);
+/// How long the log may take to be written once the shards have ended.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);

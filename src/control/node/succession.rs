@@ -1,0 +1,74 @@
+//! Another process takes over: what this one does about it.
+
+use super::{Node, Phase};
+use crate::control::handover::Asked;
+use crate::shard::Mail;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+impl Node {
+    pub(super) async fn handed_over(&mut self, asked: Asked) {
+        match asked {
+            Asked::Sockets(give) if self.phase == Phase::Serving => {
+                eprintln!("shardgate: another process takes over: accepting stops");
+                self.phase = Phase::HandingOver;
+                match self.rest().await {
+                    // If it has gone meanwhile, that is told next.
+                    Ok(sockets) => drop(give.send(sockets)),
+                    // Not giving is telling.
+                    Err(error) => eprintln!("shardgate: warning: the sockets cannot be handed over: {error}"),
+                }
+            }
+            // It ends already, or is being taken over. Whoever asks is told by not being given anything.
+            Asked::Sockets(_) => {}
+            Asked::Confirmed => {
+                eprintln!("shardgate: the other process accepts");
+                self.status.borrow_mut().draining = true;
+                self.drain(self.snapshot.drain_timeout);
+            }
+            Asked::Abandoned(why) => {
+                eprintln!("shardgate: warning: the other process does not take over: {why}");
+                self.status.borrow_mut().handovers_failed += 1;
+                if self.phase == Phase::HandingOver {
+                    self.phase = Phase::Serving;
+                    self.accept_again();
+                }
+            }
+            Asked::Stranger(user) => {
+                eprintln!("shardgate: warning: user {user} asked for the listening sockets, and was refused");
+                self.status.borrow_mut().handovers_failed += 1;
+            }
+        }
+    }
+
+    /// Nobody in this process accepts any more, the admin listener neither; then its sockets are another's to accept
+    /// on.
+    async fn rest(&mut self) -> std::io::Result<Vec<OwnedFd>> {
+        if let Some(serving) = self.admin.take() {
+            serving.abort();
+        }
+        self.workers.tell_all(|| Mail::Rest);
+        for _ in 0..REST_LOOKS_MAX {
+            if !self.workers.board.accepts() {
+                return self.sockets.copies();
+            }
+            tokio::time::sleep(REST_LOOK).await;
+        }
+        Err(std::io::ErrorKind::TimedOut.into())
+    }
+
+    /// As if nobody had asked. What arrived meanwhile waits in the sockets' queues.
+    fn accept_again(&mut self) {
+        self.sockets.take_back();
+        let opened = self.sockets.open(self.snapshot.listeners.iter(), self.workers.len());
+        match opened {
+            Ok(of_shards) => self.workers.listen(of_shards),
+            Err(failed) => eprintln!("shardgate: accepting cannot go on: {failed:?}"),
+        }
+        self.serve_admin();
+    }
+}
+
+/// How often it is looked whether all shards have stopped accepting, and how many times.
+const REST_LOOK: Duration = Duration::from_millis(2);
+const REST_LOOKS_MAX: usize = 2_000;

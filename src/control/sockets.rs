@@ -1,0 +1,167 @@
+//! Every listening socket of this process: opened here, or taken over from who had it before.
+//!
+//! The shards accept on descriptors of their own; those that are kept here are for the next process. While one is kept,
+//! nothing that the shards do closes the socket, so it is let go of before they are told to accept dry.
+
+use super::start::{claim, failed};
+use crate::config::snapshot::Listener;
+use crate::runtime::listener::{self, Socket};
+use crate::shard::{Listen, ListenError};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{self, sockopt};
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+
+#[derive(Debug, Default)]
+pub struct Sockets {
+    kept: Vec<(SocketAddr, OwnedFd)>,
+    /// Where the admin listener is.
+    admin: Option<(SocketAddr, std::net::TcpListener)>,
+    /// From another process, and not yet asked for.
+    inherited: Vec<(SocketAddr, OwnedFd)>,
+}
+
+impl Sockets {
+    pub fn new(inherited: Vec<OwnedFd>) -> Self {
+        let addressed = inherited.into_iter().filter_map(|socket| {
+            let address = net::getsockname(&socket).and_then(SocketAddr::try_from).ok()?;
+            Some((address, socket))
+        });
+        Self { inherited: addressed.collect(), ..Self::default() }
+    }
+
+    /// What each of `shards` shards accepts on for these listeners. Of sockets that were inherited every one is served
+    /// by somebody: what waits in its queue is nobody else's.
+    pub fn open<'a>(
+        &mut self,
+        listeners: impl Iterator<Item = &'a Listener>,
+        shards: usize,
+    ) -> Result<Vec<Vec<Listen>>, ListenError> {
+        let mut of_shards: Vec<Vec<Listen>> = (0..shards).map(|_| Vec::new()).collect();
+        for listener in listeners {
+            let sockets = self.sockets_of(listener, shards)?;
+            for (place, (address, socket)) in sockets.into_iter().enumerate() {
+                let kept = socket.try_clone().map_err(|error| failed(&listener.name, listener.address, &error))?;
+                self.kept.push((listener.address, kept));
+                let (id, name) = (listener.id, listener.name.clone());
+                of_shards[place % shards].push(Listen { id, name, address, socket: Socket::Adopt(socket) });
+            }
+        }
+        Ok(of_shards)
+    }
+
+    /// Opens the admin listener's, and says where that is.
+    pub fn admin(&mut self, address: SocketAddr) -> Result<SocketAddr, ListenError> {
+        let failed = |error: std::io::Error| failed("admin", address, &error);
+        let inherited = self.inherited.iter().position(|(other, _)| *other == address);
+        let socket = match inherited {
+            Some(place) => self.inherited.swap_remove(place).1,
+            None => {
+                claim("admin", address)?;
+                listener::open(address).map_err(|errno| failed(errno.into()))?
+            }
+        };
+        let socket = std::net::TcpListener::from(socket);
+        socket.set_nonblocking(true).map_err(failed)?;
+        let bound = socket.local_addr().map_err(failed)?;
+        self.admin = Some((bound, socket));
+        Ok(bound)
+    }
+
+    /// Another descriptor of the admin listener's, to accept on.
+    pub fn admin_listener(&self) -> Option<TcpListener> {
+        let (_, socket) = self.admin.as_ref()?;
+        TcpListener::from_std(socket.try_clone().ok()?).ok()
+    }
+
+    /// The shards accept dry next: what they hold is the last of it.
+    pub fn close(&mut self, address: SocketAddr) {
+        self.kept.retain(|(other, _)| *other != address);
+    }
+
+    pub fn close_all(&mut self) {
+        self.kept.clear();
+    }
+
+    /// What was inherited and no listener asked for; closed with what it has in its queue.
+    pub fn drop_unused(&mut self) {
+        for (address, _) in self.inherited.drain(..) {
+            eprintln!("shardgate: warning: no listener is configured for {address}, which was handed over: closed");
+        }
+    }
+
+    /// Another descriptor of every socket, for another process.
+    pub fn copies(&self) -> std::io::Result<Vec<OwnedFd>> {
+        let admin = self.admin.iter().map(|(_, socket)| socket.try_clone().map(OwnedFd::from));
+        self.kept.iter().map(|(_, socket)| socket.try_clone()).chain(admin).collect()
+    }
+
+    /// What was given away comes back: the sockets are as if they were inherited.
+    pub fn take_back(&mut self) {
+        self.inherited.append(&mut self.kept);
+    }
+
+    fn sockets_of(&mut self, listener: &Listener, shards: usize) -> Result<Vec<(SocketAddr, OwnedFd)>, ListenError> {
+        let is_its = |(address, _): &mut (SocketAddr, OwnedFd)| *address == listener.address;
+        let mut sockets: Vec<_> = self.inherited.extract_if(.., is_its).collect();
+        let given = sockets.len();
+        if given == 0 {
+            claim(&listener.name, listener.address)?;
+        }
+        let shares = sockets.first().is_none_or(|(_, socket)| sockopt::socket_reuseport(socket).unwrap_or(false));
+        let mut address = listener.address;
+        for place in given..shards {
+            let opened = if shares { listener::open(address) } else { Err(Errno::ADDRINUSE) };
+            let socket = match opened {
+                // One that does not share its address, or with no other user, is shared itself.
+                Err(Errno::ADDRINUSE) if given > 0 => sockets[place % given].1.try_clone(),
+                opened => opened.map_err(Into::into),
+            };
+            let socket = socket.map_err(|error| failed(&listener.name, listener.address, &error))?;
+            // Of port 0 the first socket chooses for all.
+            let bound = net::getsockname(&socket).and_then(SocketAddr::try_from);
+            address = bound.map_err(|errno| failed(&listener.name, listener.address, &errno.into()))?;
+            sockets.push((address, socket));
+        }
+        Ok(sockets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening(shares: bool) -> OwnedFd {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket = listener::open(any).expect("a free port");
+        sockopt::set_socket_reuseport(&socket, shares).expect("it is a socket");
+        socket
+    }
+
+    #[track_caller]
+    fn check(inherited: usize, shares: bool, shards: usize, want: &[usize]) {
+        let first = listening(shares);
+        let address = net::getsockname(&first).and_then(SocketAddr::try_from).expect("it is bound");
+        let mut all = vec![first];
+        while all.len() < inherited {
+            all.push(all[0].try_clone().expect("a descriptor"));
+        }
+        let mut sockets = Sockets::new(all);
+        let listener = Listener { id: 0, name: "a".to_owned(), address };
+        let of_shards = sockets.open([&listener].into_iter(), shards).expect("it can be opened");
+        assert_eq!(of_shards.iter().map(Vec::len).collect::<Vec<_>>(), want);
+        assert_eq!(sockets.copies().expect("descriptors").len(), want.iter().sum::<usize>());
+        sockets.close(address);
+        assert!(sockets.copies().expect("descriptors").is_empty());
+    }
+
+    #[test]
+    fn every_inherited_socket_is_served_and_every_shard_has_one() {
+        check(1, true, 1, &[1]);
+        check(1, true, 3, &[1, 1, 1]);
+        check(1, false, 3, &[1, 1, 1]);
+        check(4, true, 2, &[2, 2]);
+        check(3, true, 2, &[2, 1]);
+    }
+}
