@@ -66,6 +66,9 @@ impl Active {
 
     /// Lets go of some of what earlier plans left behind; false if there is nothing left.
     pub fn clean_up(&mut self) -> bool {
+        if self.retired.is_empty() {
+            return false;
+        }
         let keep = self.retired.len().saturating_sub(RETIRED_A_TURN_MAX);
         self.retired.truncate(keep);
         if keep == 0 {

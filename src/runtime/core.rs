@@ -125,6 +125,11 @@ impl Runtime {
         std::mem::take(&mut self.0.turns.borrow_mut())
     }
 
+    /// Whether another thread has left something in a mailbox since this was last asked.
+    pub fn take_rung(&self) -> bool {
+        self.0.driver.borrow().take_rung()
+    }
+
     pub fn tasks(&self) -> usize {
         self.0.tasks.borrow().len()
     }

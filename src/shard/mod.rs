@@ -90,25 +90,12 @@ impl Shard {
     /// One turn of the loop, sleeping until `deadline` at most. False when the shard has ended.
     pub fn turn(&mut self, deadline: Mono) -> Result<bool, Error> {
         let shared = &self.state.shared;
-        let more = shared.clean_up().then_some(Mono::ZERO);
-        let deadline =
-            [Some(deadline), more, self.ends_at, shared.log_due(), self.report_due()].into_iter().flatten().min();
-        let deadline = deadline.unwrap_or(Mono::NEVER);
+        let deadline = if shared.clean_up() { Mono::ZERO } else { deadline.min(self.due()) };
         shared.runtime.turn(deadline, &mut |event| self.state.on_event(event))?;
         shared.flush_log();
         self.report();
-        let shared = &self.state.shared;
-        if let Some(Publication { generation, plan }) = self.publications.take() {
-            shared.swap(plan);
-            shared.board.adopt_generation(self.state.shard, generation);
-        }
-        while let Some(mail) = self.inbox.take() {
-            self.obey(mail);
-        }
-        // No more than lie there now: who posts on meanwhile must not keep this turn from its end.
-        for _ in 0..HANDOFFS_MAX {
-            let Some(handoff) = self.handoffs.take() else { break };
-            self.state.handed(handoff);
+        if self.state.shared.runtime.take_rung() {
+            self.read_mail();
         }
         if self.has_ended() {
             self.end();
@@ -119,8 +106,16 @@ impl Shard {
 
     /// When the next turn has something to do of its own accord.
     pub fn wakes_at(&self) -> Option<Mono> {
-        let shared = &self.state.shared;
-        [shared.runtime.wakes_at(), self.ends_at, shared.log_due(), self.report_due()].into_iter().flatten().min()
+        let due = self.state.shared.runtime.wakes_at().map_or(self.due(), |at| at.min(self.due()));
+        (due < Mono::NEVER).then_some(due)
+    }
+
+    /// When this shard has something to do that is no coroutine's and no timer's.
+    fn due(&self) -> Mono {
+        let routes = self.state.shared.routes.borrow();
+        let report = self.reporter.as_ref().and_then(|reporter| reporter.due(&routes)).unwrap_or(Mono::NEVER);
+        let log = self.state.shared.log_due().unwrap_or(Mono::NEVER);
+        self.ends_at.unwrap_or(Mono::NEVER).min(report).min(log)
     }
 
     /// This shard's counters, as of now.
@@ -128,8 +123,19 @@ impl Shard {
         self.state.counters()
     }
 
-    fn report_due(&self) -> Option<Mono> {
-        self.reporter.as_ref()?.due(&self.state.shared.routes.borrow())
+    fn read_mail(&mut self) {
+        if let Some(Publication { generation, plan }) = self.publications.take() {
+            self.state.shared.swap(plan);
+            self.state.shared.board.adopt_generation(self.state.shard, generation);
+        }
+        while let Some(mail) = self.inbox.take() {
+            self.obey(mail);
+        }
+        // No more than lie there now: who posts on meanwhile rings again, and must not keep this turn from its end.
+        for _ in 0..HANDOFFS_MAX {
+            let Some(handoff) = self.handoffs.take() else { break };
+            self.state.handed(handoff);
+        }
     }
 
     fn report(&mut self) {

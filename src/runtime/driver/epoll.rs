@@ -113,6 +113,10 @@ impl Epoll {
         self.bell.clone()
     }
 
+    pub fn take_rung(&self) -> bool {
+        self.bell.take_rung()
+    }
+
     pub fn submit(&mut self, op: Op, owner: Owner, pool: &Pool) -> Result<Done, OpId> {
         let armed = match op {
             Op::Accept(listener) => Armed::Accept(listener),

@@ -103,6 +103,10 @@ impl Uring {
         uring.broken.map_or(Ok(uring), Err)
     }
 
+    pub fn take_rung(&self) -> bool {
+        self.bell.take_rung()
+    }
+
     /// What other threads ring to end this shard's sleep.
     pub fn bell(&self) -> Arc<Bell> {
         self.bell.clone()
