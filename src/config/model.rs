@@ -125,7 +125,10 @@ pub struct Timeouts {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
-    /// Idle connections kept to one endpoint; 0 keeps none. Default: 256.
+    /// Connections to the service, those in use and those kept, of all shards together; 503 with `Retry-After`. With
+    /// several shards at most half of them are kept idle. Default: none, any number.
+    pub connections_max: Option<Count>,
+    /// Idle connections kept to one endpoint, by all shards together; 0 keeps none. Default: 256.
     pub idle_max: Option<Bounded<0, 65_536>>,
     /// How long an idle one is kept, in milliseconds. Should be less than the service's own keep-alive timeout.
     /// Default: 55000.

@@ -205,6 +205,7 @@ fn timeouts(given: &model::Timeouts) -> Timeouts {
 fn pool(given: &model::Pool) -> PoolLimits {
     let default = PoolLimits::default();
     PoolLimits {
+        connections_max: given.connections_max.map(|max| size(Some(max), usize::MAX)),
         idle_max: size(given.idle_max, default.idle_max),
         idle_timeout: duration(given.idle_timeout_ms, default.idle_timeout),
         age_max: duration(given.age_max_ms, default.age_max),

@@ -216,6 +216,11 @@ fn traffic(text: &mut Text<'_>, status: &Status, counters: &Counters) {
         ("shardgate_listens_failed_total", "Listening sockets a shard could not use", counters.listens_failed),
         ("shardgate_upstream_connects_total", "Connections opened to services", counters.upstream_connects),
         ("shardgate_upstream_connects_failed_total", "Those that failed", counters.upstream_connects_failed),
+        (
+            "shardgate_upstream_connects_refused_total",
+            "Connections that a service's pool.connections_max forbade",
+            counters.upstream_connects_refused,
+        ),
         ("shardgate_upstream_reuses_total", "Requests on a kept connection", counters.upstream_reuses),
         ("shardgate_upstream_retries_total", "Requests sent a second time", counters.upstream_retries),
         ("shardgate_log_lines_dropped_total", "Log lines that found no room", counters.log_lines_dropped),

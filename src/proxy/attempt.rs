@@ -8,7 +8,7 @@ use crate::http::body::Framing;
 use crate::http::head::ResponseHead;
 use crate::runtime::{Class, Error as IoError, Pieces, Received, TcpStream};
 use crate::stdx::time::Mono;
-use crate::upstream::Upstream;
+use crate::upstream::{Place, Upstream};
 use crate::wire::{Connection, Reader};
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -75,19 +75,31 @@ async fn acquire(exchange: &Exchange<'_>) -> Result<Box<Upstream>, Failure> {
 async fn connect(exchange: &Exchange<'_>, address: std::net::SocketAddr) -> Result<Box<Upstream>, Failure> {
     let runtime = &exchange.shared.runtime;
     exchange.account.upstream.set(Some(address));
+    let place = place(exchange)?;
     let deadline = exchange.deadline.min(runtime.now().mono + exchange.service.timeouts.connect);
     let connected = TcpStream::connect(runtime, address, deadline).await;
     let mut counters = exchange.shared.counters.borrow_mut();
     match connected {
         Ok(stream) => {
             counters.upstream_connects += 1;
-            Ok(Box::new(Upstream::new(Connection::new(stream), address, runtime.now().mono)))
+            Ok(Box::new(Upstream::new(Connection::new(stream), address, place, runtime.now().mono)))
         }
         Err(error) => {
             counters.upstream_connects_failed += 1;
             Err(Failure::connect(error))
         }
     }
+}
+
+/// A place for one more connection to the service, that of an idle one to another endpoint if there is no other.
+fn place(exchange: &Exchange<'_>) -> Result<Place, Failure> {
+    let (shared, service) = (exchange.shared, exchange.service);
+    let free = || Place::take(&shared.board, service);
+    let place = free().or_else(|| shared.pools.borrow_mut().make_room(service).then(free).flatten());
+    place.ok_or_else(|| {
+        shared.counters.borrow_mut().upstream_connects_refused += 1;
+        Failure::ServiceFull
+    })
 }
 
 async fn transfer(

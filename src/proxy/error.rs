@@ -21,6 +21,8 @@ pub enum Failure {
     NoRoute,
     /// The gateway has as many requests in flight as it may.
     Overloaded,
+    /// The service has as many connections as it may.
+    ServiceFull,
     /// No buffer is left.
     NoBuffer,
     /// The head that would go to the upstream is longer than a buffer.
@@ -124,6 +126,7 @@ impl Failure {
             Self::ClientGone => client(499, "client_gone", "the client went away"),
             Self::ForwardedHeadTooLarge => client(431, "head_too_large", "the request's head is larger than allowed"),
             Self::Overloaded => gateway(503, "overloaded", "the gateway has too many requests in flight"),
+            Self::ServiceFull => gateway(503, "service_full", "the service has as many connections as it may"),
             Self::NoBuffer => gateway(503, "no_buffer", "the gateway is out of memory for requests"),
             Self::Upstream(failure) => upstream(failure),
         }

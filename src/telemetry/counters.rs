@@ -62,6 +62,8 @@ counters! {
     upstream_connects: u64,
     /// Connections to upstreams that could not be opened.
     upstream_connects_failed: u64,
+    /// Those that were not tried, because the service has as many as it may.
+    upstream_connects_refused: u64,
     /// Exchanges that found an idle upstream connection.
     upstream_reuses: u64,
     /// Requests sent a second time because a reused connection died before it answered.
@@ -165,9 +167,10 @@ mod tests {
         one.upstream_sent_bytes = 23 * step;
         one.upstream_connects = 24 * step;
         one.upstream_connects_failed = 25 * step;
-        one.upstream_reuses = 26 * step;
-        one.upstream_retries = 27 * step;
-        one.log_lines_dropped = 28 * step;
+        one.upstream_connects_refused = 26 * step;
+        one.upstream_reuses = 27 * step;
+        one.upstream_retries = 28 * step;
+        one.log_lines_dropped = 29 * step;
         counters.merge(&one);
         counters
     }
@@ -176,7 +179,7 @@ mod tests {
     fn the_list_holds_every_field_once_and_in_order() {
         let counters = distinct(1);
         let values: Vec<u64> = counters.iter().flat_map(|(_, cells)| cells).copied().collect();
-        assert_eq!(values, (1..=28).collect::<Vec<u64>>());
+        assert_eq!(values, (1..=29).collect::<Vec<u64>>());
         assert_eq!(size_of::<Counters>(), values.len() * size_of::<u64>());
         assert_eq!(counters.iter().next().unwrap().0, "connections_accepted");
         assert_eq!(counters.iter().last().unwrap().0, "log_lines_dropped");

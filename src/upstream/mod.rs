@@ -2,9 +2,11 @@
 //! work.
 
 pub mod balancer;
+pub mod place;
 pub mod pool;
 pub mod service;
 
 pub use self::balancer::Balancer;
+pub use self::place::Place;
 pub use self::pool::{Pools, Upstream};
 pub use self::service::Service;

@@ -7,7 +7,8 @@
 //!              closed       +--> idle too long, too old, too many: closed
 //! ```
 
-use super::service::Service;
+use super::place::Place;
+use super::service::{PoolLimits, Service};
 use crate::runtime::Class;
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::time::Mono;
@@ -21,6 +22,7 @@ pub struct Upstream {
     pub connection: Connection,
     pub address: SocketAddr,
     connected_at: Mono,
+    _place: Place,
     /// It served a request before this one: it may have died meanwhile.
     pub reused: bool,
 }
@@ -50,8 +52,8 @@ struct Idle {
 }
 
 impl Upstream {
-    pub fn new(connection: Connection, address: SocketAddr, now: Mono) -> Self {
-        Self { connection, address, connected_at: now, reused: false }
+    pub fn new(connection: Connection, address: SocketAddr, place: Place, now: Mono) -> Self {
+        Self { connection, address, connected_at: now, _place: place, reused: false }
     }
 }
 
@@ -89,7 +91,7 @@ impl Pools {
     /// Keeps a connection on which the last exchange came to a clean end. Closes it, or the one idle longest, if that
     /// is one too many.
     pub fn put(&mut self, service: &Service, upstream: Box<Upstream>, now: Mono) {
-        let idle_max = part(service.pool.idle_max, self.share);
+        let idle_max = self.idle_max(&service.pool);
         if idle_max == 0 || now.since(upstream.connected_at) >= service.pool.age_max {
             return;
         }
@@ -119,6 +121,27 @@ impl Pools {
             return;
         }
         pool.idle.push_back(key);
+    }
+
+    /// Closes the connection of this service that has been idle longest, so that another may take its place; false if
+    /// none is idle here.
+    pub fn make_room(&mut self, service: &Service) -> bool {
+        let Some(pools) = self.services.get_mut(service.id as usize) else { return false };
+        let oldest = |pool: &EndpointPool| Some((self.idle.get(*pool.idle.front()?)?.since, pool.address));
+        let Some((_, address)) = pools.iter().filter_map(oldest).min() else { return false };
+        let pool = pools.iter_mut().find(|pool| pool.address == address);
+        pool.and_then(|pool| pool.idle.pop_front()).and_then(|key| self.idle.remove(key)).is_some()
+    }
+
+    /// Idle connections that this shard keeps to one endpoint. Of a service that may have few, the shards together keep
+    /// no more than half, so that none of them is left without by the others' idle ones.
+    fn idle_max(&self, limits: &PoolLimits) -> usize {
+        let of_all = part(limits.idle_max, self.share);
+        let (_, shards) = self.share;
+        match limits.connections_max {
+            Some(max) if shards > 1 => of_all.min(max / (2 * shards)),
+            _ => of_all,
+        }
     }
 
     /// The armed receive of an idle connection ended: it is closed.

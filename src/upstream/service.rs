@@ -37,7 +37,9 @@ pub struct Timeouts {
 /// Bounds of the connections kept for reuse.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PoolLimits {
-    /// Idle connections kept to one endpoint, a shard.
+    /// In use and idle, by all shards together; `None` is any number.
+    pub connections_max: Option<usize>,
+    /// Idle connections kept to one endpoint, by all shards together.
     pub idle_max: usize,
     /// Shorter than common servers' own (nginx: 75 s, Go: none, Node: 5 s), so that we are the one who closes.
     pub idle_timeout: Duration,
@@ -66,7 +68,12 @@ impl Default for Timeouts {
 
 impl Default for PoolLimits {
     fn default() -> Self {
-        Self { idle_max: 256, idle_timeout: Duration::from_secs(55), age_max: Duration::from_secs(3600) }
+        Self {
+            connections_max: None,
+            idle_max: 256,
+            idle_timeout: Duration::from_secs(55),
+            age_max: Duration::from_secs(3600),
+        }
     }
 }
 

@@ -85,3 +85,37 @@ fn requests_in_flight() {
     assert_eq!(gateway.get("/served").status(), 200);
     assert!(!origin.heard("/refused"));
 }
+
+#[test]
+fn a_service_has_no_more_connections_than_it_may_on_the_whole_node() {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let origin = Origin::start(move |peer| {
+        while let Some(request) = peer.request() {
+            if request.target() == "/slow" {
+                wait.lock().unwrap().recv().unwrap();
+            }
+            peer.send(OK);
+        }
+    });
+    let config = Config::to(&origin).of_service("pool: { connections_max: 2 }").with("limits: { retry_after_s: 7 }");
+    let gateway = Gateway::start(&config);
+    let mut slow = [gateway.client(), gateway.client()];
+    for (number, client) in slow.iter_mut().enumerate() {
+        client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+        wait_until("the slow requests are at the origin", || origin.connections() > number);
+    }
+    let mut surplus = gateway.client();
+    surplus.send("GET /refused HTTP/1.1\r\nHost: a\r\n\r\n");
+    let response = surplus.response();
+    assert_eq!((response.status(), response.value("retry-after")), (503, Some("7")), "{response:?}");
+    assert!(response.problem()["type"].as_str().unwrap().ends_with(":service_full"), "{response:?}");
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    for client in &mut slow {
+        assert_eq!(client.response().status(), 200);
+    }
+    wait_until("their places are free", || gateway.get("/served").status() == 200);
+    (0..20).for_each(|_| assert_eq!(gateway.get("/served").status(), 200));
+    assert!(!origin.heard("/refused"));
+}

@@ -1,6 +1,6 @@
 //! The threads of the data path and of its log, started.
 
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Listener, Snapshot};
 use crate::control::cpus::Cpus;
 use crate::control::log::{self, LogWriter};
 use crate::control::sockets::Sockets;
@@ -24,9 +24,10 @@ pub(super) fn start_shards(
     sockets: &mut Sockets,
     event_loop: &Choice,
 ) -> Result<(Started, mpsc::UnboundedReceiver<()>), StartError> {
+    let cpus = Cpus::read();
+    let shards = cpus.shards(snapshot.runtime.shards);
+    let listeners = sockets.open(snapshot.listeners.iter(), shards).map_err(StartError::Listen)?;
     eprintln!("shardgate: event loop {}: {}", event_loop.name(), event_loop.reason);
-    let (options, cpus) = (snapshot.runtime, Cpus::read());
-    let shards = cpus.shards(options.shards);
     let (logs, drain) = log_ring::rings(shards);
     let (reporters, reports) = report::reports(shards);
     let out = log::stdout().map_err(StartError::Log)?;
@@ -34,16 +35,18 @@ pub(super) fn start_shards(
     let (on_end, ended) = mpsc::unbounded_channel();
     let beginning = Beginning {
         plan: snapshot.plan.clone(),
-        listeners: sockets.open(snapshot.listeners.iter(), shards).map_err(StartError::Listen)?,
+        listeners,
         logs,
         reporters,
         event_loop: event_loop.clone(),
-        pins: cpus.pinning(options.pin, shards),
+        pins: cpus.pinning(snapshot.runtime.pin, shards),
         on_end,
     };
     let (workers, addresses) = Workers::start(shards, beginning)?;
-    for (name, address) in addresses.iter().take(snapshot.listeners.len()) {
-        eprintln!("shardgate: listening on {address} ({name})");
+    for Listener { name, .. } in &snapshot.listeners {
+        if let Some((_, address)) = addresses.iter().find(|(of, _)| of == name) {
+            eprintln!("shardgate: listening on {address} ({name})");
+        }
     }
     Ok((Started { workers, writer, reports }, ended))
 }

@@ -36,7 +36,7 @@ pub struct Epoll {
     /// Completions that may still happen inside `submit` in this turn; then the kernel is asked again first.
     inline_left: usize,
     events: Vec<epoll::Event>,
-    bell: Arc<Bell>,
+    pub(super) bell: Arc<Bell>,
     clock: Clock,
     /// Given up for a moment when descriptors run out, so that a connection can be accepted and closed.
     spare: Option<OwnedFd>,
@@ -111,10 +111,6 @@ impl Epoll {
     /// What other threads ring to end this shard's sleep.
     pub fn bell(&self) -> Arc<Bell> {
         self.bell.clone()
-    }
-
-    pub fn take_rung(&self) -> bool {
-        self.bell.take_rung()
     }
 
     pub fn submit(&mut self, op: Op, owner: Owner, pool: &Pool) -> Result<Done, OpId> {

@@ -201,8 +201,8 @@ impl Driver {
     /// Whether another thread has left something since this was last asked; in the simulation it may always have.
     pub fn take_rung(&self) -> bool {
         match self {
-            Self::Epoll(epoll) => epoll.take_rung(),
-            Self::Uring(uring) => uring.take_rung(),
+            Self::Epoll(epoll) => epoll.bell.take_rung(),
+            Self::Uring(uring) => uring.bell.take_rung(),
             Self::Sim(_) => true,
         }
     }

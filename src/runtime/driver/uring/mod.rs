@@ -52,7 +52,7 @@ pub struct Uring {
     /// Sockets that are closed and that the kernel has not let go of.
     closing: usize,
     closing_listeners: usize,
-    bell: Arc<Bell>,
+    pub(super) bell: Arc<Bell>,
     clock: Clock,
     spare: Option<OwnedFd>,
     descriptors_max: i32,
@@ -101,10 +101,6 @@ impl Uring {
         };
         uring.arm_bell();
         uring.broken.map_or(Ok(uring), Err)
-    }
-
-    pub fn take_rung(&self) -> bool {
-        self.bell.take_rung()
     }
 
     /// What other threads ring to end this shard's sleep.
