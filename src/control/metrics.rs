@@ -247,8 +247,11 @@ fn configuration(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
             "Times the last good one could not be kept",
             configuration.keeping_failed,
         ),
-        // Swaps close nothing; whatever would, would have to say so here.
-        ("shardgate_config_connections_closed_total", "Connections closed by a change of configuration", 0),
+        (
+            "shardgate_config_connections_closed_total",
+            "Connections closed by a change of configuration",
+            status.counters().connections_closed_by_configuration,
+        ),
     ] {
         text.family(name, "counter", help);
         text.sample(name, &[], value);

@@ -125,11 +125,14 @@ impl Shard {
 
     fn read_mail(&mut self) {
         if let Some(Publication { generation, plan }) = self.publications.take() {
-            self.state.shared.swap(plan);
+            self.configure(|shard| shard.state.shared.swap(plan));
             self.state.shared.board.adopt_generation(self.state.shard, generation);
         }
         while let Some(mail) = self.inbox.take() {
-            self.obey(mail);
+            match mail {
+                Mail::Drain { .. } => self.obey(mail),
+                of_configuration => self.configure(|shard| shard.obey(of_configuration)),
+            }
         }
         // No more than lie there now: who posts on meanwhile rings again, and must not keep this turn from its end.
         for _ in 0..HANDOFFS_MAX {
@@ -147,6 +150,14 @@ impl Shard {
             (report.counters, report.gauges) = (state.counters(), state.gauges());
             (report.busy, report.lag) = (busy, lag);
         });
+    }
+
+    /// Does what a changed configuration asks for, and counts the connections that this cost: there should be none.
+    fn configure(&mut self, change: impl FnOnce(&mut Self)) {
+        let before = self.state.connections.borrow().len();
+        change(self);
+        let closed = before.saturating_sub(self.state.connections.borrow().len());
+        self.state.shared.counters.borrow_mut().connections_closed_by_configuration += closed as u64;
     }
 
     fn obey(&mut self, mail: Mail) {

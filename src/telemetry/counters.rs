@@ -40,6 +40,8 @@ counters! {
     handoffs_refused: u64,
     /// Listening sockets that a shard was given and could not use.
     listens_failed: u64,
+    /// Connections that ended while a changed configuration was put in force.
+    connections_closed_by_configuration: u64,
     /// Requests whose head was read, well-formed or not.
     requests_total: u64,
     /// Exchanges going on now.
@@ -156,21 +158,22 @@ mod tests {
         one.handoffs_received = 7 * step;
         one.handoffs_refused = 8 * step;
         one.listens_failed = 9 * step;
-        one.requests_total = 10 * step;
-        one.requests_in_flight = 11 * step;
-        one.responses = std::array::from_fn(|class| (12 + class as u64) * step);
-        one.sheds = 18 * step;
-        one.exchange_panics = 19 * step;
-        one.downstream_received_bytes = 20 * step;
-        one.downstream_sent_bytes = 21 * step;
-        one.upstream_received_bytes = 22 * step;
-        one.upstream_sent_bytes = 23 * step;
-        one.upstream_connects = 24 * step;
-        one.upstream_connects_failed = 25 * step;
-        one.upstream_connects_refused = 26 * step;
-        one.upstream_reuses = 27 * step;
-        one.upstream_retries = 28 * step;
-        one.log_lines_dropped = 29 * step;
+        one.connections_closed_by_configuration = 10 * step;
+        one.requests_total = 11 * step;
+        one.requests_in_flight = 12 * step;
+        one.responses = std::array::from_fn(|class| (13 + class as u64) * step);
+        one.sheds = 19 * step;
+        one.exchange_panics = 20 * step;
+        one.downstream_received_bytes = 21 * step;
+        one.downstream_sent_bytes = 22 * step;
+        one.upstream_received_bytes = 23 * step;
+        one.upstream_sent_bytes = 24 * step;
+        one.upstream_connects = 25 * step;
+        one.upstream_connects_failed = 26 * step;
+        one.upstream_connects_refused = 27 * step;
+        one.upstream_reuses = 28 * step;
+        one.upstream_retries = 29 * step;
+        one.log_lines_dropped = 30 * step;
         counters.merge(&one);
         counters
     }
@@ -179,7 +182,7 @@ mod tests {
     fn the_list_holds_every_field_once_and_in_order() {
         let counters = distinct(1);
         let values: Vec<u64> = counters.iter().flat_map(|(_, cells)| cells).copied().collect();
-        assert_eq!(values, (1..=29).collect::<Vec<u64>>());
+        assert_eq!(values, (1..=30).collect::<Vec<u64>>());
         assert_eq!(size_of::<Counters>(), values.len() * size_of::<u64>());
         assert_eq!(counters.iter().next().unwrap().0, "connections_accepted");
         assert_eq!(counters.iter().last().unwrap().0, "log_lines_dropped");
