@@ -10,8 +10,8 @@ need() { # PROGRAM PACKAGE
 }
 need nginx nginx-light
 need python3 python3
+need haproxy haproxy
 if [ "${1:-}" = bench ]; then
-    need haproxy haproxy
     need perf linux-perf
 else
     need wrk wrk

@@ -10,6 +10,8 @@ pub mod runtime;
 
 pub mod http;
 
+pub mod transport;
+
 pub mod wire;
 
 pub mod route;

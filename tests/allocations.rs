@@ -113,7 +113,8 @@ fn gateway(origin: SocketAddr) -> (SocketAddr, shardgate::runtime::mailbox::Outb
         let (peer, handoffs) = mailbox(1, None);
         let runtime = Runtime::new(Driver::Epoll(Box::new(epoll)), 1 << 24);
         let address = snapshot.listeners[0].address;
-        let listen = Listen { id: 0, name: "public".to_owned(), address, socket: Socket::Bind(address) };
+        let listen =
+            Listen { id: 0, name: "public".to_owned(), address, proxies: [].into(), socket: Socket::Bind(address) };
         let parts = Parts {
             shard: 0,
             board: Arc::new(Board::new(1, 1, 8)),

@@ -80,6 +80,7 @@ impl Compile<'_> {
             id,
             name: listener.name.text,
             address: listener.address,
+            proxies: listener.proxies.into(),
         });
         compiled.collect()
     }

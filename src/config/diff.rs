@@ -129,7 +129,8 @@ fn named<T>(objects: &[T], of: impl Fn(&T) -> (&String, Fields)) -> Vec<(String,
 }
 
 fn listener_fields(listener: &Listener) -> Fields {
-    vec![field("address", &listener.address)]
+    let proxies: Vec<_> = listener.proxies.iter().map(ToString::to_string).collect();
+    vec![field("address", &listener.address), ("proxy_protocol_from".to_owned(), proxies.join(", "))]
 }
 
 fn service_fields(service: &Service) -> Fields {

@@ -40,6 +40,7 @@ pub struct Listener {
     pub name: Name,
     pub address: SocketAddr,
     pub address_origin: Origin,
+    pub proxies: Vec<Cidr>,
 }
 
 #[derive(Debug)]

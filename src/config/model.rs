@@ -89,6 +89,11 @@ pub struct Listener {
     pub name: Spanned<String>,
     /// IP address and port, as in `0.0.0.0:8080` or `[::]:8080`.
     pub address: Spanned<String>,
+    /// Networks of load balancers that begin each connection with a PROXY header (version 1 or 2), which says who the
+    /// client is; a connection of theirs without a good one is closed. From others the header is no HTTP: 400. Default:
+    /// none.
+    #[serde(default)]
+    pub proxy_protocol_from: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

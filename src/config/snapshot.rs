@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::proxy::Plan;
 use crate::runtime::options::RuntimeOptions;
+use crate::stdx::cidr::Cidr;
 
 #[derive(Debug)]
 pub struct Snapshot {
@@ -27,4 +28,6 @@ pub struct Listener {
     pub id: u32,
     pub name: String,
     pub address: SocketAddr,
+    /// Peers that begin with a PROXY header.
+    pub proxies: Arc<[Cidr]>,
 }

@@ -31,7 +31,7 @@ pub fn translate(file: &str, model: Model, problems: &mut Vec<Problem>) -> Ir {
         services: model.services.into_iter().map(|service| translate.service(service)).collect(),
         routes,
         limits: limits(&model.limits),
-        trust: translate.trust(&model.trust),
+        trust: translate.networks(&model.trust.proxies),
         http,
         admin: translate.admin(model.admin),
         runtime: runtime(&model.runtime),
@@ -85,9 +85,10 @@ impl Translate<'_> {
 
     fn listener(&mut self, listener: model::Listener) -> Option<ir::Listener> {
         let name = self.name(listener.name);
+        let proxies = self.networks(&listener.proxy_protocol_from);
         let (text, location) = (&listener.address.value, listener.address.referenced);
         match text.parse::<SocketAddr>() {
-            Ok(address) => Some(ir::Listener { name, address, address_origin: self.origin(location) }),
+            Ok(address) => Some(ir::Listener { name, address, address_origin: self.origin(location), proxies }),
             Err(_) => {
                 let help = "write IP:PORT, as in `0.0.0.0:8080`";
                 self.problem(location, format!("`{}` is not an address to listen on", text.escape_debug()), help);
@@ -135,12 +136,12 @@ impl Translate<'_> {
         None
     }
 
-    fn trust(&mut self, trust: &model::Trust) -> Vec<Cidr> {
+    fn networks(&mut self, given: &[Spanned<String>]) -> Vec<Cidr> {
         let mut networks = Vec::new();
-        for proxy in &trust.proxies {
-            match proxy.value.parse::<Cidr>() {
+        for network in given {
+            match network.value.parse::<Cidr>() {
                 Ok(network) => networks.push(network),
-                Err(error) => self.problem(proxy.referenced, error.to_string(), error.help()),
+                Err(error) => self.problem(network.referenced, error.to_string(), error.help()),
             }
         }
         networks

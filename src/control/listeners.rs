@@ -5,8 +5,8 @@ use crate::config::snapshot::Listener;
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Changes<'a> {
     pub opened: Vec<&'a Listener>,
-    /// By their earlier id.
-    pub renamed: Vec<(u32, &'a Listener)>,
+    /// Those that stay open and have another name or other settings, by their earlier id.
+    pub described: Vec<(u32, &'a Listener)>,
     pub closed: Vec<u32>,
 }
 
@@ -19,7 +19,7 @@ impl<'a> Changes<'a> {
                 Some(same) => {
                     kept.push(same.id);
                     if same != listener {
-                        changes.renamed.push((same.id, listener));
+                        changes.described.push((same.id, listener));
                     }
                 }
                 None => changes.opened.push(listener),
@@ -43,17 +43,17 @@ mod tests {
     use super::*;
 
     fn listener(id: u32, port: u16) -> Listener {
-        Listener { id, name: format!("listener-{id}"), address: ([127, 0, 0, 1], port).into() }
+        Listener { id, name: format!("listener-{id}"), address: ([127, 0, 0, 1], port).into(), proxies: [].into() }
     }
 
     #[track_caller]
-    fn check(old: &[(u32, u16)], new: &[(u32, u16)], opened: &[u32], renamed: &[(u32, u32)], closed: &[u32]) {
+    fn check(old: &[(u32, u16)], new: &[(u32, u16)], opened: &[u32], described: &[(u32, u32)], closed: &[u32]) {
         let make = |list: &[(u32, u16)]| list.iter().map(|(id, port)| listener(*id, *port)).collect::<Vec<_>>();
         let (old, new) = (make(old), make(new));
         let changes = Changes::between(&old, &new);
         let ids: Vec<_> = changes.opened.iter().map(|listener| listener.id).collect();
-        let pairs: Vec<_> = changes.renamed.iter().map(|(was, listener)| (*was, listener.id)).collect();
-        assert_eq!((&*ids, &*pairs, &*changes.closed), (opened, renamed, closed));
+        let pairs: Vec<_> = changes.described.iter().map(|(was, listener)| (*was, listener.id)).collect();
+        assert_eq!((&*ids, &*pairs, &*changes.closed), (opened, described, closed));
     }
 
     #[test]

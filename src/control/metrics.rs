@@ -211,6 +211,11 @@ fn traffic(text: &mut Text<'_>, status: &Status, counters: &Counters) {
         text.sample("shardgate_connections_refused_total", &[("reason", reason)], refused[refusal as usize]);
     }
     for (name, help, value) in [
+        (
+            "shardgate_proxy_headers_refused_total",
+            "Load balancers' connections without a good PROXY header",
+            counters.proxy_headers_refused,
+        ),
         ("shardgate_requests_shed_total", "Requests refused because too many were in flight", counters.sheds),
         ("shardgate_exchange_panics_total", "Exchanges whose code panicked", counters.exchange_panics),
         ("shardgate_listens_failed_total", "Listening sockets a shard could not use", counters.listens_failed),

@@ -44,8 +44,13 @@ impl Sockets {
             for (place, (address, socket)) in sockets.into_iter().enumerate() {
                 let kept = socket.try_clone().map_err(|error| failed(&listener.name, listener.address, &error))?;
                 self.kept.push((listener.address, kept));
-                let (id, name) = (listener.id, listener.name.clone());
-                of_shards[place % shards].push(Listen { id, name, address, socket: Socket::Adopt(socket) });
+                of_shards[place % shards].push(Listen {
+                    id: listener.id,
+                    name: listener.name.clone(),
+                    address,
+                    proxies: listener.proxies.clone(),
+                    socket: Socket::Adopt(socket),
+                });
             }
         }
         Ok(of_shards)
@@ -148,7 +153,7 @@ mod tests {
             all.push(all[0].try_clone().expect("a descriptor"));
         }
         let mut sockets = Sockets::new(all);
-        let listener = Listener { id: 0, name: "a".to_owned(), address };
+        let listener = Listener { id: 0, name: "a".to_owned(), address, proxies: [].into() };
         let of_shards = sockets.open([&listener].into_iter(), shards).expect("it can be opened");
         assert_eq!(of_shards.iter().map(Vec::len).collect::<Vec<_>>(), want);
         assert_eq!(sockets.copies().expect("descriptors").len(), want.iter().sum::<usize>());

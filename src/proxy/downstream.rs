@@ -9,9 +9,11 @@ use super::shared::{Scratch, Shared};
 use crate::http::h1::Scan;
 use crate::http::head::RequestHead;
 use crate::runtime::{Buf, Class, Error, Received, TcpStream};
+use crate::stdx::cidr::Cidr;
 use crate::telemetry::route_stats::{NO_ROUTE, Sample};
+use crate::transport::proxy_protocol::{self, Header};
 use crate::wire::{Connection, ReadError};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 pub struct Downstream {
@@ -20,6 +22,8 @@ pub struct Downstream {
     /// What upstreams are told of it.
     pub origin: Origin,
     pub listener: Arc<ListenerInfo>,
+    /// Its first bytes say whose connection it is; until then `peer` is the load balancer.
+    pub awaits_proxy_header: bool,
     /// Requests it has brought.
     pub requests: u32,
 }
@@ -31,6 +35,15 @@ pub struct ListenerInfo {
     pub id: u32,
     pub name: String,
     pub address: SocketAddr,
+    /// Peers that begin with a PROXY header.
+    pub proxies: Arc<[Cidr]>,
+}
+
+impl ListenerInfo {
+    /// Whether a connection from this address begins with a PROXY header.
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(peer))
+    }
 }
 
 /// Why there is no request.
@@ -43,7 +56,35 @@ pub enum NoRequest {
 impl Downstream {
     pub fn new(stream: TcpStream, peer: SocketAddr, listener: Arc<ListenerInfo>) -> Self {
         let origin = Origin::new(peer.ip(), listener.address);
-        Self { connection: Connection::new(stream), peer, origin, listener, requests: 0 }
+        let awaits_proxy_header = listener.is_proxy(peer.ip());
+        Self { connection: Connection::new(stream), peer, origin, listener, awaits_proxy_header, requests: 0 }
+    }
+
+    /// Reads the header that a load balancer begins with. Returns the client's address, or `None` if there is no good
+    /// header in time.
+    pub async fn read_proxy_header(&mut self, shared: &Shared) -> Option<IpAddr> {
+        let deadline = shared.runtime.now().mono + shared.settings().limits.header_read_timeout;
+        let Connection { stream, reader } = &mut self.connection;
+        let mut header = None;
+        let parse = |bytes: &[u8]| {
+            let Ok(found) = proxy_protocol::parse(bytes) else { return Ok(Some(0)) };
+            header = found.map(|(header, _)| header);
+            Ok(found.map(|(_, length)| length))
+        };
+        let read = reader.head(stream, deadline, parse).await;
+        let (Ok(length), Some(header)) = (read, header) else {
+            // Load balancers also connect only to see whether anybody listens.
+            let is_refused = !matches!(read, Err(ReadError::Closed));
+            shared.counters.borrow_mut().proxy_headers_refused += u64::from(is_refused);
+            return None;
+        };
+        reader.skip(length);
+        self.awaits_proxy_header = false;
+        if let Header::Proxied { source } = header {
+            self.peer = source;
+            self.origin = Origin::new(source.ip(), self.listener.address);
+        }
+        Some(self.peer.ip())
     }
 
     /// Reads a head, and returns its bytes.

@@ -24,7 +24,8 @@ pub struct Connections {
 pub struct Slot {
     /// Absent while a coroutine serves the connection.
     idle: Option<Box<Downstream>>,
-    client: u128,
+    /// Unknown until a load balancer has said who it is.
+    client: Option<u128>,
     /// When an idle connection is closed.
     deadline: Mono,
     /// When its entry of the timer wheel fires; `NEVER` if it has none.
@@ -50,18 +51,30 @@ impl Connections {
         self.idle
     }
 
-    /// A place for a connection from this client, whose arrival the board knows.
-    pub fn admit(&mut self, client: IpAddr, limits: &Limits) -> Result<Key<Slot>, Refusal> {
-        let client = client_key(client);
+    /// A place for a connection from this client, whose arrival the board knows. `None` if the client is not known yet.
+    pub fn admit(&mut self, client: Option<IpAddr>, limits: &Limits) -> Result<Key<Slot>, Refusal> {
+        let client = client.map(client_key);
         self.connections_max = limits.connections_max;
         if !self.places.enter(&self.board.connections, limits.connections_max, self.board.shards()) {
             return Err(Refusal::Total);
         }
-        if !self.board.connections_per_client.enter(client, limits.connections_per_client_max) {
+        let counts = |client| self.board.connections_per_client.enter(client, limits.connections_per_client_max);
+        if !client.is_none_or(counts) {
             self.places.leave(&self.board.connections, limits.connections_max, self.board.shards());
             return Err(Refusal::Client);
         }
         Ok(self.slots.insert(Slot { idle: None, client, deadline: Mono::NEVER, timer_at: Mono::NEVER }))
+    }
+
+    /// Says whose connection it is. If that client has too many, it is still nobody's.
+    pub fn introduce(&mut self, key: Key<Slot>, client: IpAddr, limits: &Limits) -> Result<(), Refusal> {
+        let client = client_key(client);
+        let Some(slot) = self.slots.get_mut(key) else { return Ok(()) };
+        if !self.board.connections_per_client.enter(client, limits.connections_per_client_max) {
+            return Err(Refusal::Client);
+        }
+        slot.client = Some(client);
+        Ok(())
     }
 
     /// The connection has ended.
@@ -71,9 +84,11 @@ impl Connections {
         }
     }
 
-    fn depart(&mut self, client: u128) {
+    fn depart(&mut self, client: Option<u128>) {
         self.board.depart(self.shard);
-        self.board.connections_per_client.leave(client);
+        if let Some(client) = client {
+            self.board.connections_per_client.leave(client);
+        }
         self.places.leave(&self.board.connections, self.connections_max, self.board.shards());
     }
 
@@ -143,7 +158,7 @@ mod tests {
         let board = Arc::new(Board::new(2, 1, 8));
         let (mut one, mut other) = (Connections::new(board.clone(), 0), Connections::new(board.clone(), 1));
         let admit = |connections: &mut Connections, client| {
-            let admitted = connections.admit(client, &limits);
+            let admitted = connections.admit(Some(client), &limits);
             board.arrive(connections.shard);
             if admitted.is_err() {
                 board.depart(connections.shard);
@@ -155,11 +170,20 @@ mod tests {
         assert_eq!(admit(&mut one, a), Err(Refusal::Client));
         assert!(admit(&mut other, b).is_ok());
         assert_eq!(admit(&mut one, b), Err(Refusal::Total));
+        let stranger = one.admit(None, &limits).unwrap_err();
+        assert_eq!(stranger, Refusal::Total);
         one.release(first);
         one.release(first);
         assert_eq!((one.len(), other.len(), board.connections_of(0), board.connections_of(1)), (0, 2, 0, 2));
         assert!(admit(&mut other, a).is_ok());
         drop(other.take_all());
+        board.arrive(0);
+        let introduced = one.admit(None, &limits).unwrap();
+        assert_eq!(one.introduce(introduced, a, &limits), Ok(()));
+        assert_eq!(board.connections_per_client.count(client_key(a)), 1);
+        one.release(introduced);
+        assert_eq!(board.connections_per_client.count(client_key(a)), 0);
+        one.places.settle(&board.connections);
         assert_eq!((board.connections.taken(), board.connections_of(1)), (0, 0));
     }
 }

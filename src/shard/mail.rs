@@ -3,6 +3,7 @@
 use crate::proxy::{ListenerInfo, Plan};
 use crate::runtime::listener::Socket;
 use crate::runtime::{Parcel, Stop};
+use crate::stdx::cidr::Cidr;
 use crate::stdx::time::Mono;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use std::time::Duration;
 pub enum Mail {
     /// Accept here too.
     Listen(Listen),
-    /// The listener with the id `was` stays, and has this id and this name from now on.
-    Rename { was: u32, id: u32, name: String },
+    /// The listener with the id `was` stays, and for connections to come is this from now on.
+    Describe { was: u32, id: u32, name: String, proxies: Arc<[Cidr]> },
     /// The listener with this id has no place in the configuration any more: accept what has arrived, then close it.
     Unlisten(u32),
     /// Stop accepting, and leave what arrives to another process, or to a later `Listen`.
@@ -30,6 +31,8 @@ pub struct Listen {
     pub name: String,
     /// As the configuration has it; port 0 is any.
     pub address: SocketAddr,
+    /// Peers that begin with a PROXY header.
+    pub proxies: Arc<[Cidr]>,
     pub socket: Socket,
 }
 

@@ -167,7 +167,7 @@ impl Shard {
                     self.state.shared.counters.borrow_mut().listens_failed += 1;
                 }
             }
-            Mail::Rename { was, id, name } => self.state.rename(was, id, &name),
+            Mail::Describe { was, id, name, proxies } => self.state.describe(was, id, &name, &proxies),
             Mail::Unlisten(id) => self.state.unlisten(id),
             Mail::Rest => self.state.rest(),
             Mail::Drain { patience, stop } => {
@@ -178,13 +178,13 @@ impl Shard {
     }
 
     fn listen(&self, listen: Listen) -> Result<(String, SocketAddr), ListenError> {
-        let Listen { id, name, address, socket } = listen;
+        let Listen { id, name, address, proxies, socket } = listen;
         let listener = TcpListener::new(&self.state.shared.runtime, socket).map_err(|error| {
             let name = name.clone();
             ListenError { name, address, error }
         })?;
         let address = listener.address();
-        self.state.listen(listener, ListenerInfo { id, name: name.clone(), address });
+        self.state.listen(listener, ListenerInfo { id, name: name.clone(), address, proxies });
         Ok((name, address))
     }
 

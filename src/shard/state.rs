@@ -7,6 +7,7 @@ use crate::proxy::{Downstream, ListenerInfo, Shared};
 use crate::runtime::executor::TaskId;
 use crate::runtime::mailbox::Outbox;
 use crate::runtime::{Class, Event, Received, Stop, TcpListener, TcpStream};
+use crate::stdx::cidr::Cidr;
 use crate::stdx::slab::Key;
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::{Counters, Refusal};
@@ -77,10 +78,11 @@ impl State {
         self.shared.runtime.spawn(worker::accept(self.clone(), listening));
     }
 
-    pub fn rename(&self, was: u32, id: u32, name: &str) {
+    pub fn describe(&self, was: u32, id: u32, name: &str, proxies: &Arc<[Cidr]>) {
         self.of_listener(was, |listening| {
             let address = listening.listener.address();
-            *listening.info.borrow_mut() = Arc::new(ListenerInfo { id, name: name.to_owned(), address });
+            let info = ListenerInfo { id, name: name.to_owned(), address, proxies: proxies.clone() };
+            *listening.info.borrow_mut() = Arc::new(info);
         });
     }
 
@@ -218,7 +220,9 @@ impl State {
     /// Takes a new connection in, or closes it when there are too many.
     fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: Arc<ListenerInfo>) {
         let settings = self.shared.settings();
-        let admitted = self.connections.borrow_mut().admit(peer.ip(), &settings.limits);
+        // Whose connection it is says the header that a load balancer begins with.
+        let client = if listener.is_proxy(peer.ip()) { None } else { Some(peer.ip()) };
+        let admitted = self.connections.borrow_mut().admit(client, &settings.limits);
         match admitted {
             Ok(key) => {
                 let downstream = Box::new(Downstream::new(stream, peer, listener));
@@ -229,6 +233,17 @@ impl State {
                 self.shared.counters.borrow_mut().count_refusal(refusal);
             }
         }
+    }
+
+    /// Reads whose connection it is, from the header that a load balancer begins with. False if it is to be closed.
+    pub async fn introduce(&self, key: Key<Slot>, downstream: &mut Downstream) -> bool {
+        let Some(client) = downstream.read_proxy_header(&self.shared).await else { return false };
+        let settings = self.shared.settings();
+        let known = self.connections.borrow_mut().introduce(key, client, &settings.limits);
+        if let Err(refusal) = known {
+            self.shared.counters.borrow_mut().count_refusal(refusal);
+        }
+        known.is_ok()
     }
 
     /// The connection is idle: nothing of it is left but its record and an armed receive.
@@ -245,6 +260,15 @@ impl State {
                 self.work(key, downstream);
             }
             Some(Ok(Received::End(_)) | Err(_)) => self.connections.borrow_mut().release(key),
+        }
+    }
+
+    /// Serves the connection, whose first request may have arrived with what was read of it, or waits for that.
+    pub fn resume(self: &Rc<Self>, key: Key<Slot>, downstream: Box<Downstream>) {
+        if downstream.connection.reader.has_input() {
+            self.work(key, downstream);
+        } else {
+            self.park(key, downstream, self.shared.settings().limits.header_read_timeout);
         }
     }
 

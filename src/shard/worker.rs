@@ -36,9 +36,14 @@ pub async fn accept(state: Rc<State>, listening: Rc<Listening>) {
 pub async fn work(state: Rc<State>, desk: Desk) {
     let me = state.shared.runtime.current().expect("workers are coroutines");
     let mut scratch = Scratch::default();
-    while let Some((key, downstream)) = next_job(&desk).await {
+    while let Some((key, mut downstream)) = next_job(&desk).await {
         let mut place = Place { state: &state, key: Some(key) };
-        if let Some(idle) = serve(&state.shared, &mut scratch, downstream).await {
+        if downstream.awaits_proxy_header {
+            if state.introduce(key, &mut downstream).await {
+                place.key = None;
+                state.resume(key, downstream);
+            }
+        } else if let Some(idle) = serve(&state.shared, &mut scratch, downstream).await {
             place.key = None;
             state.park(key, idle, state.shared.settings().limits.idle_timeout);
         }
@@ -138,7 +143,7 @@ mod tests {
         runtime.spawn(hog(runtime.clone(), sink.address(), told.clone()));
         let listener = TcpListener::bind(&runtime, LOCAL).expect("a free port is there");
         let address = listener.address();
-        state.listen(listener, ListenerInfo { id: 0, name: "public".to_owned(), address });
+        state.listen(listener, ListenerInfo { id: 0, name: "public".to_owned(), address, proxies: [].into() });
         let turn = || runtime.turn(Mono::ZERO, &mut |event| state.on_event(event)).expect("a turn never fails");
         (0..20).for_each(|_| turn());
         for _ in 0..CLIENTS {
@@ -159,7 +164,7 @@ mod tests {
         let state = state();
         let admit = |state: &State| {
             state.shared.board.arrive(0);
-            state.connections.borrow_mut().admit(LOCAL.ip(), &Limits::default())
+            state.connections.borrow_mut().admit(Some(LOCAL.ip()), &Limits::default())
         };
         let (failing, other) = (admit(&state).expect("there is room"), admit(&state).expect("there is room"));
         let exchange = state.clone();

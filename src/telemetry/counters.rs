@@ -32,6 +32,8 @@ counters! {
     connections_active: u64,
     /// Client connections closed right after accept, by [`Refusal`].
     connections_refused: [u64; Refusal::COUNT],
+    /// Connections of load balancers that did not begin with a good PROXY header in time.
+    proxy_headers_refused: u64,
     /// Connections given to a shard that had far fewer.
     handoffs_sent: u64,
     /// Connections taken from other shards.
@@ -154,26 +156,27 @@ mod tests {
         one.connections_accepted = step;
         one.connections_active = 2 * step;
         one.connections_refused = [3 * step, 4 * step, 5 * step];
-        one.handoffs_sent = 6 * step;
-        one.handoffs_received = 7 * step;
-        one.handoffs_refused = 8 * step;
-        one.listens_failed = 9 * step;
-        one.connections_closed_by_configuration = 10 * step;
-        one.requests_total = 11 * step;
-        one.requests_in_flight = 12 * step;
-        one.responses = std::array::from_fn(|class| (13 + class as u64) * step);
-        one.sheds = 19 * step;
-        one.exchange_panics = 20 * step;
-        one.downstream_received_bytes = 21 * step;
-        one.downstream_sent_bytes = 22 * step;
-        one.upstream_received_bytes = 23 * step;
-        one.upstream_sent_bytes = 24 * step;
-        one.upstream_connects = 25 * step;
-        one.upstream_connects_failed = 26 * step;
-        one.upstream_connects_refused = 27 * step;
-        one.upstream_reuses = 28 * step;
-        one.upstream_retries = 29 * step;
-        one.log_lines_dropped = 30 * step;
+        one.proxy_headers_refused = 6 * step;
+        one.handoffs_sent = 7 * step;
+        one.handoffs_received = 8 * step;
+        one.handoffs_refused = 9 * step;
+        one.listens_failed = 10 * step;
+        one.connections_closed_by_configuration = 11 * step;
+        one.requests_total = 12 * step;
+        one.requests_in_flight = 13 * step;
+        one.responses = std::array::from_fn(|class| (14 + class as u64) * step);
+        one.sheds = 20 * step;
+        one.exchange_panics = 21 * step;
+        one.downstream_received_bytes = 22 * step;
+        one.downstream_sent_bytes = 23 * step;
+        one.upstream_received_bytes = 24 * step;
+        one.upstream_sent_bytes = 25 * step;
+        one.upstream_connects = 26 * step;
+        one.upstream_connects_failed = 27 * step;
+        one.upstream_connects_refused = 28 * step;
+        one.upstream_reuses = 29 * step;
+        one.upstream_retries = 30 * step;
+        one.log_lines_dropped = 31 * step;
         counters.merge(&one);
         counters
     }
@@ -182,7 +185,7 @@ mod tests {
     fn the_list_holds_every_field_once_and_in_order() {
         let counters = distinct(1);
         let values: Vec<u64> = counters.iter().flat_map(|(_, cells)| cells).copied().collect();
-        assert_eq!(values, (1..=30).collect::<Vec<u64>>());
+        assert_eq!(values, (1..=31).collect::<Vec<u64>>());
         assert_eq!(size_of::<Counters>(), values.len() * size_of::<u64>());
         assert_eq!(counters.iter().next().unwrap().0, "connections_accepted");
         assert_eq!(counters.iter().last().unwrap().0, "log_lines_dropped");

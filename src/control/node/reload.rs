@@ -73,8 +73,14 @@ impl Node {
             self.sockets.close(listener.address);
             self.workers.tell_all(|| Mail::Unlisten(listener.id));
         }
-        for (was, Listener { id, name, .. }) in &changes.renamed {
-            self.workers.tell_all(|| Mail::Rename { was: *was, id: *id, name: name.clone() });
+        for (was, listener) in &changes.described {
+            let Listener { id, name, proxies, .. } = listener;
+            self.workers.tell_all(|| Mail::Describe {
+                was: *was,
+                id: *id,
+                name: name.clone(),
+                proxies: proxies.clone(),
+            });
         }
         self.workers.listen(opened);
         self.retired.push_back((self.generation, self.snapshot.plan.clone()));

@@ -11,6 +11,7 @@ pub struct Config {
     /// How many shards there are; by default as many as the machine has room for.
     shards: String,
     event_loop: String,
+    proxies: String,
     admin: String,
     services: Vec<String>,
     routes: Vec<String>,
@@ -33,6 +34,7 @@ impl Config {
             shards: "auto".to_owned(),
             // So that the whole suite can be run on each.
             event_loop: std::env::var("SHARDGATE_TEST_EVENT_LOOP").unwrap_or_else(|_| "auto".to_owned()),
+            proxies: String::new(),
             admin: "enabled: false".to_owned(),
             services: Vec::new(),
             routes: Vec::new(),
@@ -42,6 +44,12 @@ impl Config {
 
     pub fn listen(mut self, address: impl ToString) -> Self {
         self.address = address.to_string();
+        self
+    }
+
+    /// Peers of this network begin with a PROXY header.
+    pub fn proxy_protocol_from(mut self, network: &str) -> Self {
+        self.proxies = network.to_owned();
         self
     }
 
@@ -88,7 +96,9 @@ impl Config {
     }
 
     pub fn yaml(&self) -> String {
-        let mut yaml = format!("version: 1\nlisteners:\n  - {{ name: public, address: \"{}\" }}\n", self.address);
+        let proxies = if self.proxies.is_empty() { "[]".to_owned() } else { format!("[\"{}\"]", self.proxies) };
+        let listener = format!("name: public, address: \"{}\", proxy_protocol_from: {proxies}", self.address);
+        let mut yaml = format!("version: 1\nlisteners:\n  - {{ {listener} }}\n");
         writeln!(yaml, "runtime: {{ shards: {}, event_loop: {} }}", self.shards, self.event_loop).unwrap();
         writeln!(yaml, "admin: {{ {} }}", self.admin).unwrap();
         for (key, entries) in [("services", &self.services), ("routes", &self.routes)] {

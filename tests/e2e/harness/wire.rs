@@ -5,6 +5,8 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::net::{self, AddressFamily, SocketType};
+
 use super::DEADLINE;
 use super::message::{Framing, Message, field, latin1};
 
@@ -30,6 +32,15 @@ impl Wire {
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).unwrap_or_else(|error| panic!("connect {address}: {error}")))
+    }
+
+    /// From this address of the machine's own.
+    #[track_caller]
+    pub fn connect_from(source: &str, address: SocketAddr) -> Self {
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        net::bind(&socket, &SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+        net::connect(&socket, &address).unwrap();
+        Self::new(TcpStream::from(socket))
     }
 
     pub fn new(stream: TcpStream) -> Self {

@@ -1,0 +1,3 @@
+//! What lies between a socket and HTTP.
+
+pub mod proxy_protocol;
