@@ -196,6 +196,11 @@ fn shards(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
     for (index, shard) in status.shards.iter().enumerate() {
         text.lag("shardgate_loop_lag_seconds", &index.to_string(), &shard.lag, shard.busy.as_secs_f64());
     }
+    let family = "shardgate_config_change_seconds";
+    text.family(family, "histogram", "Time that a piece of a new configuration took a shard");
+    for (index, shard) in status.shards.iter().enumerate() {
+        text.lag(family, &index.to_string(), &shard.changes, shard.changes.sum_us() as f64 / 1e6);
+    }
     let loads = (0..status.shards.len()).map(|index| f64::from(status.board.connections_of(index)));
     let (most, sum) = loads.fold((0.0, 0.0), |(most, sum): (f64, f64), load| (most.max(load), sum + load));
     let mean = sum / status.shards.len() as f64;

@@ -35,6 +35,7 @@ pub struct ShardStatus {
     pub gauges: Gauges,
     pub busy: Duration,
     pub lag: Histogram,
+    pub changes: Histogram,
 }
 
 /// What a route's id stands for.
@@ -109,6 +110,7 @@ impl Status {
         shard.gauges = report.gauges;
         shard.busy += report.busy;
         shard.lag.merge(&report.lag);
+        shard.changes.merge(&report.changes);
         for (route, block) in report.routes.drain(..) {
             // What a route did before it was removed is nobody's any more.
             if route == NO_ROUTE || self.names.contains_key(&route) {

@@ -51,6 +51,7 @@ pub fn status(status: &Status, clocks: Clocks) -> String {
             "silence_seconds": clocks.mono.since(status.board.beat_of(index)).as_secs_f64(),
             "busy_seconds": shard.busy.as_secs_f64(),
             "loop_lag_us": percentiles(&shard.lag),
+            "config_change_us": percentiles(&shard.changes),
             "requests_total": shard.counters.requests_total,
             "handoffs_sent": shard.counters.handoffs_sent,
             "handoffs_received": shard.counters.handoffs_received,

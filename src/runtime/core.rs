@@ -125,6 +125,11 @@ impl Runtime {
         std::mem::take(&mut self.0.turns.borrow_mut())
     }
 
+    /// The time at this moment, which passes within a turn: for saying how long something took.
+    pub fn read_clocks(&self) -> Now {
+        self.0.driver.borrow_mut().read_clocks()
+    }
+
     /// Whether another thread has left something in a mailbox since this was last asked.
     pub fn take_rung(&self) -> bool {
         self.0.driver.borrow().take_rung()

@@ -19,6 +19,7 @@ use crate::proxy::{ListenerInfo, Plan, Shared};
 use crate::runtime::mailbox::{Inbox, Latest, Outbox};
 use crate::runtime::{Error, Runtime, TcpListener, Turns};
 use crate::stdx::board::Board;
+use crate::stdx::histogram::Histogram;
 use crate::stdx::rng::Rng;
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::Counters;
@@ -37,6 +38,8 @@ pub struct Shard {
     publications: Latest<Publication>,
     /// Without it nobody asks.
     reporter: Option<Reporter>,
+    /// How long each piece of a new configuration took to be put in force, since the last report.
+    changes: Histogram,
     /// When the shard ends at the latest, once it has been told to.
     ends_at: Option<Mono>,
 }
@@ -75,7 +78,8 @@ impl Shard {
         let pools = Pools::new(state::UPSTREAM_MARK, (shard, board.shards()));
         let shared = Shared::new(runtime, plan, board, pools, Rng::new(seed), log);
         let state = Rc::new(State::new(shared, shard, peers));
-        let shard = Self { state, inbox, handoffs, publications, reporter, ends_at: None };
+        let shard =
+            Self { state, inbox, handoffs, publications, reporter, changes: Histogram::default(), ends_at: None };
         let addresses = listeners.into_iter().map(|listen| shard.listen(listen)).collect::<Result<_, _>>()?;
         shard.state.begin();
         Ok((shard, addresses))
@@ -142,20 +146,21 @@ impl Shard {
     }
 
     fn report(&mut self) {
-        let Some(reporter) = &mut self.reporter else { return };
-        let state = &self.state;
+        let Self { reporter: Some(reporter), state, changes, .. } = self else { return };
         let now = state.shared.runtime.now().mono;
         reporter.tell(now, &mut state.shared.routes.borrow_mut(), |report| {
             let Turns { busy, lag } = state.shared.runtime.take_turns();
             (report.counters, report.gauges) = (state.counters(), state.gauges());
             (report.busy, report.lag) = (busy, lag);
+            report.changes = std::mem::take(changes);
         });
     }
 
     /// Does what a changed configuration asks for, and counts the connections that this cost: there should be none.
     fn configure(&mut self, change: impl FnOnce(&mut Self)) {
-        let before = self.state.connections.borrow().len();
+        let (before, began) = (self.state.connections.borrow().len(), self.state.shared.runtime.read_clocks().mono);
         change(self);
+        self.changes.record(self.state.shared.runtime.read_clocks().mono.since(began));
         let closed = before.saturating_sub(self.state.connections.borrow().len());
         self.state.shared.counters.borrow_mut().connections_closed_by_configuration += closed as u64;
     }

@@ -30,6 +30,11 @@ impl Histogram {
         self.cells.iter().copied().map(u64::from).sum()
     }
 
+    /// All of them together, each taken for the longest of its cell, in microseconds.
+    pub fn sum_us(&self) -> u64 {
+        self.iter().map(|(most, count)| most * count).sum()
+    }
+
     /// How many were `at_most_us` long or shorter, to the cell that it lies in.
     pub fn up_to(&self, at_most_us: u64) -> u64 {
         self.iter().take_while(|(most, _)| *most <= at_most_us).map(|(_, count)| count).sum()

@@ -18,6 +18,8 @@ pub struct Report {
     /// How long its event loop was awake, and how long each turn took, since the last report.
     pub busy: Duration,
     pub lag: Histogram,
+    /// How long each piece of a new configuration took to be put in force.
+    pub changes: Histogram,
     /// Differences, by the route's id.
     pub routes: Vec<(u32, Block)>,
 }

@@ -10,6 +10,10 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 pub const REQUEST: &[u8] =
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: load\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n\r\n";
 
+/// The same, of a client that asks only once.
+pub const LAST_REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: load\r\nAccept: */*\r\n\
+    Accept-Encoding: gzip\r\nConnection: close\r\n\r\n";
+
 /// An answer of 1 KiB whose head is longer than this is wrong.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 pub const USAGE: &str = "\
-usage: load ADDRESS MODE [--connections N] [--sources N] [--gate]
+usage: load ADDRESS MODE [--connections N] [--sources N] [--fresh] [--until-refused] [--gate]
   --rate R (--requests N | --seconds S)    open loop: R requests a second, whatever the answers do
   --closed (--requests N | --seconds S)    closed loop: the next request when the last is answered
   --idle                                   one request a connection, then hold them until stdin closes
@@ -11,6 +11,8 @@ usage: load ADDRESS MODE [--connections N] [--sources N] [--gate]
   --slow-writers                           write 1 MiB at 1 byte/s a connection until stdin closes
   --download PATH                          one response; PATH is /bytes/N
   --sources N                              connect from N addresses, 127.0.0.1 on
+  --fresh                                  one request a connection, which says so; the next connection is opened ahead
+  --until-refused                          ends when no connection is accepted any more; every request must be answered
   --gate                                   after `ready`, wait for a line on stdin; after the result, for its end
 ";
 
@@ -27,6 +29,8 @@ pub struct Options {
     pub address: SocketAddrV4,
     pub mode: Mode,
     pub connections: usize,
+    pub fresh: bool,
+    pub until_refused: bool,
     pub gate: bool,
     sources: u8,
 }
@@ -37,6 +41,7 @@ impl Options {
         let address = words.next()?.parse().ok()?;
         let (mut rate, mut requests, mut seconds, mut mode) = (None, None, None, None);
         let (mut connections, mut sources, mut gate, mut closed) = (64, 1, false, false);
+        let (mut fresh, mut until_refused) = (false, false);
         while let Some(word) = words.next() {
             match word {
                 "--rate" => rate = Some(words.next()?.parse::<u64>().ok().filter(|rate| *rate > 0)?),
@@ -45,6 +50,8 @@ impl Options {
                 "--connections" => connections = words.next()?.parse().ok().filter(|count| *count > 0)?,
                 "--sources" => sources = words.next()?.parse().ok().filter(|count| (1..=250).contains(count))?,
                 "--closed" => closed = true,
+                "--fresh" => fresh = true,
+                "--until-refused" => until_refused = true,
                 "--gate" => gate = true,
                 "--idle" => mode = Some(Mode::Idle),
                 "--slow-readers" => mode = Some(Mode::SlowReaders),
@@ -63,7 +70,7 @@ impl Options {
             }
             _ => return None,
         };
-        Some(Self { address, mode, connections, gate, sources })
+        Some(Self { address, mode, connections, fresh, until_refused, gate, sources })
     }
 
     /// Where the connection of this number comes from.

@@ -1,12 +1,13 @@
 //! Many requests over many connections, at a constant rate (open loop) or as fast as they are answered (closed loop).
 
-use crate::client::{Answer, Client, REQUEST};
+use crate::client::{Answer, Client, LAST_REQUEST, REQUEST};
 use crate::options::{Mode, Options};
 use crate::{Failure, gate, say, stay};
 use bench_kit::body::Body;
 use bench_kit::histogram::Histogram;
 use bench_kit::sys::{Connect, Epoll};
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 /// No answer for this long ends the run.
@@ -39,6 +40,8 @@ struct Runner<'a> {
     slots: Vec<Slot>,
     /// First in, first out, so that all connections take part.
     free: VecDeque<usize>,
+    /// Connections that were refused for good.
+    retired: usize,
     start: Instant,
     body: Body,
     tally: Tally,
@@ -52,6 +55,8 @@ struct Tally {
     right: u64,
     errors: u64,
     reconnects: u64,
+    /// Connections that the proxy ended between two requests without having said so.
+    idle_closes: u64,
     first_error: Option<&'static str>,
 }
 
@@ -73,8 +78,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     if options.gate {
         stay()?;
     }
-    let complete =
-        runner.tally.right == runner.tally.sent && (plan.until.is_some() || runner.tally.right == plan.requests);
+    let complete = runner.tally.right == runner.tally.sent
+        && (plan.until.is_some() || options.until_refused || runner.tally.right == plan.requests);
     match runner.tally.first_error {
         Some(error) => Err(Failure::Wrong(error)),
         None if !complete => Err(Failure::Wrong("not all requests were answered")),
@@ -94,7 +99,7 @@ impl<'a> Runner<'a> {
         }
         let free = (0..options.connections).collect();
         let (body, tally) = (Body::default(), Tally::default());
-        Ok(Self { options, epoll, slots, free, start: Instant::now(), body, tally })
+        Ok(Self { options, epoll, slots, free, retired: 0, start: Instant::now(), body, tally })
     }
 
     /// Runs the plan to its last answer; returns how long that took.
@@ -105,7 +110,8 @@ impl<'a> Runner<'a> {
         loop {
             let now = self.start.elapsed();
             let next_due = self.send_due(plan, now)?;
-            if self.free.len() == self.slots.len() && next_due.is_none() {
+            let all_free = self.free.len() + self.retired == self.slots.len();
+            if all_free && next_due.is_none() || self.retired == self.slots.len() {
                 return Ok(now);
             }
             let timeout = next_due.filter(|_| !self.free.is_empty()).map_or(STALL, |due| due.saturating_sub(now));
@@ -139,7 +145,8 @@ impl<'a> Runner<'a> {
             }
             let Some(number) = self.free.pop_front() else { return Ok(Some(due)) };
             self.tally.sent += 1;
-            if self.slots[number].client.send(REQUEST) {
+            let request = if self.options.fresh { LAST_REQUEST } else { REQUEST };
+            if self.slots[number].client.send(request) {
                 self.slots[number].due = Some(due);
             } else {
                 self.tally.error("a request could not be sent");
@@ -166,6 +173,7 @@ impl<'a> Runner<'a> {
             }
             (Answer::Closed, None) => {
                 self.tally.reconnects += 1;
+                self.tally.idle_closes += 1;
                 self.free.retain(|free| *free != number);
                 self.reopen(number)
             }
@@ -183,7 +191,13 @@ impl<'a> Runner<'a> {
 
     fn reopen(&mut self, number: usize) -> Result<(), Failure> {
         let source = self.options.source(number);
-        let client = Client::open(self.options.address, Connect { source, ..Connect::default() })?;
+        let client = match Client::open(self.options.address, Connect { source, ..Connect::default() }) {
+            Err(error) if self.options.until_refused && error.kind() == ErrorKind::ConnectionRefused => {
+                self.retired += 1;
+                return Ok(());
+            }
+            client => client?,
+        };
         self.epoll.add(client.fd(), number)?;
         self.slots[number] = Slot { client, due: None };
         self.free.push_back(number);
@@ -201,13 +215,14 @@ impl Tally {
         let us = |share| self.latency.quantile(share) as f64 / 1000.0;
         format!(
             concat!(
-                r#"{{"requests":{},"sent":{},"errors":{},"reconnects":{},"seconds":{:.6},"rate":{:.1},"#,
+                r#"{{"requests":{},"sent":{},"errors":{},"reconnects":{},"idle_closes":{},"seconds":{:.6},"rate":{:.1},"#,
                 r#""p50_us":{:.1},"p99_us":{:.1},"p999_us":{:.1}}}"#
             ),
             self.right,
             self.sent,
             self.errors,
             self.reconnects,
+            self.idle_closes,
             elapsed.as_secs_f64(),
             self.right as f64 / elapsed.as_secs_f64(),
             us(0.50),
