@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint conformance sim sim-mutants bench
+.PHONY: help run test lint conformance sim sim-mutants bench operate
 
 CARGO ?= cargo
 BINARY = $${CARGO_TARGET_DIR:-target}/release/shardgate
@@ -18,7 +18,8 @@ run: ## Build, and serve config/quickstart.yaml with its origin; Ctrl-C drains a
 test: ## Install what the tests need, check form and lints, run every test
 	scripts/install-test-tools.sh
 	@$(MAKE) --no-print-directory lint
-	$(CARGO) test --workspace --no-fail-fast
+	SHARDGATE_TEST_EVENT_LOOP=epoll $(CARGO) test --workspace --no-fail-fast
+	SHARDGATE_TEST_EVENT_LOOP=uring $(CARGO) test --test e2e --no-fail-fast
 
 lint: ## Check form, lints and the links of the documentation only
 	$(CARGO) fmt --all --check
@@ -41,3 +42,7 @@ bench: ## Measure beside the floor, nginx and HAProxy; writes loadtest/results/
 	$(CARGO) build --release --workspace
 	SHARDGATE_ALLOCATIONS=$(CURDIR)/loadtest/results/allocations.json $(CARGO) test --test allocations
 	loadtest/compare
+
+operate: ## Measure what shards, scrapes, reloads and restarts cost under load; writes loadtest/results/
+	$(CARGO) build --release --workspace
+	loadtest/operate

@@ -7,7 +7,7 @@ import time
 
 from .process import Failed, end, spawn
 
-LINE_SECONDS_MAX = 60
+LINE_SECONDS_MAX = 120
 
 
 class Load:
@@ -55,6 +55,10 @@ class Load:
 
     def go(self):
         self.process.stdin.write(b"\n")
+
+    def is_over(self):
+        """Whether it has said its result."""
+        return bool(self.pending or select.select([self.process.stdout], [], [], 0)[0])
 
     def result(self):
         return json.loads(self.line())

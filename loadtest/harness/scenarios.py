@@ -125,20 +125,26 @@ class Cpu(Scenario):
 
     title = "CPU, 1 KiB answers"
     connections = (64, 512)
+    sources = 1
+    # More at once than the gateway keeps connections to one endpoint: it would be their making that is measured.
+    full_load_connections_max = 1_000
     metrics = {"CPU us a request": "cpu_us", "busy share of a core": "busy", "p50 us": "p50_us", "p99 us": "p99_us"}
 
     def turn(self, proxy, server):
         for connections in self.connections:
             open_seconds, closed_seconds = (1, 1) if self.bench.quick else (2, 1)
-            at_rate = self.measured(server, "--connections", connections, "--rate", RATE, "--seconds", open_seconds)
+            clients = ("--connections", connections, "--sources", self.sources)
+            at_rate = self.measured(server, *clients, "--rate", RATE, "--seconds", open_seconds)
             if at_rate["rate"] < 0.98 * RATE:
                 raise Failed(f"{proxy} answered {at_rate['rate']:.0f} requests/s of {RATE}: this machine is too slow")
             self._add(proxy, f"{connections} connections, 20,000/s", at_rate)
-            full = self.measured(server, "--connections", connections, "--closed", "--seconds", closed_seconds)
+            if connections > self.full_load_connections_max:
+                continue
+            full = self.measured(server, *clients, "--closed", "--seconds", closed_seconds)
             self._add(proxy, f"{connections} connections, full load", full)
             self.samples.add(f"{connections} connections, full load: requests/s", proxy, full["rate"])
-        self.samples.add("resident KiB after 512 connections", proxy, server.memory_bytes("Rss") / 1024)
-        self.samples.add("private KiB after 512 connections", proxy, server.private_bytes() / 1024)
+        self.samples.add("resident KiB afterwards", proxy, server.memory_bytes("Rss") / 1024)
+        self.samples.add("private KiB afterwards", proxy, server.private_bytes() / 1024)
 
     def _add(self, proxy, where, result):
         for metric, key in self.metrics.items():
@@ -148,12 +154,36 @@ class Cpu(Scenario):
         bars = []
         for connections in self.connections:
             metric = f"{connections} connections, 20,000/s: CPU us a request"
-            for peer, limit in (("floor", 1.20), ("nginx", 0.70), ("haproxy", 0.70)):
-                fits = self.bench.comparable(peer)
-                values = self.samples.ratios(metric, GATEWAY, peer) if fits else []
-                missing = "not measured" if fits else "not compared: the floor does not show that it holds its own bars"
-                what = f"{connections} connections: CPU us a request over {peer}"
-                bars.append(Bar(what, values, limit, missing=missing))
+            bars += [
+                self._bar(metric, connections, GATEWAY, peer, limit)
+                for peer, limit in (("floor", 1.20), ("nginx", 0.70), ("haproxy", 0.70))
+            ]
+            # Only where it was asked for.
+            if self.samples.of(metric, f"{GATEWAY}-log"):
+                bars.append(self._bar(metric, connections, f"{GATEWAY}-log", "floor", 1.35))
+        return bars
+
+    def _bar(self, metric, connections, proxy, peer, limit):
+        fits = self.bench.comparable(peer)
+        values = self.samples.ratios(metric, proxy, peer) if fits else []
+        missing = "not measured" if fits else "not compared: the floor does not show that it holds its own bars"
+        return Bar(f"{connections} connections: CPU us a request, {proxy} over {peer}", values, limit, missing=missing)
+
+
+class Loops(Cpu):
+    """What decides `event_loop: auto`: the two event loops against each other."""
+
+    title = "io_uring against epoll"
+    connections = (512, 10_000)
+    sources = 8
+    proxies = (f"{GATEWAY}-uring", f"{GATEWAY}-epoll")
+
+    def bars(self):
+        bars = []
+        for connections in self.connections:
+            for metric, limit in (("CPU us a request", 1.03), ("p99 us", 1.05)):
+                ratios = self.samples.ratios(f"{connections} connections, 20,000/s: {metric}", *self.proxies)
+                bars.append(Bar(f"{connections} connections: {metric}, io_uring over epoll", ratios, limit))
         return bars
 
 
@@ -257,4 +287,6 @@ class Slow(Scenario):
         return bars
 
 
-SCENARIOS = {"counts": Counts, "cpu": Cpu, "idle": Idle, "big": Big, "slow": Slow}
+SCENARIOS = {"counts": Counts, "cpu": Cpu, "loops": Loops, "idle": Idle, "big": Big, "slow": Slow}
+# Of the comparison with others.
+USUAL = [name for name in SCENARIOS if name != "loops"]

@@ -29,7 +29,8 @@ struct Plan {
 }
 
 struct Slot {
-    client: Client,
+    /// Absent once it was refused for good.
+    client: Option<Client>,
     /// When the request under way was due; none is when the connection is free.
     due: Option<Duration>,
 }
@@ -95,7 +96,7 @@ impl<'a> Runner<'a> {
             let client =
                 Client::open(options.address, Connect { source: options.source(number), ..Connect::default() })?;
             epoll.add(client.fd(), number)?;
-            slots.push(Slot { client, due: None });
+            slots.push(Slot { client: Some(client), due: None });
         }
         let free = (0..options.connections).collect();
         let (body, tally) = (Body::default(), Tally::default());
@@ -146,7 +147,7 @@ impl<'a> Runner<'a> {
             let Some(number) = self.free.pop_front() else { return Ok(Some(due)) };
             self.tally.sent += 1;
             let request = if self.options.fresh { LAST_REQUEST } else { REQUEST };
-            if self.slots[number].client.send(request) {
+            if self.slots[number].client.as_ref().is_some_and(|client| client.send(request)) {
                 self.slots[number].due = Some(due);
             } else {
                 self.tally.error("a request could not be sent");
@@ -157,7 +158,8 @@ impl<'a> Runner<'a> {
 
     fn answer(&mut self, number: usize, buffer: &mut [u8]) -> Result<(), Failure> {
         let slot = &mut self.slots[number];
-        match (slot.client.receive(buffer, &self.body), slot.due) {
+        let Some(client) = &mut slot.client else { return Ok(()) };
+        match (client.receive(buffer, &self.body), slot.due) {
             (Answer::Partial, _) => Ok(()),
             (Answer::Right { last }, Some(due)) => {
                 slot.due = None;
@@ -194,12 +196,13 @@ impl<'a> Runner<'a> {
         let client = match Client::open(self.options.address, Connect { source, ..Connect::default() }) {
             Err(error) if self.options.until_refused && error.kind() == ErrorKind::ConnectionRefused => {
                 self.retired += 1;
+                self.slots[number] = Slot { client: None, due: None };
                 return Ok(());
             }
             client => client?,
         };
         self.epoll.add(client.fd(), number)?;
-        self.slots[number] = Slot { client, due: None };
+        self.slots[number] = Slot { client: Some(client), due: None };
         self.free.push_back(number);
         Ok(())
     }
