@@ -239,7 +239,7 @@ impl Runtime {
     }
 
     pub(super) fn take(&self, id: OpId) -> Option<Done> {
-        self.0.driver.borrow_mut().take(id)
+        self.0.driver.borrow_mut().take(id, &self.0.pool)
     }
 
     pub(super) fn cancel(&self, id: OpId) {

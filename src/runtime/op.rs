@@ -11,7 +11,7 @@
 use super::buffer::{Buf, Class};
 use super::executor::TaskId;
 use crate::stdx::slab::{Key, Slab};
-use rustix::io::Errno;
+use rustix::io::{Errno, IoSlice};
 use std::net::SocketAddr;
 
 /// Names an operation until its completion is taken or it is cancelled.
@@ -198,6 +198,11 @@ impl OpTable {
         }
     }
 
+    /// The operation is over, and whoever asks has its completion.
+    pub(super) fn end(&mut self, id: OpId) {
+        self.slots.remove(id);
+    }
+
     pub(super) fn owner(&self, id: OpId) -> Option<Owner> {
         self.slots.get(id).map(|slot| slot.owner)
     }
@@ -249,6 +254,16 @@ impl Pieces {
 
     pub fn iter(&self) -> impl Iterator<Item = &Buf> {
         self.0.iter().flatten()
+    }
+
+    /// Those that hold something, as one vectored write takes them.
+    pub(super) fn gather<'a, 'b>(&'a self, slices: &'b mut [IoSlice<'a>; PIECES_MAX]) -> &'b [IoSlice<'a>] {
+        let mut count = 0;
+        for buf in self.iter().filter(|buf| !buf.is_empty()) {
+            slices[count] = IoSlice::new(buf.bytes());
+            count += 1;
+        }
+        &slices[..count]
     }
 
     /// Drops the first `count` bytes, and each piece whose bytes are all gone.

@@ -72,10 +72,10 @@ impl Driver {
         }
     }
 
-    /// Whether the operation is over, and with what.
-    pub fn take(&mut self, id: OpId) -> Option<Done> {
+    /// Whether the operation is over, and with what. Who is told may find that it is not.
+    pub fn take(&mut self, id: OpId, pool: &Pool) -> Option<Done> {
         match self {
-            Self::Epoll(epoll) => epoll.take(id),
+            Self::Epoll(epoll) => epoll.take(id, pool),
             Self::Uring(uring) => uring.take(id),
             Self::Sim(node) => node.take(id),
         }

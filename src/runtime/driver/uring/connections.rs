@@ -380,12 +380,7 @@ fn is_ready(fd: &OwnedFd) -> bool {
 fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     let mut slices = [(); PIECES_MAX].map(|()| IoSlice::new(&[]));
-    let mut count = 0;
-    for buf in pieces.iter().filter(|buf| !buf.is_empty()) {
-        slices[count] = IoSlice::new(buf.bytes());
-        count += 1;
-    }
-    match &slices[..count] {
+    match pieces.gather(&mut slices) {
         [] => Ok(0),
         [only] => net::send(fd, only, flags),
         several => net::sendmsg(fd, several, &mut SendAncillaryBuffer::default(), flags),

@@ -218,8 +218,8 @@ impl Tally {
         let us = |share| self.latency.quantile(share) as f64 / 1000.0;
         format!(
             concat!(
-                r#"{{"requests":{},"sent":{},"errors":{},"reconnects":{},"idle_closes":{},"seconds":{:.6},"rate":{:.1},"#,
-                r#""p50_us":{:.1},"p99_us":{:.1},"p999_us":{:.1}}}"#
+                r#"{{"requests":{},"sent":{},"errors":{},"reconnects":{},"idle_closes":{},"#,
+                r#""seconds":{:.6},"rate":{:.1},"p50_us":{:.1},"p99_us":{:.1},"p999_us":{:.1}}}"#
             ),
             self.right,
             self.sent,

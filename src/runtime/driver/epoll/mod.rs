@@ -3,22 +3,24 @@
 //! One edge-triggered registration a socket's life. The readiness that the kernel reported is kept as bits, so that an
 //! operation on a socket that is not ready makes no system call, and one that is ready is carried out at once.
 
+mod socket;
+
+use self::socket::{Listener, Socket};
 use super::clock::Clock;
 use super::{Close, DriverCounters, Stop, descriptors_max, open_spare};
 use crate::runtime::buffer::Pool;
 use crate::runtime::listener;
 use crate::runtime::mailbox::Bell;
 use crate::runtime::op::{
-    Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, PIECES_MAX, Pieces, Received, Reclaimed, Slot, SocketId,
-    Target,
+    Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, Pieces, Reclaimed, Slot, SocketId, Target,
 };
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::time::{Mono, Now};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec};
 use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::io::{Errno, IoSlice};
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::io::Errno;
+use rustix::net::{self, SocketFlags, sockopt};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,42 +46,10 @@ pub struct Epoll {
     counters: DriverCounters,
 }
 
-struct Socket {
-    fd: OwnedFd,
-    registered: bool,
-    /// Bytes, an end or an error may be waiting.
-    readable: bool,
-    /// The peer has sent its end: a short read is then not the last.
-    ended: bool,
-    writable: bool,
-    /// How the connection failed. The kernel tells it once, then tells of an end, which would pass for a clean one.
-    failed: Option<Error>,
-    /// The receive waits for a buffer: readiness is no reason to try it, and it must not overtake those before it.
-    parked: bool,
-    receive: Option<OpId>,
-    /// A send or a connect.
-    send: Option<OpId>,
-}
-
-struct Listener {
-    fd: OwnedFd,
-    address: SocketAddr,
-    readable: bool,
-    accept: Option<OpId>,
-    stop: Option<Stop>,
-}
-
 /// Why an operation cannot be carried out now.
-enum Wait {
+pub enum Wait {
     Readiness,
     Buffer,
-}
-
-impl Listener {
-    fn stopped(&mut self) -> Done {
-        self.accept = None;
-        Done::Accepted(Err(Error::Stopped))
-    }
 }
 
 impl Epoll {
@@ -141,8 +111,28 @@ impl Epoll {
         }
     }
 
-    pub fn take(&mut self, id: OpId) -> Option<Done> {
-        self.ops.take(id)
+    /// A receive whose socket is readable is carried out now, when its owner asks: what it brings is then used while it
+    /// is near, and the next one uses the same memory. With many connections that is half of the work.
+    pub fn take(&mut self, id: OpId, pool: &Pool) -> Option<Done> {
+        let readable = match self.ops.armed(id) {
+            Some(Armed::Receive(socket, _)) => self.sockets.get(key(socket.0)).is_some_and(Socket::has_more),
+            _ => return self.ops.take(id),
+        };
+        if !readable {
+            return None;
+        }
+        let armed = self.ops.run(id)?;
+        match self.attempt(armed, pool) {
+            Ok(done) => {
+                self.ops.end(id);
+                Some(done)
+            }
+            Err((armed, wait)) => {
+                self.ops.rearm(id, armed);
+                self.note_wait(id, &wait);
+                None
+            }
+        }
     }
 
     pub fn set_owner(&mut self, id: OpId, owner: Owner) {
@@ -309,7 +299,8 @@ impl Epoll {
         socket.writable |= writable;
         let receive = socket.receive.filter(|_| readable && !socket.parked);
         let send = socket.send.filter(|_| writable);
-        for id in [receive, send].into_iter().flatten() {
+        told.extend(receive.and_then(|id| self.ops.owner(id)));
+        if let Some(id) = send {
             self.carry_on(id, pool, told);
         }
     }
@@ -454,7 +445,7 @@ impl Epoll {
     }
 
     fn connect(&mut self, address: SocketAddr) -> Result<SocketId, Error> {
-        let fd = socket(address)?;
+        let fd = socket::open(address)?;
         if fd.as_raw_fd() >= self.descriptors_max {
             return Err(Error::Exhausted);
         }
@@ -486,103 +477,24 @@ impl Epoll {
 
     fn receive(&mut self, id: SocketId, target: Target, pool: &Pool) -> Result<Done, (Armed, Wait)> {
         let Some(socket) = self.sockets.get_mut(key(id.0)) else { return Ok(Done::Received(Err(Error::Reset))) };
-        if !socket.readable {
-            return Err((Armed::Receive(id, target), Wait::Readiness));
+        match socket.read(target, pool) {
+            Ok(received) => Ok(Done::Received(received)),
+            Err((target, wait)) => Err((Armed::Receive(id, target), wait)),
         }
-        let (mut buf, fresh) = match target {
-            Target::Behind(buf) => (buf, None),
-            Target::Fresh(class) => match pool.take(class) {
-                Some(buf) => (buf, Some(class)),
-                None => return Err((Armed::Receive(id, Target::Fresh(class)), Wait::Buffer)),
-            },
-        };
-        let outcome = loop {
-            match rustix::io::read(&socket.fd, buf.spare_mut()) {
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    socket.readable = false;
-                    let target = fresh.map_or_else(|| Target::Behind(buf), Target::Fresh);
-                    return Err((Armed::Receive(id, target), Wait::Readiness));
-                }
-                Ok(0) if let Some(failed) = socket.failed => break Err(failed),
-                Ok(0) => break Ok(Received::End(if fresh.is_some() { None } else { Some(buf) })),
-                Ok(count) => {
-                    socket.readable = socket.ended || count == buf.spare_len();
-                    buf.grow(count);
-                    break Ok(Received::Data(buf));
-                }
-                Err(errno) => {
-                    socket.failed = Some(errno.into());
-                    break Err(errno.into());
-                }
-            }
-        };
-        socket.receive = None;
-        Ok(Done::Received(outcome))
     }
 
     fn send(&mut self, id: SocketId, pieces: Pieces) -> Result<Done, (Armed, Wait)> {
         let Some(socket) = self.sockets.get_mut(key(id.0)) else { return Ok(Done::Sent(Err(Error::Reset), pieces)) };
-        if !socket.writable {
-            return Err((Armed::Send(id, pieces), Wait::Readiness));
+        match socket.write(&pieces) {
+            Some(sent) => Ok(Done::Sent(sent, pieces)),
+            None => Err((Armed::Send(id, pieces), Wait::Readiness)),
         }
-        let outcome = loop {
-            match write(&socket.fd, &pieces) {
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    socket.writable = false;
-                    return Err((Armed::Send(id, pieces), Wait::Readiness));
-                }
-                Ok(count) => {
-                    socket.writable = count == pieces.len();
-                    break Ok(count);
-                }
-                // Says only that this direction is over: what the peer sent and ended may still be whole.
-                Err(Errno::PIPE) => break Err(Error::Reset),
-                Err(errno) => {
-                    socket.failed = Some(errno.into());
-                    break Err(errno.into());
-                }
-            }
-        };
-        socket.send = None;
-        Ok(Done::Sent(outcome, pieces))
     }
 
     fn insert(&mut self, fd: OwnedFd) -> SocketId {
         // Heads and last pieces are written whole; waiting for more would only delay them.
         let _unsupported = sockopt::set_tcp_nodelay(&fd, true);
-        let socket = Socket {
-            fd,
-            registered: false,
-            readable: false,
-            ended: false,
-            writable: true,
-            failed: None,
-            parked: false,
-            receive: None,
-            send: None,
-        };
-        SocketId(self.sockets.insert(socket).to_bits())
-    }
-}
-
-fn socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
-}
-
-fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {
-    let mut slices = [(); PIECES_MAX].map(|()| IoSlice::new(&[]));
-    let mut count = 0;
-    for buf in pieces.iter().filter(|buf| !buf.is_empty()) {
-        slices[count] = IoSlice::new(buf.bytes());
-        count += 1;
-    }
-    match &slices[..count] {
-        [] => Ok(0),
-        [only] => rustix::io::write(fd, only),
-        several => rustix::io::writev(fd, several),
+        SocketId(self.sockets.insert(Socket::new(fd)).to_bits())
     }
 }
 
