@@ -379,6 +379,9 @@ fn is_ready(fd: &OwnedFd) -> bool {
 
 fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    if let Some(only) = pieces.only() {
+        return net::send(fd, only.bytes(), flags);
+    }
     let mut slices = [(); PIECES_MAX].map(|()| IoSlice::new(&[]));
     match pieces.gather(&mut slices) {
         [] => Ok(0),
