@@ -127,6 +127,11 @@ impl State {
         self.peers.iter().for_each(Outbox::nudge);
     }
 
+    /// The next turn looks into the mailboxes, and does not sleep before.
+    pub fn look_again(&self) {
+        self.peers[self.shard].nudge();
+    }
+
     /// Closes everything that is left.
     pub fn end(&self) {
         self.shared.runtime.drop_tasks();
