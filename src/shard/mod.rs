@@ -12,7 +12,7 @@ mod mail;
 mod state;
 mod worker;
 
-pub use self::mail::{Handoff, Listen, Mail, Publication};
+pub use self::mail::{Described, Handoff, Listen, Mail, Publication};
 
 use self::state::State;
 use crate::proxy::{ListenerInfo, Plan, Shared};
@@ -175,7 +175,7 @@ impl Shard {
                     self.state.shared.counters.borrow_mut().listens_failed += 1;
                 }
             }
-            Mail::Describe { was, id, name, proxies } => self.state.describe(was, id, &name, &proxies),
+            Mail::Describe(described) => self.state.describe(&described),
             Mail::Unlisten(id) => self.state.unlisten(id),
             Mail::Rest => self.state.rest(),
             Mail::Drain { patience, stop } => {

@@ -1,13 +1,12 @@
 //! What one shard's acceptors, workers and loop share.
 
 use super::connections::{Connections, Slot};
-use super::mail::Handoff;
+use super::mail::{Described, Handoff};
 use super::worker;
 use crate::proxy::{Downstream, ListenerInfo, Shared};
 use crate::runtime::executor::TaskId;
 use crate::runtime::mailbox::Outbox;
 use crate::runtime::{Class, Event, Received, Stop, TcpListener, TcpStream};
-use crate::stdx::cidr::Cidr;
 use crate::stdx::slab::Key;
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::{Counters, Refusal};
@@ -28,7 +27,7 @@ pub struct State {
     workers: RefCell<Vec<(TaskId, Desk)>>,
     /// The fewest there have been since the last sweep: so many nobody needed.
     workers_unused: Cell<usize>,
-    listeners: RefCell<Vec<Rc<Listening>>>,
+    pub listeners: RefCell<Vec<Rc<Listening>>>,
 }
 
 /// A listener that a coroutine accepts from.
@@ -78,16 +77,23 @@ impl State {
         self.shared.runtime.spawn(worker::accept(self.clone(), listening));
     }
 
-    pub fn describe(&self, was: u32, id: u32, name: &str, proxies: &Arc<[Cidr]>) {
-        self.of_listener(was, |listening| {
+    pub fn describe(&self, all: &[Described]) {
+        for listening in self.listeners.borrow().iter() {
+            let was = listening.info.borrow().id;
+            let Some(described) = all.iter().find(|described| described.was == was) else { continue };
+            let Described { id, name, proxies, .. } = described.clone();
             let address = listening.listener.address();
-            let info = ListenerInfo { id, name: name.to_owned(), address, proxies: proxies.clone() };
-            *listening.info.borrow_mut() = Arc::new(info);
-        });
+            *listening.info.borrow_mut() = Arc::new(ListenerInfo { id, name, address, proxies });
+        }
     }
 
     pub fn unlisten(&self, id: u32) {
-        self.of_listener(id, |listening| listening.listener.stop(Stop::Dry));
+        for listening in self.listeners.borrow().iter() {
+            let is_it = listening.info.borrow().id == id;
+            if is_it {
+                listening.listener.stop(Stop::Dry);
+            }
+        }
     }
 
     /// A listener has stopped.
@@ -103,15 +109,6 @@ impl State {
     /// No listener accepts any more, and none is to: what has arrived is another process's.
     pub fn rest(&self) {
         self.listeners.borrow().iter().for_each(|listening| listening.listener.stop(Stop::Leave));
-    }
-
-    fn of_listener(&self, id: u32, what: impl Fn(&Listening)) {
-        for listening in self.listeners.borrow().iter() {
-            let is_it = listening.info.borrow().id == id;
-            if is_it {
-                what(listening);
-            }
-        }
     }
 
     /// Every connection has ended, and none will be accepted.

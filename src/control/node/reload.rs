@@ -7,7 +7,8 @@ use crate::control::clock::clocks;
 use crate::control::listeners::Changes;
 use crate::control::source::News;
 use crate::control::start::StartError;
-use crate::shard::{ListenError, Mail, Publication};
+use crate::shard::{Described, ListenError, Mail, Publication};
+use std::sync::Arc;
 
 impl Node {
     /// Looks at the file, and puts what it says in force if that is new and good. `asked`: somebody waits for an
@@ -73,14 +74,9 @@ impl Node {
             self.sockets.close(listener.address);
             self.workers.tell_all(|| Mail::Unlisten(listener.id));
         }
-        for (was, listener) in &changes.described {
-            let Listener { id, name, proxies, .. } = listener;
-            self.workers.tell_all(|| Mail::Describe {
-                was: *was,
-                id: *id,
-                name: name.clone(),
-                proxies: proxies.clone(),
-            });
+        let described: Arc<[_]> = changes.described.iter().map(|(was, listener)| describe(*was, listener)).collect();
+        if !described.is_empty() {
+            self.workers.tell_all(|| Mail::Describe(described.clone()));
         }
         self.workers.listen(opened);
         self.retired.push_back((self.generation, self.snapshot.plan.clone()));
@@ -90,4 +86,8 @@ impl Node {
         self.snapshot = snapshot;
         Ok(())
     }
+}
+
+fn describe(was: u32, listener: &Listener) -> Described {
+    Described { was, id: listener.id, name: listener.name.clone(), proxies: listener.proxies.clone() }
 }
