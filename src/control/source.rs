@@ -55,9 +55,9 @@ impl Source {
     }
 
     /// Looks at the file, away from the thread that has other things to do: names are looked up.
-    pub async fn look(&mut self, known: &str) -> News {
+    pub async fn look(&mut self, known: Option<&str>) -> News {
         let text = match load::read(&self.file) {
-            Ok(text) if text == known => return News::Nothing,
+            Ok(text) if Some(&*text) == known => return News::Nothing,
             Ok(text) => text,
             Err(problems) => return News::Unreadable(problems),
         };

@@ -46,8 +46,8 @@ pub fn run(source: Source) -> Result<(), StartError> {
 /// What the control thread keeps.
 struct Node {
     source: Source,
-    /// What the file said when it was put in force.
-    text: String,
+    /// What the file said when that was put in force; `None` while something else is.
+    text: Option<String>,
     snapshot: Snapshot,
     sockets: Sockets,
     workers: Workers,
@@ -143,7 +143,7 @@ impl Node {
         status.handovers_failed += u64::from(stranger);
         let mut node = Self {
             source,
-            text,
+            text: Some(text),
             snapshot,
             sockets,
             workers,
@@ -180,6 +180,8 @@ impl Node {
                 eprintln!("shardgate: beginning with the last good configuration: {}", line(&problems));
                 let configuration = &mut self.status.borrow_mut().configuration;
                 (configuration.from_last_good, configuration.error) = (true, Some(line(&problems)));
+                // Whatever the file says once it can be read is news: other names' addresses, another profile.
+                self.text = None;
             }
             None => self.keep(),
         }

@@ -26,9 +26,8 @@ impl Node {
     }
 
     async fn reload(&mut self, asked: bool) {
-        match self.source.look(&self.text).await {
-            News::Nothing if asked => eprintln!("shardgate: the configuration has not changed"),
-            News::Nothing => {}
+        match self.source.look(self.text.as_deref()).await {
+            News::Nothing => self.unchanged(asked),
             News::Good(snapshot, text) => {
                 let diff = Diff::between(&self.snapshot, &snapshot);
                 match self.apply(*snapshot) {
@@ -36,7 +35,7 @@ impl Node {
                         let restart = if diff.needs_restart() { "; some of it at the next start" } else { "" };
                         let (number, changes) = (self.generation, diff.summary());
                         eprintln!("shardgate: configuration {number} is in force: {changes}{restart}");
-                        self.text = text;
+                        self.text = Some(text);
                         self.keep();
                     }
                     Err(failed) => self.reject(StartError::Listen(failed).to_string()),
@@ -44,6 +43,15 @@ impl Node {
             }
             News::Bad(problems) => self.reject(problems.to_string()),
             News::Unreadable(problems) => self.reject(line(&problems)),
+        }
+    }
+
+    /// The file says what is in force, again if something was wrong with it.
+    fn unchanged(&self, asked: bool) {
+        if self.status.borrow_mut().configuration.error.take().is_some() {
+            eprintln!("shardgate: the file says again what is in force");
+        } else if asked {
+            eprintln!("shardgate: the configuration has not changed");
         }
     }
 
@@ -57,7 +65,8 @@ impl Node {
     }
 
     pub(super) fn keep(&self) {
-        let kept = self.source.keep(&self.text, &self.snapshot);
+        let Some(text) = &self.text else { return };
+        let kept = self.source.keep(text, &self.snapshot);
         let configuration = &mut self.status.borrow_mut().configuration;
         configuration.keeping_error = kept.err();
         if let Some(error) = &configuration.keeping_error {
