@@ -85,7 +85,7 @@ impl Uring {
             return self.push(entry.build(), bits | ARRIVAL);
         }
         self.spare = None;
-        let accepted = net::accept_with(&listener.fd, SocketFlags::CLOEXEC);
+        let accepted = accept_connection(&listener.fd);
         // Without even the spare one nobody is told; whoever accepts takes a rest then as well.
         self.counters.accepts_shed += u64::from(accepted.is_ok());
         listener.ready.push_back(Err(Error::Exhausted));
@@ -363,12 +363,17 @@ pub(super) fn reclaim(descriptor: i32) {
 /// Takes every connection that has arrived.
 fn accept_dry(listener: &mut Listener) {
     while listener.ready.len() < ACCEPTED_MAX && is_ready(&listener.fd) {
-        match net::accept_with(&listener.fd, SocketFlags::CLOEXEC) {
+        match accept_connection(&listener.fd) {
             Ok(fd) => listener.ready.push_back(Ok(fd)),
             Err(Errno::INTR | Errno::CONNABORTED) => {}
             Err(_) => break,
         }
     }
+}
+
+/// For a moment at most, whatever has become of the connection that was seen to wait.
+pub(super) fn accept_connection(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
+    net::accept_with(listener, SocketFlags::CLOEXEC)
 }
 
 /// Whether a connection waits; the socket itself would wait for one.
