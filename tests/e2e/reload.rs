@@ -133,3 +133,21 @@ fn a_full_disk_costs_what_would_have_been_kept_and_nothing_else() {
     assert!(status(&gateway)["shardgate"]["configuration"]["keeping_error"].is_string());
     fs::remove_dir_all(folder).unwrap();
 }
+
+/// A disk or a resolver that does not answer holds the look at the file up, and nobody else.
+#[test]
+fn a_look_that_hangs_keeps_nobody_from_being_heard() {
+    let (origin, folder) = (Origin::answering(OK), folder("hangs"));
+    let file = folder.join("gateway.yaml");
+    fs::write(&file, Config::to(&origin).admin().yaml()).unwrap();
+    let mut gateway = Gateway::start_on(&file, &[]);
+    // Opening it waits for somebody who writes.
+    assert!(std::process::Command::new("mkfifo").arg(folder.join("next")).status().unwrap().success());
+    fs::rename(folder.join("next"), &file).unwrap();
+    gateway.signal(Signal::HUP);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(status(&gateway)["shardgate"]["ready"], true);
+    gateway.terminate();
+    assert_eq!(gateway.wait_exit(), Some(0));
+    fs::remove_dir_all(folder).unwrap();
+}
