@@ -230,7 +230,11 @@ impl Uring {
     }
 
     pub(super) fn received(&mut self, bits: u64, completion: Completion, pool: &Pool, told: &mut Vec<Owner>) {
-        let taken = completion.buffer().and_then(|number| self.take_buffer(bits, number, completion.result));
+        let mut taken = completion.buffer().and_then(|number| self.take_buffer(bits, number, completion.result));
+        if completion.error().is_some() {
+            // Some kernels take a buffer for a receive that then fails.
+            self.forget(taken.take());
+        }
         let Some(socket) = self.sockets.get_mut(key(bits)) else { return self.forget(taken) };
         let rx = std::mem::replace(&mut socket.rx, Rx::Idle);
         socket.nonempty = completion.nonempty();
