@@ -170,6 +170,9 @@ impl State {
                 let now = self.shared.runtime.now().mono;
                 self.shared.board.beat(self.shard, now);
                 self.shared.pools.borrow_mut().sweep(now);
+                // What was leased for a busy second is no use to a quiet one, and may be to others.
+                self.shared.settle();
+                self.connections.borrow_mut().settle();
                 self.shared.runtime.pool().trim();
                 self.trim_workers();
                 self.shared.runtime.set_timer(now + SWEEP_INTERVAL, SWEEP);

@@ -194,7 +194,7 @@ impl Lease {
         self.used
     }
 
-    /// Gives back what is not in use.
+    /// Gives back what is not in use. A shard does so now and then: what it keeps, it keeps from the others.
     pub fn settle(&mut self, supply: &Supply) {
         supply.give_back(self.held - self.used);
         self.held = self.used;
