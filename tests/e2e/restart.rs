@@ -30,7 +30,10 @@ impl Site {
 
     #[track_caller]
     fn start(&self) -> Gateway {
-        Gateway::start_on(&self.file, &["--control", self.control.to_str().unwrap()])
+        let gateway = Gateway::start_on(&self.file, &["--control", self.control.to_str().unwrap()]);
+        // It says where it listens before it can be met there.
+        wait_until("the control socket", || self.control.exists());
+        gateway
     }
 }
 
