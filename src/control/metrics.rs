@@ -134,7 +134,7 @@ fn node(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
     let active = counters.connections_active;
     let states = [
         ("accepted", counters.connections_accepted),
-        ("handled", counters.connections_accepted - counters.connections_refused.iter().sum::<u64>()),
+        ("handled", counters.connections_handled()),
         ("total", counters.requests_total),
         ("active", active),
         ("reading", 0),

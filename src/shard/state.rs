@@ -1,13 +1,12 @@
 //! What one shard's acceptors, workers and loop share.
 
 use super::connections::{Connections, Slot};
-use super::mail::Handoff;
+use super::mail::{Described, Handoff};
 use super::worker;
 use crate::proxy::{Downstream, ListenerInfo, Shared};
 use crate::runtime::executor::TaskId;
 use crate::runtime::mailbox::Outbox;
 use crate::runtime::{Class, Event, Received, Stop, TcpListener, TcpStream};
-use crate::stdx::cidr::Cidr;
 use crate::stdx::slab::Key;
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::{Counters, Refusal};
@@ -28,7 +27,7 @@ pub struct State {
     workers: RefCell<Vec<(TaskId, Desk)>>,
     /// The fewest there have been since the last sweep: so many nobody needed.
     workers_unused: Cell<usize>,
-    listeners: RefCell<Vec<Rc<Listening>>>,
+    pub listeners: RefCell<Vec<Rc<Listening>>>,
 }
 
 /// A listener that a coroutine accepts from.
@@ -78,16 +77,23 @@ impl State {
         self.shared.runtime.spawn(worker::accept(self.clone(), listening));
     }
 
-    pub fn describe(&self, was: u32, id: u32, name: &str, proxies: &Arc<[Cidr]>) {
-        self.of_listener(was, |listening| {
+    pub fn describe(&self, all: &[Described]) {
+        for listening in self.listeners.borrow().iter() {
+            let was = listening.info.borrow().id;
+            let Some(described) = all.iter().find(|described| described.was == was) else { continue };
+            let Described { id, name, proxies, .. } = described.clone();
             let address = listening.listener.address();
-            let info = ListenerInfo { id, name: name.to_owned(), address, proxies: proxies.clone() };
-            *listening.info.borrow_mut() = Arc::new(info);
-        });
+            *listening.info.borrow_mut() = Arc::new(ListenerInfo { id, name, address, proxies });
+        }
     }
 
     pub fn unlisten(&self, id: u32) {
-        self.of_listener(id, |listening| listening.listener.stop(Stop::Dry));
+        for listening in self.listeners.borrow().iter() {
+            let is_it = listening.info.borrow().id == id;
+            if is_it {
+                listening.listener.stop(Stop::Dry);
+            }
+        }
     }
 
     /// A listener has stopped.
@@ -105,15 +111,6 @@ impl State {
         self.listeners.borrow().iter().for_each(|listening| listening.listener.stop(Stop::Leave));
     }
 
-    fn of_listener(&self, id: u32, what: impl Fn(&Listening)) {
-        for listening in self.listeners.borrow().iter() {
-            let is_it = listening.info.borrow().id == id;
-            if is_it {
-                what(listening);
-            }
-        }
-    }
-
     /// Every connection has ended, and none will be accepted.
     pub fn is_empty(&self) -> bool {
         self.listeners.borrow().is_empty() && self.connections.borrow().is_empty()
@@ -125,6 +122,11 @@ impl State {
         self.shared.board.close(self.shard);
         // They may be waiting for the last of all shards to say so.
         self.peers.iter().for_each(Outbox::nudge);
+    }
+
+    /// The next turn looks into the mailboxes, and does not sleep before.
+    pub fn look_again(&self) {
+        self.peers[self.shard].nudge();
     }
 
     /// Closes everything that is left.
@@ -142,8 +144,9 @@ impl State {
         let mut counters = self.shared.counters.borrow().clone();
         counters.connections_active = self.connections.borrow().len() as u64;
         counters.exchange_panics = self.shared.runtime.panics();
-        counters.connections_refused[Refusal::Descriptors as usize] +=
-            self.shared.runtime.driver_counters().accepts_shed;
+        let shed = self.shared.runtime.driver_counters().accepts_shed;
+        counters.connections_accepted += shed;
+        counters.connections_refused[Refusal::Descriptors as usize] += shed;
         counters.log_lines_dropped = self.shared.log_lines_dropped();
         counters
     }
@@ -167,6 +170,9 @@ impl State {
                 let now = self.shared.runtime.now().mono;
                 self.shared.board.beat(self.shard, now);
                 self.shared.pools.borrow_mut().sweep(now);
+                // What was leased for a busy second is no use to a quiet one, and may be to others.
+                self.shared.settle();
+                self.connections.borrow_mut().settle();
                 self.shared.runtime.pool().trim();
                 self.trim_workers();
                 self.shared.runtime.set_timer(now + SWEEP_INTERVAL, SWEEP);

@@ -32,7 +32,8 @@ fn a_new_file_is_in_force_at_once_and_closes_no_connection() {
 
     // As Kubernetes and editors do it: another file takes its place.
     let narrowed = Config::empty().service("origin", &[origin.address], "").route("new", "origin", "paths: [/new]");
-    fs::write(folder.join("next"), narrowed.admin().yaml()).unwrap();
+    let narrowed = narrowed.admin();
+    fs::write(folder.join("next"), narrowed.yaml()).unwrap();
     fs::rename(folder.join("next"), &file).unwrap();
     gateway.wait_said("configuration 1 is in force");
     wait_until("every shard has it", || (0..10).all(|_| gateway.get("/old").status() == 404));
@@ -47,6 +48,12 @@ fn a_new_file_is_in_force_at_once_and_closes_no_connection() {
     let known = status(&gateway);
     assert!(known["shardgate"]["configuration"]["error"].as_str().unwrap().contains("gateway.yaml:2:12"), "{known}");
     assert_eq!(known["shardgate"]["configuration"]["rejected"], 1);
+
+    // Whoever takes the mistake back is told so.
+    let error = || status(&gateway)["shardgate"]["configuration"]["error"].clone();
+    fs::write(&file, narrowed.yaml()).unwrap();
+    gateway.wait_said("the file says again what is in force");
+    assert!(error().is_null(), "{}", error());
 
     fs::remove_file(&file).unwrap();
     gateway.wait_said("cannot be read");
@@ -99,11 +106,17 @@ fn the_last_good_configuration_serves_when_the_file_cannot_be_read() {
             first.wait_exit();
         }
     }
+    let last = fs::read_to_string(&file).unwrap();
     fs::remove_file(&file).unwrap();
     let second = Gateway::start_on(&file, &arguments);
     assert_eq!(second.get("/").status(), 200);
     second.wait_said("beginning with the last good configuration");
     assert_eq!(status(&second)["shardgate"]["configuration"]["from_last_good"], true);
+    // It is in force again as soon as it can be read, though it says the same.
+    fs::write(&file, last).unwrap();
+    second.wait_said("configuration 1 is in force");
+    let configuration = &status(&second)["shardgate"]["configuration"];
+    assert_eq!((&configuration["from_last_good"], &configuration["error"]), (&false.into(), &().into()));
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -118,5 +131,23 @@ fn a_full_disk_costs_what_would_have_been_kept_and_nothing_else() {
     gateway.wait_said("cannot be kept");
     assert_eq!(gateway.get("/").status(), 200);
     assert!(status(&gateway)["shardgate"]["configuration"]["keeping_error"].is_string());
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// A disk or a resolver that does not answer holds the look at the file up, and nobody else.
+#[test]
+fn a_look_that_hangs_keeps_nobody_from_being_heard() {
+    let (origin, folder) = (Origin::answering(OK), folder("hangs"));
+    let file = folder.join("gateway.yaml");
+    fs::write(&file, Config::to(&origin).admin().yaml()).unwrap();
+    let mut gateway = Gateway::start_on(&file, &[]);
+    // Opening it waits for somebody who writes.
+    assert!(std::process::Command::new("mkfifo").arg(folder.join("next")).status().unwrap().success());
+    fs::rename(folder.join("next"), &file).unwrap();
+    gateway.signal(Signal::HUP);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(status(&gateway)["shardgate"]["ready"], true);
+    gateway.terminate();
+    assert_eq!(gateway.wait_exit(), Some(0));
     fs::remove_dir_all(folder).unwrap();
 }

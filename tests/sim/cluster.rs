@@ -1,4 +1,4 @@
-//! One simulated cluster: a gateway of one or two shards, clients and origins, from the first byte to the last leak.
+//! One simulated cluster: a gateway of one to eight shards, clients and origins, from the first byte to the last leak.
 
 use crate::client::Client;
 use crate::generate::{self, Manners};
