@@ -9,6 +9,7 @@ pub mod log;
 mod metrics;
 mod node;
 mod notify;
+mod nursery;
 mod signals;
 mod sockets;
 mod source;

@@ -1,16 +1,18 @@
 //! A running gateway, seen from its control thread: how it starts, what it hears, and how it ends.
 
 mod begin;
+mod fallback;
 mod reload;
 mod succession;
 
 use self::begin::{Started, start_shards};
 use super::admin;
 use super::clock::clocks;
-use super::cpus::give_way;
+use super::cpus::{Cpus, give_way};
 use super::handover::{self, Asked, Refused};
 use super::log::LogWriter;
 use super::notify::Notify;
+use super::nursery::Nursery;
 use super::signals::{Heard, Signals};
 use super::sockets::Sockets;
 use super::source::Source;
@@ -50,6 +52,7 @@ struct Node {
     text: String,
     snapshot: Snapshot,
     sockets: Sockets,
+    nursery: Nursery,
     workers: Workers,
     writer: LogWriter,
     reports: Reports,
@@ -92,12 +95,11 @@ impl Node {
         let mut left = node.workers.len();
         while left > 0 {
             tokio::select! {
-                _ = ended.recv() => {
-                    left -= 1;
-                    if node.phase != Phase::Draining {
-                        break;
-                    }
-                }
+                shard = ended.recv() => match node.fall_back(shard) {
+                    Some(anew) => (ended, left) = (anew, node.workers.len()),
+                    None if node.phase == Phase::Draining => left -= 1,
+                    None => break,
+                },
                 signal = signals.next() => match signal {
                     Heard::End => node.shut_down(),
                     Heard::Reload => node.look(true).await,
@@ -117,7 +119,9 @@ impl Node {
         text: String,
         mut inherited: Vec<OwnedFd>,
         tell: mpsc::UnboundedSender<Asked>,
-    ) -> Result<(Self, mpsc::UnboundedReceiver<()>), StartError> {
+    ) -> Result<(Self, mpsc::UnboundedReceiver<usize>), StartError> {
+        let nursery = Nursery::new().map_err(StartError::Thread)?;
+        give_way();
         let (old, control) = match source.control.as_deref().map(|path| handover::take(path, getuid())).transpose() {
             Ok(taken) => (taken.flatten(), source.control.clone()),
             // The other one goes on, and so does this one, alone.
@@ -135,9 +139,9 @@ impl Node {
         let mut sockets = Sockets::new(inherited);
         let admin = snapshot.admin.map(|address| sockets.admin(address)).transpose().map_err(StartError::Listen)?;
         let event_loop = Choice::make(snapshot.runtime.event_loop).map_err(StartError::EventLoop)?;
-        let (Started { workers, writer, reports }, ended) = start_shards(&snapshot, &mut sockets, &event_loop)?;
-        // Only now: threads inherit the niceness of the one that starts them.
-        give_way();
+        let shards = Cpus::read().shards(snapshot.runtime.shards);
+        let (Started { workers, writer, reports }, ended) =
+            start_shards(&nursery, shards, &snapshot, &mut sockets, &event_loop)?;
         sockets.drop_unused();
         let mut status = Status::new(event_loop, workers.board.clone(), &snapshot, clocks().wall, clocks().now);
         status.handovers_failed += u64::from(stranger);
@@ -146,6 +150,7 @@ impl Node {
             text,
             snapshot,
             sockets,
+            nursery,
             workers,
             writer,
             reports,
@@ -210,7 +215,7 @@ impl Node {
             status.told(&mut report);
             self.reports.give_back(report);
         }
-        status.log_lines_lost = self.writer.lines_lost();
+        status.log_lines_lost += self.writer.take_lines_lost();
         let alive = status.is_alive(clocks().mono);
         drop(status);
         self.notify.alive(alive);

@@ -54,6 +54,14 @@ impl Gateway {
         Self::run(command)
     }
 
+    /// By way of `wrapper`, a program and its arguments, which becomes the gateway.
+    #[track_caller]
+    pub fn start_by(wrapper: &[&str], file: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(PROGRAM).arg("run").arg(file).args(arguments);
+        Self::run(command)
+    }
+
     /// As systemd does: with a socket that listens already.
     #[track_caller]
     pub fn start_activated(file: &Path, socket: OwnedFd) -> Self {
