@@ -134,7 +134,7 @@ fn node(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
     let active = counters.connections_active;
     let states = [
         ("accepted", counters.connections_accepted),
-        ("handled", counters.connections_accepted - counters.connections_refused.iter().sum::<u64>()),
+        ("handled", counters.connections_handled()),
         ("total", counters.requests_total),
         ("active", active),
         ("reading", 0),
@@ -240,6 +240,11 @@ fn traffic(text: &mut Text<'_>, status: &Status, counters: &Counters) {
             status.event_loop_failures,
         ),
         ("shardgate_handovers_failed_total", "Hot restarts that came to nothing", status.handovers_failed),
+        (
+            "shardgate_admin_connections_ended_total",
+            "Connections to the admin listener that lasted too long, or were too many",
+            status.admin_connections_ended,
+        ),
         ("shardgate_log_lines_lost_total", "Log lines that could not be written", status.log_lines_lost),
     ] {
         text.family(name, "counter", help);

@@ -16,6 +16,7 @@ mod source;
 mod start;
 mod status;
 mod status_page;
+mod warnings;
 mod watch;
 mod workers;
 

@@ -3,7 +3,7 @@
 use crate::config::ids::Ids;
 use crate::config::last_good::{LastGood, Store};
 use crate::config::load::{self, load_profile};
-use crate::config::problem::Problems;
+use crate::config::problem::{Origin, Problem, Problems};
 use crate::config::snapshot::Snapshot;
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub struct Source {
 
 /// What the file has become.
 pub enum News {
-    /// Its text is the one that was read last.
+    /// Its text is that of the configuration in force.
     Nothing,
     Good(Box<Snapshot>, String),
     Bad(Problems),
@@ -73,7 +73,11 @@ impl Source {
             }
             Ok((Err(problems), ..)) => News::Bad(problems),
             // It panicked, and has said so.
-            Err(_) => News::Nothing,
+            Err(_) => {
+                let origin = Origin::whole(&self.name());
+                let problem = Problem::new(&origin, "cannot be compiled", "report what this process said before");
+                News::Bad(Problems { list: vec![problem], text: "".into() })
+            }
         }
     }
 

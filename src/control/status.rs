@@ -25,6 +25,8 @@ pub struct Status {
     pub draining: bool,
     /// Log lines that could not be written, as the writer says.
     pub log_lines_lost: u64,
+    /// Connections to the admin listener that were not let go on.
+    pub admin_connections_ended: u64,
     /// Rings that failed while they served.
     pub event_loop_failures: u64,
     /// Attempts to take this process's sockets over, or by it to take others', that came to nothing.
@@ -66,6 +68,15 @@ pub struct Configuration {
     pub keeping_failed: u64,
 }
 
+impl Configuration {
+    /// The file says what is in force. True if it did not before.
+    pub fn restore(&mut self) -> bool {
+        let was_wrong = self.error.is_some();
+        (self.error, self.from_last_good) = (None, false);
+        was_wrong
+    }
+}
+
 impl Status {
     pub fn new(event_loop: Choice, board: Arc<Board>, snapshot: &Snapshot, now: SystemTime, started: Instant) -> Self {
         let mut status = Self {
@@ -87,6 +98,7 @@ impl Status {
             },
             draining: false,
             log_lines_lost: 0,
+            admin_connections_ended: 0,
             event_loop_failures: 0,
             handovers_failed: 0,
         };
@@ -99,8 +111,7 @@ impl Status {
         let configuration = &mut self.configuration;
         (configuration.generation, configuration.applied_at) = (generation, now);
         configuration.applied += 1;
-        configuration.error = None;
-        configuration.from_last_good = false;
+        configuration.restore();
         self.name(snapshot);
     }
 

@@ -62,8 +62,7 @@ pub fn status(status: &Status, clocks: Clocks) -> String {
     json!({
         "server": {
             "connections_accepted": counters.connections_accepted,
-            "connections_handled":
-                counters.connections_accepted - counters.connections_refused.iter().sum::<u64>(),
+            "connections_handled": counters.connections_handled(),
             "connections_active": counters.connections_active,
             "connections_reading": 0,
             "connections_writing": counters.connections_active.saturating_sub(idle),

@@ -142,8 +142,9 @@ impl State {
         let mut counters = self.shared.counters.borrow().clone();
         counters.connections_active = self.connections.borrow().len() as u64;
         counters.exchange_panics = self.shared.runtime.panics();
-        counters.connections_refused[Refusal::Descriptors as usize] +=
-            self.shared.runtime.driver_counters().accepts_shed;
+        let shed = self.shared.runtime.driver_counters().accepts_shed;
+        counters.connections_accepted += shed;
+        counters.connections_refused[Refusal::Descriptors as usize] += shed;
         counters.log_lines_dropped = self.shared.log_lines_dropped();
         counters
     }

@@ -83,6 +83,11 @@ impl Counters {
         self.responses[if class < self.responses.len() { class } else { 0 }] += 1;
     }
 
+    /// Accepted and not refused. One shard may have told that it refused what another has not yet told that it accepted.
+    pub fn connections_handled(&self) -> u64 {
+        self.connections_accepted.saturating_sub(self.connections_refused.iter().sum())
+    }
+
     pub fn count_refusal(&mut self, refusal: Refusal) {
         self.connections_refused[refusal as usize] += 1;
     }

@@ -36,19 +36,6 @@ impl Drop for Site {
     }
 }
 
-fn scrape(gateway: &Gateway) -> String {
-    let mut client = Wire::connect(gateway.admin());
-    client.send("GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    client.response().text()
-}
-
-/// The value of a metric without labels.
-#[track_caller]
-fn value(metrics: &str, name: &str) -> u64 {
-    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
-}
-
 /// All that it does at its start, under load, when its file changes, when another takes over, and at its end.
 #[test]
 fn the_profile_for_containers_allows_what_the_gateway_does() {
@@ -72,7 +59,7 @@ fn the_profile_for_containers_allows_what_the_gateway_does() {
         let mut second = Gateway::start_by(&wrapper, &site.file, &arguments);
         assert_eq!(first.wait_exit(), Some(0));
         assert_eq!(second.get("/").status(), 200);
-        assert_eq!(scrape(&second).matches("shardgate_event_loop_info{driver=\"").count(), 1);
+        assert_eq!(second.ask_admin("/metrics").text().matches("shardgate_event_loop_info{driver=\"").count(), 1);
         second.terminate();
         assert_eq!(second.wait_exit(), Some(0));
     }
@@ -87,7 +74,12 @@ fn a_container_that_forbids_io_uring_gets_epoll_and_is_told_why() {
         let gateway = Gateway::start_by(&wrapper, &site.file, &[]);
         assert_eq!(gateway.get("/").status(), 200);
         gateway.wait_said("event loop epoll: io_uring does not work here: Operation not permitted");
-        assert!(scrape(&gateway).contains("shardgate_event_loop_info{driver=\"epoll\",reason=\"io_uring does not"));
+        assert!(
+            gateway
+                .ask_admin("/metrics")
+                .text()
+                .contains("shardgate_event_loop_info{driver=\"epoll\",reason=\"io_uring does not")
+        );
 
         let finished = Finished::run_by(&wrapper, &Config::to(&origin).event_loop("uring"));
         assert_eq!(finished.code, Some(1), "{}", finished.stderr);
@@ -109,8 +101,8 @@ fn a_profile_that_forbids_the_ring_after_the_start_costs_the_connections_that_we
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(client.response().status(), 200);
     }
-    let connects = || value(&scrape(&gateway), "shardgate_upstream_connects_total");
-    wait_until("they are counted", || connects() > 0);
+    let connects = || gateway.metric("shardgate_upstream_connects_total");
+    wait_until("they are counted", || connects() > 0.0);
     let connects_before = connects();
 
     fs::write(&later, "").unwrap();
@@ -128,8 +120,8 @@ fn a_profile_that_forbids_the_ring_after_the_start_costs_the_connections_that_we
     for _ in 0..20 {
         assert_eq!(gateway.get("/").status(), 200);
     }
-    let metrics = scrape(&gateway);
-    assert_eq!(value(&metrics, "shardgate_event_loop_failures_total"), 1);
+    let metrics = gateway.ask_admin("/metrics").text();
+    assert_eq!(gateway.metric("shardgate_event_loop_failures_total"), 1.0);
     assert!(metrics.contains("shardgate_event_loop_info{driver=\"epoll\",reason=\"io_uring failed while"), "{metrics}");
     assert!(connects() >= connects_before, "what was counted stays counted");
     assert_eq!(niceness_of_shards(&gateway), 0, "as high as the first ones");

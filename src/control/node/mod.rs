@@ -18,6 +18,7 @@ use super::sockets::Sockets;
 use super::source::Source;
 use super::start::{StartError, inherited, raise_descriptor_limit};
 use super::status::Status;
+use super::warnings::Warnings;
 use super::watch::Watch;
 use super::workers::Workers;
 use crate::config::problem::Problems;
@@ -60,6 +61,7 @@ struct Node {
     /// What serves the admin listener.
     admin: Option<JoinHandle<()>>,
     notify: Notify,
+    warnings: Warnings,
     phase: Phase,
     generation: u64,
     /// Plans that a shard may still go by, and their generation: whoever drops one last frees it, and that is not to be
@@ -157,6 +159,7 @@ impl Node {
             status: Rc::new(RefCell::new(status)),
             admin: None,
             notify: Notify::from_environment(),
+            warnings: Warnings::default(),
             phase: Phase::Serving,
             generation: 0,
             retired: VecDeque::new(),
@@ -217,6 +220,9 @@ impl Node {
         }
         status.log_lines_lost += self.writer.take_lines_lost();
         let alive = status.is_alive(clocks().mono);
+        for warning in self.warnings.due(&status, clocks().now) {
+            eprintln!("shardgate: warning: {warning}");
+        }
         drop(status);
         self.notify.alive(alive);
         self.workers.deliver();

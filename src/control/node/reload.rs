@@ -26,8 +26,14 @@ impl Node {
 
     async fn reload(&mut self, asked: bool) {
         match self.source.look(&self.text).await {
-            News::Nothing if asked => eprintln!("shardgate: the configuration has not changed"),
-            News::Nothing => {}
+            News::Nothing => {
+                // Also if the file was bad, or not there, for a while.
+                if self.status.borrow_mut().configuration.restore() {
+                    eprintln!("shardgate: the file says what is in force again");
+                } else if asked {
+                    eprintln!("shardgate: the configuration has not changed");
+                }
+            }
             News::Good(snapshot, text) => {
                 let diff = Diff::between(&self.snapshot, &snapshot);
                 match self.apply(*snapshot) {

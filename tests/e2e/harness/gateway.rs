@@ -141,6 +141,22 @@ impl Gateway {
         self.stderr().iter().find_map(is_there).unwrap()
     }
 
+    /// What the admin listener answers.
+    #[track_caller]
+    pub fn ask_admin(&self, path: &str) -> super::Message {
+        let mut client = Wire::connect(self.admin());
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        client.response()
+    }
+
+    /// The value of one line of the metrics: a name, and labels if it has some.
+    #[track_caller]
+    pub fn metric(&self, line: &str) -> f64 {
+        let text = self.ask_admin("/metrics").text();
+        let value = text.lines().find_map(|other| other.strip_prefix(line)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {line} in {text}")).parse().unwrap()
+    }
+
     /// Waits until it has said this on stderr.
     #[track_caller]
     pub fn wait_said(&self, words: &str) {
