@@ -19,6 +19,7 @@ else
     need ab apache2-utils
     need curl curl
     need setpriv util-linux
+    need systemd-analyze systemd
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
         rustup component add rustfmt clippy
     fi

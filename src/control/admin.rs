@@ -12,33 +12,46 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 /// Serves until it is dropped. Runs on a `LocalSet`.
 pub async fn serve(listener: TcpListener, status: Rc<RefCell<Status>>) {
-    let connections = Rc::new(Cell::new(0));
+    serve_for(CONNECTION_LIFE_MAX, listener, status).await;
+}
+
+async fn serve_for(life: Duration, listener: TcpListener, status: Rc<RefCell<Status>>) {
+    let mut connections: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) if connections.get() < CONNECTIONS_MAX => {
-                connections.set(connections.get() + 1);
-                let (status, connections) = (status.clone(), connections.clone());
-                tokio::task::spawn_local(async move {
-                    // However slow a scrape is read, it ends.
-                    let _late = tokio::time::timeout(CONNECTION_LIFE_MAX, connection(stream, status)).await;
-                    connections.set(connections.get() - 1);
-                });
+            Ok((stream, _)) => {
+                connections.retain(|connection| !connection.is_finished());
+                if connections.len() >= CONNECTIONS_MAX
+                    && let Some(oldest) = connections.pop_front()
+                {
+                    // Whoever hangs must not keep a probe out.
+                    oldest.abort();
+                    status.borrow_mut().admin_connections_ended += 1;
+                }
+                connections.push_back(tokio::task::spawn_local(bounded(life, stream, status.clone())));
             }
-            // One too many: it is closed at once.
-            Ok(_) => {}
             // Descriptors or memory have run out; those that come back are worth waiting for.
             Err(_) => tokio::time::sleep(ACCEPT_REST).await,
         }
+    }
+}
+
+/// However slow a scrape is read, it ends.
+async fn bounded(life: Duration, stream: TcpStream, status: Rc<RefCell<Status>>) {
+    if tokio::time::timeout(life, connection(stream, status.clone())).await.is_err() {
+        status.borrow_mut().admin_connections_ended += 1;
     }
 }
 
@@ -292,21 +305,39 @@ mod tests {
         });
     }
 
+    /// One whose request never ends.
+    async fn hang(address: std::net::SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n").await.expect("it reads");
+        stream
+    }
+
     #[test]
-    fn scrapes_that_hang_are_bounded_and_keep_nobody_waiting() {
+    fn scrapes_that_hang_are_bounded_and_keep_no_probe_out() {
         let status = status();
         with_server(&status, |address| async move {
             let mut hanging = Vec::new();
-            for _ in 0..CONNECTIONS_MAX - 1 {
-                let mut stream = TcpStream::connect(address).await.expect("it listens");
-                stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n").await.expect("it reads");
-                hanging.push(stream);
+            for _ in 0..CONNECTIONS_MAX {
+                hanging.push(hang(address).await);
             }
-            check(&ask(address, "GET", "/metrics").await, 200, "shardgate_config_ok 1\n");
-            let _last = TcpStream::connect(address).await.expect("it listens");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            let mut refused = TcpStream::connect(address).await.expect("the kernel takes it");
-            assert_eq!(refused.read(&mut [0; 1]).await.unwrap_or(0), 0, "one too many is closed");
+            check(&ask(address, "GET", "/metrics").await, 200, "shardgate_admin_connections_ended_total 1\n");
+            assert_eq!(hanging[0].read(&mut [0; 1]).await.unwrap_or(0), 0, "the oldest made room");
+            check(&ask(address, "GET", "/health").await, 200, "healthy");
         });
+        assert_eq!(status.borrow().admin_connections_ended, 1);
+    }
+
+    #[test]
+    fn a_scrape_that_hangs_ends() {
+        let (known, life) = (status(), Duration::from_millis(50));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let address = listener.local_addr().expect("it is bound");
+            tokio::task::spawn_local(serve_for(life, listener, known.clone()));
+            let mut hanging = hang(address).await;
+            assert_eq!(hanging.read(&mut [0; 1]).await.unwrap_or(0), 0, "its time is over");
+        });
+        assert_eq!(known.borrow().admin_connections_ended, 1);
     }
 }

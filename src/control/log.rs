@@ -37,9 +37,9 @@ impl LogWriter {
         Ok(Self { lines_lost, ended })
     }
 
-    /// Lines that reached the writer and could not be written.
-    pub fn lines_lost(&self) -> u64 {
-        self.lines_lost.load(Ordering::Relaxed)
+    /// Lines that reached the writer and could not be written, since this was last asked.
+    pub fn take_lines_lost(&self) -> u64 {
+        self.lines_lost.swap(0, Ordering::Relaxed)
     }
 
     /// Waits until the last line is written, after the rings were dropped, but no longer than `patience`: whoever reads
@@ -228,6 +228,6 @@ mod tests {
         append(&mut rings[0], 0, 200);
         drop(rings);
         assert!(writer.finish(Duration::MAX));
-        assert_eq!(writer.lines_lost(), 200);
+        assert_eq!((writer.take_lines_lost(), writer.take_lines_lost()), (200, 0));
     }
 }

@@ -234,7 +234,17 @@ fn traffic(text: &mut Text<'_>, status: &Status, counters: &Counters) {
         ("shardgate_upstream_reuses_total", "Requests on a kept connection", counters.upstream_reuses),
         ("shardgate_upstream_retries_total", "Requests sent a second time", counters.upstream_retries),
         ("shardgate_log_lines_dropped_total", "Log lines that found no room", counters.log_lines_dropped),
+        (
+            "shardgate_event_loop_failures_total",
+            "Rings that failed while they served, so that the shards began anew on epoll",
+            status.event_loop_failures,
+        ),
         ("shardgate_handovers_failed_total", "Hot restarts that came to nothing", status.handovers_failed),
+        (
+            "shardgate_admin_connections_ended_total",
+            "Connections to the admin listener that lasted too long, or were too many",
+            status.admin_connections_ended,
+        ),
         ("shardgate_log_lines_lost_total", "Log lines that could not be written", status.log_lines_lost),
     ] {
         text.family(name, "counter", help);

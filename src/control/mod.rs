@@ -9,12 +9,14 @@ pub mod log;
 mod metrics;
 mod node;
 mod notify;
+mod nursery;
 mod signals;
 mod sockets;
 mod source;
 mod start;
 mod status;
 mod status_page;
+mod warnings;
 mod watch;
 mod workers;
 

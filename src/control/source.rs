@@ -3,7 +3,7 @@
 use crate::config::ids::Ids;
 use crate::config::last_good::{LastGood, Store};
 use crate::config::load::{self, load_profile};
-use crate::config::problem::Problems;
+use crate::config::problem::{Origin, Problem, Problems};
 use crate::config::snapshot::Snapshot;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Source {
 
 /// What the file has become.
 pub enum News {
-    /// Its text is the one that was read last.
+    /// Its text is that of the configuration in force.
     Nothing,
     /// With the ids that its names have, once it is in force.
     Good(Box<Snapshot>, String, Ids),
@@ -71,6 +71,13 @@ impl Source {
                 Err(problems) => News::Bad(problems),
             }
         })
+    }
+
+    /// What a look that panicked has found; the panic has said why.
+    pub fn panicked(&self) -> News {
+        let origin = Origin::whole(&self.name());
+        let problem = Problem::new(&origin, "cannot be compiled", "report what this process said before");
+        News::Bad(Problems { list: vec![problem], text: "".into() })
     }
 
     /// Keeps what is in force. Says why if that cannot be done.

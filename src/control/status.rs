@@ -25,6 +25,10 @@ pub struct Status {
     pub draining: bool,
     /// Log lines that could not be written, as the writer says.
     pub log_lines_lost: u64,
+    /// Connections to the admin listener that were not let go on.
+    pub admin_connections_ended: u64,
+    /// Rings that failed while they served.
+    pub event_loop_failures: u64,
     /// Attempts to take this process's sockets over, or by it to take others', that came to nothing.
     pub handovers_failed: u64,
 }
@@ -32,6 +36,8 @@ pub struct Status {
 #[derive(Clone, Debug, Default)]
 pub struct ShardStatus {
     pub counters: Counters,
+    /// What was counted by a shard in whose place this one is.
+    before: Counters,
     pub gauges: Gauges,
     pub busy: Duration,
     pub lag: Histogram,
@@ -62,6 +68,15 @@ pub struct Configuration {
     pub keeping_failed: u64,
 }
 
+impl Configuration {
+    /// The file says what is in force. True if it did not before.
+    pub fn restore(&mut self) -> bool {
+        let was_wrong = self.error.is_some();
+        (self.error, self.from_last_good) = (None, false);
+        was_wrong
+    }
+}
+
 impl Status {
     pub fn new(event_loop: Choice, board: Arc<Board>, snapshot: &Snapshot, now: SystemTime, started: Instant) -> Self {
         let mut status = Self {
@@ -83,6 +98,8 @@ impl Status {
             },
             draining: false,
             log_lines_lost: 0,
+            admin_connections_ended: 0,
+            event_loop_failures: 0,
             handovers_failed: 0,
         };
         status.name(snapshot);
@@ -94,8 +111,7 @@ impl Status {
         let configuration = &mut self.configuration;
         (configuration.generation, configuration.applied_at) = (generation, now);
         configuration.applied += 1;
-        configuration.error = None;
-        configuration.from_last_good = false;
+        configuration.restore();
         self.name(snapshot);
     }
 
@@ -104,9 +120,20 @@ impl Status {
         self.configuration.error = Some(why);
     }
 
+    /// Every shard has another in its place, on another event loop. What was counted stays counted.
+    pub fn begun_anew(&mut self, event_loop: Choice, board: Arc<Board>) {
+        (self.event_loop, self.board) = (event_loop, board);
+        self.event_loop_failures += 1;
+        for shard in &mut self.shards {
+            shard.before = Counters { connections_active: 0, requests_in_flight: 0, ..shard.counters.clone() };
+            (shard.counters, shard.gauges) = (shard.before.clone(), Gauges::default());
+        }
+    }
+
     pub fn told(&mut self, report: &mut Report) {
         let shard = &mut self.shards[report.shard];
         shard.counters = report.counters.clone();
+        shard.counters.merge(&shard.before);
         shard.gauges = report.gauges;
         shard.busy += report.busy;
         shard.lag.merge(&report.lag);

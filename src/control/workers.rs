@@ -21,7 +21,7 @@ use crate::telemetry::report::Reporter;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// All shards of this process.
@@ -41,13 +41,15 @@ pub struct Beginning {
     pub event_loop: Choice,
     /// The CPU of each shard, or none.
     pub pins: Vec<usize>,
-    /// Told when a shard has ended, in a panic too.
-    pub on_end: UnboundedSender<()>,
+    /// Told which shard has ended, in a panic too.
+    pub on_end: UnboundedSender<usize>,
 }
 
 /// One shard's thread and where it is reached.
 struct Worker {
-    thread: JoinHandle<Result<Counters, Error>>,
+    /// Until it has ended.
+    thread: Option<JoinHandle<End>>,
+    end: thread::Result<End>,
     outbox: Outbox<Mail>,
     /// What its mailbox has no room for yet.
     waiting: VecDeque<Mail>,
@@ -56,11 +58,14 @@ struct Worker {
 
 /// A thread that has an event loop, or will have, and waits for the rest of its shard.
 struct Thread {
-    handle: JoinHandle<Result<Counters, Error>>,
+    handle: JoinHandle<End>,
     bell: mpsc::Receiver<Result<Arc<Bell>, StartError>>,
     parts: mpsc::Sender<Parts>,
     started: mpsc::Receiver<Result<Addresses, StartError>>,
 }
+
+/// What a shard has done, or how its event loop failed.
+type End = Result<Counters, Error>;
 
 /// Names of listeners, and where they listen.
 pub type Addresses = Vec<(String, SocketAddr)>;
@@ -104,7 +109,8 @@ impl Workers {
             addresses.extend(thread.started.recv().map_err(|_| StartError::ShardEnded)??);
         }
         let join = |(thread, (outbox, publications)): (Thread, _)| Worker {
-            thread: thread.handle,
+            thread: Some(thread.handle),
+            end: Ok(Ok(Counters::default())),
             outbox,
             waiting: VecDeque::new(),
             publications,
@@ -153,12 +159,17 @@ impl Workers {
         self.workers.len()
     }
 
+    /// How the event loop of a shard that has ended failed; `None` if it did not.
+    pub fn failure_of(&mut self, shard: usize) -> Option<Error> {
+        self.workers[shard].join().as_ref().ok()?.as_ref().err().copied()
+    }
+
     /// Waits for all of them, and says in one line what they did. False if one ended in another way than it was told.
     pub fn finish(self, told: bool) -> bool {
         let (mut counters, mut healthy) = (Counters::default(), told);
-        for worker in self.workers {
-            match worker.thread.join() {
-                Ok(Ok(of_shard)) => counters.merge(&of_shard),
+        for mut worker in self.workers {
+            match worker.join() {
+                Ok(Ok(of_shard)) => counters.merge(of_shard),
                 Ok(Err(error)) => {
                     eprintln!("shardgate: a shard's event loop failed: {error}");
                     healthy = false;
@@ -173,19 +184,28 @@ impl Workers {
     }
 }
 
+impl Worker {
+    fn join(&mut self) -> &thread::Result<End> {
+        if let Some(thread) = self.thread.take() {
+            self.end = thread.join();
+        }
+        &self.end
+    }
+}
+
 impl Thread {
     fn spawn(
         shard: usize,
         event_loop: Choice,
         receive_bytes_max: usize,
         pin: Option<usize>,
-        on_end: UnboundedSender<()>,
+        on_end: UnboundedSender<usize>,
     ) -> Result<Self, StartError> {
         let (says_bell, bell) = mpsc::channel();
         let (parts, its_parts) = mpsc::channel();
         let (says_started, started) = mpsc::channel();
         let body = move || {
-            let _ended = EndNotice(on_end);
+            let _ended = EndNotice(shard, on_end);
             if let Some(cpu) = pin
                 && let Err(errno) = cpus::pin(cpu)
             {
@@ -227,12 +247,12 @@ impl Thread {
 }
 
 /// Says that a shard has ended, in a panic too.
-struct EndNotice(UnboundedSender<()>);
+struct EndNotice(usize, UnboundedSender<usize>);
 
 impl Drop for EndNotice {
     fn drop(&mut self) {
         // Nobody listens any more when the whole gateway ends.
-        let _gone = self.0.send(());
+        let _gone = self.1.send(self.0);
     }
 }
 

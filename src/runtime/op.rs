@@ -85,7 +85,7 @@ pub enum Error {
     /// The listener was told to stop, and has brought what it had to bring.
     #[error("the listener has stopped")]
     Stopped,
-    #[error("i/o error {0}")]
+    #[error("{}", std::io::Error::from_raw_os_error(*.0))]
     Other(i32),
 }
 

@@ -85,10 +85,19 @@ impl Shard {
         Ok((shard, addresses))
     }
 
-    /// Turns until the shard has been told to end and has ended.
+    /// Turns until the shard has been told to end and has ended, or until its event loop fails: then its connections
+    /// are closed, as nothing will be heard of them any more.
     pub fn run(&mut self) -> Result<(), Error> {
-        while self.turn(Mono::NEVER)? {}
-        Ok(())
+        loop {
+            match self.turn(Mono::NEVER) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => {
+                    self.end();
+                    return Err(error);
+                }
+            }
+        }
     }
 
     /// One turn of the loop, sleeping until `deadline` at most. False when the shard has ended.

@@ -1,5 +1,7 @@
 //! One line of JSON a request on standard output, whatever was in the request.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::harness::{Config, Gateway, OK, Origin, nobody, wait_until};
@@ -165,4 +167,19 @@ fn a_log_that_is_off_writes_nothing() {
     }
     std::thread::sleep(Duration::from_millis(300));
     assert!(gateway.log().is_empty(), "{:?}", gateway.log());
+}
+
+/// Who cannot write the log serves all the same, and says so.
+#[test]
+fn a_log_on_a_full_disk_costs_its_lines_and_nothing_else() {
+    let (origin, yaml) = (Origin::answering(OK), Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let file = yaml.join(format!("full-log-{}.yaml", std::process::id()));
+    fs::write(&file, Config::to(&origin).admin().yaml()).unwrap();
+    let gateway = Gateway::start_by(&["sh", "-c", "exec \"$0\" \"$@\" >/dev/full"], &file, &[]);
+    for _ in 0..5 {
+        assert_eq!(gateway.get("/").status(), 200);
+    }
+    gateway.wait_said("lines of the access log could not be written: the disk is full");
+    wait_until("all are counted", || gateway.metric("shardgate_log_lines_lost_total") == 5.0);
+    fs::remove_file(file).unwrap();
 }

@@ -43,6 +43,28 @@ fn what_was_served_is_told_under_kongs_names() {
     }
 }
 
+/// Scrapers that send half a request, or read nothing of a long answer.
+#[test]
+fn scrapes_that_hang_keep_no_probe_out_and_slow_no_request_down() {
+    let origin = Origin::answering(OK);
+    let gateway = Gateway::start(&Config::to(&origin).admin());
+    let hang = |index: usize| {
+        let mut client = Wire::connect(gateway.admin());
+        client.send(if index.is_multiple_of(2) {
+            "GET /metrics HTTP/1.1\r\n"
+        } else {
+            "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+        });
+        client
+    };
+    let hanging: Vec<Wire> = (0..100).map(hang).collect();
+    assert_eq!(gateway.ask_admin("/health").status(), 200);
+    assert_eq!(gateway.get("/").status(), 200);
+    gateway.wait_said("connections to the admin listener were ended");
+    assert!(gateway.metric("shardgate_admin_connections_ended_total") >= 36.0);
+    drop(hanging);
+}
+
 #[test]
 fn a_gateway_that_is_told_to_end_is_not_ready_at_once_and_accepts_until_the_delay_is_over() {
     let origin = Origin::answering(OK);

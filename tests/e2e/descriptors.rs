@@ -8,7 +8,8 @@ use crate::harness::{Config, Gateway, OK, Origin, Wire, wait_until};
 #[test]
 fn exhausted_descriptors_cost_no_cpu_and_come_back() {
     let origin = Origin::answering(OK);
-    let gateway = Gateway::start_with_descriptors(&Config::to(&origin).with("limits: { idle_timeout_ms: 60000 }"), 40);
+    let config = Config::to(&origin).with("limits: { idle_timeout_ms: 60000 }").admin();
+    let gateway = Gateway::start_with_descriptors(&config, 40);
     assert_eq!(gateway.get("/before").status(), 200);
 
     let crowd: Vec<Wire> = (0..80).map(|_| gateway.client()).collect();
@@ -17,6 +18,8 @@ fn exhausted_descriptors_cost_no_cpu_and_come_back() {
     thread::sleep(Duration::from_secs(1));
     let spent = gateway.cpu_time() - before;
     assert!(spent <= Duration::from_millis(100), "spent {spent:?} of a second on connections that it cannot take");
+
+    gateway.wait_said("connections were closed unserved, as descriptors had run out");
 
     // Those beyond the limit are closed, not left to wait for ever.
     let mut last = gateway.client();
@@ -29,6 +32,7 @@ fn exhausted_descriptors_cost_no_cpu_and_come_back() {
         client.send("GET /after HTTP/1.1\r\nHost: a\r\n\r\n");
         client.maybe_response().is_some_and(|response| response.status() == 200)
     });
+    assert!(gateway.metric("shardgate_connections_refused_total{reason=\"descriptors\"}") > 0.0);
 }
 
 /// No descriptor left for the way up: the client is told.

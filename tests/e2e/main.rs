@@ -39,6 +39,7 @@ mod commands;
 mod drain;
 mod reload;
 mod restart;
+mod sandbox;
 mod startup;
 
 // Others' programs as client and as origin.

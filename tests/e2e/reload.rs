@@ -1,11 +1,12 @@
 //! A configuration that changes while the gateway runs, and one that cannot be used.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
 
-use crate::harness::{Config, Gateway, OK, Origin, Wire, wait_until};
+use crate::harness::{Config, Gateway, OK, Origin, Wire, tool, wait_until};
 
 /// A folder of its own for the file and what is kept.
 fn folder(name: &str) -> PathBuf {
@@ -15,9 +16,7 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn status(gateway: &Gateway) -> serde_json::Value {
-    let mut client = Wire::connect(gateway.admin());
-    client.send("GET /status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    serde_json::from_str(&client.response().text()).unwrap()
+    serde_json::from_str(&gateway.ask_admin("/status").text()).unwrap()
 }
 
 #[test]
@@ -48,6 +47,7 @@ fn a_new_file_is_in_force_at_once_and_closes_no_connection() {
     let known = status(&gateway);
     assert!(known["shardgate"]["configuration"]["error"].as_str().unwrap().contains("gateway.yaml:2:12"), "{known}");
     assert_eq!(known["shardgate"]["configuration"]["rejected"], 1);
+    assert_eq!((gateway.metric("shardgate_config_rejected_total"), gateway.metric("shardgate_config_ok")), (1.0, 0.0));
 
     // Whoever takes the mistake back is told so.
     let error = || status(&gateway)["shardgate"]["configuration"]["error"].clone();
@@ -58,6 +58,11 @@ fn a_new_file_is_in_force_at_once_and_closes_no_connection() {
     fs::remove_file(&file).unwrap();
     gateway.wait_said("cannot be read");
     assert_eq!(gateway.get("/new").status(), 200);
+    assert_eq!(gateway.metric("shardgate_config_rejected_total"), 2.0);
+    // It comes back as it was when it was last good: nothing has changed, and nothing is wrong any more.
+    fs::write(&file, narrowed.yaml()).unwrap();
+    wait_until("all is well", || gateway.metric("shardgate_config_ok") == 1.0);
+    assert_eq!(gateway.metric("shardgate_config_generation"), 1.0);
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -112,25 +117,52 @@ fn the_last_good_configuration_serves_when_the_file_cannot_be_read() {
     assert_eq!(second.get("/").status(), 200);
     second.wait_said("beginning with the last good configuration");
     assert_eq!(status(&second)["shardgate"]["configuration"]["from_last_good"], true);
+    assert_eq!(second.metric("shardgate_config_from_last_good"), 1.0);
     // It is in force again as soon as it can be read, though it says the same.
     fs::write(&file, last).unwrap();
     second.wait_said("configuration 1 is in force");
     let configuration = &status(&second)["shardgate"]["configuration"];
     assert_eq!((&configuration["from_last_good"], &configuration["error"]), (&false.into(), &().into()));
+    assert_eq!(second.metric("shardgate_config_from_last_good"), 0.0);
     fs::remove_dir_all(folder).unwrap();
 }
 
+/// A file system of 64 KiB that only the gateway sees, and into which the test looks by way of the gateway.
 #[test]
 fn a_full_disk_costs_what_would_have_been_kept_and_nothing_else() {
+    tool("unshare");
     let (origin, folder) = (Origin::answering(OK), folder("full"));
     let (file, state) = (folder.join("gateway.yaml"), folder.join("state"));
     fs::create_dir_all(&state).unwrap();
-    std::os::unix::fs::symlink("/dev/full", state.join("last-good.new")).unwrap();
-    fs::write(&file, Config::to(&origin).admin().yaml()).unwrap();
-    let gateway = Gateway::start_on(&file, &["--state", state.to_str().unwrap()]);
-    gateway.wait_said("cannot be kept");
+    let write = |fields_max: u32| {
+        let config = Config::to(&origin).admin().with(&format!("limits: {{ fields_max: {fields_max} }}"));
+        fs::write(&file, config.yaml()).unwrap();
+    };
+    write(50);
+    let state = state.to_str().unwrap();
+    let script = format!("mount -t tmpfs -o size=64k none {state} && exec \"$0\" \"$@\"");
+    let wrapper = ["unshare", "--mount", "--map-root-user", "sh", "-c", &script];
+    let gateway = Gateway::start_by(&wrapper, &file, &["--state", state]);
+    let inside = PathBuf::from(format!("/proc/{}/root{state}", gateway.pid()));
+    let kept = || fs::read_to_string(inside.join("last-good")).unwrap();
+    wait_until("the first is kept", || inside.join("last-good").exists() && kept().contains("fields_max: 50"));
+
+    let mut filler = fs::File::create(inside.join("filler")).unwrap();
+    while filler.write(&[b'x'; 4096]).is_ok() {}
+    write(51);
+    gateway.wait_said("the configuration in force cannot be kept: No space left on device");
     assert_eq!(gateway.get("/").status(), 200);
+    assert_eq!(gateway.metric("shardgate_config_keep_failed_total"), 1.0);
+    assert_eq!(gateway.metric("shardgate_config_generation"), 1.0, "it is in force, though not kept");
     assert!(status(&gateway)["shardgate"]["configuration"]["keeping_error"].is_string());
+    assert!(kept().contains("fields_max: 50"), "the one before is still whole");
+
+    fs::remove_file(inside.join("filler")).unwrap();
+    drop(filler);
+    write(52);
+    wait_until("it is kept again", || kept().contains("fields_max: 52"));
+    wait_until("all is well", || status(&gateway)["shardgate"]["configuration"]["keeping_error"].is_null());
+    drop(gateway);
     fs::remove_dir_all(folder).unwrap();
 }
 

@@ -3,6 +3,7 @@
 use crate::config::snapshot::{Listener, Snapshot};
 use crate::control::cpus::Cpus;
 use crate::control::log::{self, LogWriter};
+use crate::control::nursery::Nursery;
 use crate::control::sockets::Sockets;
 use crate::control::start::StartError;
 use crate::control::workers::{Beginning, Workers};
@@ -18,14 +19,14 @@ pub(super) struct Started {
     pub reports: Reports,
 }
 
-/// Starts the shards and the log writer. Also returns where the end of each shard is told.
+/// Starts `shards` shards and the log writer. Also returns where the end of each shard is told.
 pub(super) fn start_shards(
+    nursery: &Nursery,
+    shards: usize,
     snapshot: &Snapshot,
     sockets: &mut Sockets,
     event_loop: &Choice,
-) -> Result<(Started, mpsc::UnboundedReceiver<()>), StartError> {
-    let cpus = Cpus::read();
-    let shards = cpus.shards(snapshot.runtime.shards);
+) -> Result<(Started, mpsc::UnboundedReceiver<usize>), StartError> {
     let listeners = sockets.open(snapshot.listeners.iter(), shards).map_err(StartError::Listen)?;
     eprintln!("shardgate: event loop {}: {}", event_loop.name(), event_loop.reason);
     let (logs, drain) = log_ring::rings(shards);
@@ -39,10 +40,10 @@ pub(super) fn start_shards(
         logs,
         reporters,
         event_loop: event_loop.clone(),
-        pins: cpus.pinning(snapshot.runtime.pin, shards),
+        pins: Cpus::read().pinning(snapshot.runtime.pin, shards),
         on_end,
     };
-    let (workers, addresses) = Workers::start(shards, beginning)?;
+    let (workers, addresses) = nursery.start(shards, beginning)?;
     for Listener { name, .. } in &snapshot.listeners {
         if let Some((_, address)) = addresses.iter().find(|(of, _)| of == name) {
             eprintln!("shardgate: listening on {address} ({name})");

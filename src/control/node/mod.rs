@@ -1,6 +1,7 @@
 //! A running gateway, seen from its control thread: how it starts, what it hears, and how it ends.
 
 mod begin;
+mod fallback;
 mod reload;
 mod succession;
 
@@ -8,15 +9,17 @@ use self::begin::{Started, start_shards};
 use self::reload::Looking;
 use super::admin;
 use super::clock::clocks;
-use super::cpus::give_way;
+use super::cpus::{Cpus, give_way};
 use super::handover::{self, Asked, Refused};
 use super::log::LogWriter;
 use super::notify::Notify;
+use super::nursery::Nursery;
 use super::signals::{Heard, Signals};
 use super::sockets::Sockets;
 use super::source::Source;
 use super::start::{StartError, inherited, raise_descriptor_limit};
 use super::status::Status;
+use super::warnings::Warnings;
 use super::watch::Watch;
 use super::workers::Workers;
 use crate::config::problem::Problems;
@@ -56,6 +59,7 @@ struct Node {
     looking: Option<Looking>,
     snapshot: Snapshot,
     sockets: Sockets,
+    nursery: Nursery,
     workers: Workers,
     writer: LogWriter,
     reports: Reports,
@@ -63,6 +67,7 @@ struct Node {
     /// What serves the admin listener.
     admin: Option<JoinHandle<()>>,
     notify: Notify,
+    warnings: Warnings,
     phase: Phase,
     generation: u64,
     /// Plans that a shard may still go by, and their generation: whoever drops one last frees it, and that is not to be
@@ -98,12 +103,11 @@ impl Node {
         let mut left = node.workers.len();
         while left > 0 {
             tokio::select! {
-                _ = ended.recv() => {
-                    left -= 1;
-                    if node.phase != Phase::Draining {
-                        break;
-                    }
-                }
+                shard = ended.recv() => match node.fall_back(shard) {
+                    Some(anew) => (ended, left) = (anew, node.workers.len()),
+                    None if node.phase == Phase::Draining => left -= 1,
+                    None => break,
+                },
                 signal = signals.next() => match signal {
                     Heard::End => node.shut_down(),
                     Heard::Reload => node.look(true),
@@ -124,7 +128,9 @@ impl Node {
         text: String,
         mut inherited: Vec<OwnedFd>,
         tell: mpsc::UnboundedSender<Asked>,
-    ) -> Result<(Self, mpsc::UnboundedReceiver<()>), StartError> {
+    ) -> Result<(Self, mpsc::UnboundedReceiver<usize>), StartError> {
+        let nursery = Nursery::new().map_err(StartError::Thread)?;
+        give_way();
         let (old, control) = match source.control.as_deref().map(|path| handover::take(path, getuid())).transpose() {
             Ok(taken) => (taken.flatten(), source.control.clone()),
             // The other one goes on, and so does this one, alone.
@@ -142,9 +148,9 @@ impl Node {
         let mut sockets = Sockets::new(inherited);
         let admin = snapshot.admin.map(|address| sockets.admin(address)).transpose().map_err(StartError::Listen)?;
         let event_loop = Choice::make(snapshot.runtime.event_loop).map_err(StartError::EventLoop)?;
-        let (Started { workers, writer, reports }, ended) = start_shards(&snapshot, &mut sockets, &event_loop)?;
-        // Only now: threads inherit the niceness of the one that starts them.
-        give_way();
+        let shards = Cpus::read().shards(snapshot.runtime.shards);
+        let (Started { workers, writer, reports }, ended) =
+            start_shards(&nursery, shards, &snapshot, &mut sockets, &event_loop)?;
         sockets.drop_unused();
         let mut status = Status::new(event_loop, workers.board.clone(), &snapshot, clocks().wall, clocks().now);
         status.handovers_failed += u64::from(stranger);
@@ -154,12 +160,14 @@ impl Node {
             looking: None,
             snapshot,
             sockets,
+            nursery,
             workers,
             writer,
             reports,
             status: Rc::new(RefCell::new(status)),
             admin: None,
             notify: Notify::from_environment(),
+            warnings: Warnings::default(),
             phase: Phase::Serving,
             generation: 0,
             retired: VecDeque::new(),
@@ -220,8 +228,11 @@ impl Node {
             status.told(&mut report);
             self.reports.give_back(report);
         }
-        status.log_lines_lost = self.writer.lines_lost();
+        status.log_lines_lost += self.writer.take_lines_lost();
         let alive = status.is_alive(clocks().mono);
+        for warning in self.warnings.due(&status, clocks().now) {
+            eprintln!("shardgate: warning: {warning}");
+        }
         drop(status);
         self.notify.alive(alive);
         self.workers.deliver();

@@ -42,20 +42,20 @@ impl Node {
         }
     }
 
-    /// What the look that is under way has found; `None` if it panicked, and has said so. Never ready if there is none.
-    pub(super) async fn looked(&mut self) -> Option<News> {
+    /// What the look that is under way has found. Never ready if there is none.
+    pub(super) async fn looked(&mut self) -> News {
         match &mut self.looking {
-            Some(looking) => (&mut looking.news).await.ok(),
+            Some(looking) => (&mut looking.news).await.unwrap_or_else(|_| self.source.panicked()),
             None => std::future::pending().await,
         }
     }
 
     /// Puts what was found in force if it is new and good.
-    pub(super) fn reload(&mut self, news: Option<News>) {
+    pub(super) fn reload(&mut self, news: News) {
         let Some(Looking { asked, again, .. }) = self.looking.take() else { return };
         // A node that ends or is taken over keeps what it has.
         if self.phase == Phase::Serving {
-            news.into_iter().for_each(|news| self.hear(asked, news));
+            self.hear(asked, news);
             if asked {
                 self.notify.ready();
             }
@@ -88,7 +88,7 @@ impl Node {
 
     /// The file says what is in force, again if something was wrong with it.
     fn unchanged(&self, asked: bool) {
-        if self.status.borrow_mut().configuration.error.take().is_some() {
+        if self.status.borrow_mut().configuration.restore() {
             eprintln!("shardgate: the file says again what is in force");
         } else if asked {
             eprintln!("shardgate: the configuration has not changed");

@@ -59,6 +59,12 @@ impl Config {
         self
     }
 
+    /// On this event loop, whatever the suite is run on.
+    pub fn event_loop(mut self, event_loop: &str) -> Self {
+        self.event_loop = event_loop.to_owned();
+        self
+    }
+
     /// For tests of what each shard has of its own: upstream connections, turns, memory.
     pub fn one_shard(mut self) -> Self {
         self.shards = "1".to_owned();

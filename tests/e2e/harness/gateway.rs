@@ -54,6 +54,14 @@ impl Gateway {
         Self::run(command)
     }
 
+    /// By way of `wrapper`, a program and its arguments, which becomes the gateway.
+    #[track_caller]
+    pub fn start_by(wrapper: &[&str], file: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(PROGRAM).arg("run").arg(file).args(arguments);
+        Self::run(command)
+    }
+
     /// As systemd does: with a socket that listens already.
     #[track_caller]
     pub fn start_activated(file: &Path, socket: OwnedFd) -> Self {
@@ -131,6 +139,22 @@ impl Gateway {
         let is_there = |line: &String| line.strip_prefix("shardgate: admin on ")?.parse().ok();
         wait_until("the admin listener", || self.stderr().iter().any(|line| is_there(line).is_some()));
         self.stderr().iter().find_map(is_there).unwrap()
+    }
+
+    /// What the admin listener answers.
+    #[track_caller]
+    pub fn ask_admin(&self, path: &str) -> super::Message {
+        let mut client = Wire::connect(self.admin());
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        client.response()
+    }
+
+    /// The value of one line of the metrics: a name, and labels if it has some.
+    #[track_caller]
+    pub fn metric(&self, line: &str) -> f64 {
+        let text = self.ask_admin("/metrics").text();
+        let value = text.lines().find_map(|other| other.strip_prefix(line)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {line} in {text}")).parse().unwrap()
     }
 
     /// Waits until it has said this on stderr.

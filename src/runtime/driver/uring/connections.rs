@@ -324,11 +324,9 @@ impl Uring {
     pub(super) fn let_go(&mut self, id: SocketId) {
         let Some(socket) = self.sockets.get(key(id.0)) else { return };
         let Some(how) = socket.closing.filter(|_| socket.is_quiet()) else { return };
-        if how == Close::Reset {
-            // Failing means that the connection is gone already; the peer knows.
-            let _gone = sockopt::set_socket_linger(&socket.fd, Some(Duration::ZERO));
+        if let Some(socket) = self.sockets.remove(key(id.0)) {
+            close(socket.fd, how);
         }
-        self.sockets.remove(key(id.0));
         self.closing -= 1;
     }
 
@@ -356,6 +354,14 @@ impl Uring {
 fn grown(mut buf: Buf, count: i32) -> Early {
     buf.grow(count as usize);
     Early::Buf(buf)
+}
+
+/// Closes a connection: what its peer sees follows from `how`.
+pub(super) fn close(fd: OwnedFd, how: Close) {
+    if how == Close::Reset {
+        // Failing means that the connection is gone already; the peer knows.
+        let _gone = sockopt::set_socket_linger(&fd, Some(Duration::ZERO));
+    }
 }
 
 /// Closes a connection that was accepted for nobody.

@@ -428,6 +428,17 @@ impl Uring {
         self.push(opcode::AsyncCancel::new(user_data).build(), CANCEL);
     }
 
+    /// Closes every socket, and returns what the kernel may still write to for it.
+    fn part(&mut self) -> Vec<(Rx, Tx)> {
+        let keys: Vec<_> = self.sockets.iter().map(|(key, _)| key).collect();
+        let sockets = keys.into_iter().filter_map(|key| self.sockets.remove(key));
+        let memory = sockets.map(|Socket { fd, rx, tx, closing, .. }| {
+            connections::close(fd, closing.unwrap_or(Close::Graceful));
+            (rx, tx)
+        });
+        memory.collect()
+    }
+
     fn arm_bell(&mut self) {
         let fd = types::Fd(self.bell.descriptor().as_raw_fd());
         self.push(opcode::PollAdd::new(fd, u32::from(PollFlags::IN.bits())).multi(true).build(), BELL);
@@ -451,7 +462,7 @@ impl Drop for Uring {
         }
         if self.flying > 0 {
             // The kernel may still write there.
-            Box::leak(Box::new((std::mem::take(&mut self.sockets), self.windows.take())));
+            Box::leak(Box::new((self.part(), self.windows.take())));
         }
     }
 }

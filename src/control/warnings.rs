@@ -1,0 +1,90 @@
+//! What the operator is told when it begins to happen, and again at most once a minute while it goes on: things that a
+//! counter counts and that somebody should do something about.
+
+use super::status::Status;
+use crate::telemetry::counters::{Counters, Refusal};
+use std::time::{Duration, Instant};
+
+#[derive(Debug, Default)]
+pub struct Warnings {
+    of: [Warned; WARNINGS.len()],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Warned {
+    /// What had been counted when it was last told.
+    count: u64,
+    at: Option<Instant>,
+}
+
+struct Warning {
+    text: &'static str,
+    count: fn(&Status, &Counters) -> u64,
+}
+
+impl Warnings {
+    /// What there is to be told now.
+    pub fn due(&mut self, status: &Status, now: Instant) -> Vec<String> {
+        let counters = status.counters();
+        let mut due = Vec::new();
+        for (warning, warned) in WARNINGS.iter().zip(&mut self.of) {
+            let count = (warning.count)(status, &counters);
+            let is_quiet = warned.at.is_some_and(|at| now.duration_since(at) < AGAIN_AFTER);
+            if count > warned.count && !is_quiet {
+                due.push(format!("{} {}", count - warned.count, warning.text));
+                *warned = Warned { count, at: Some(now) };
+            }
+        }
+        due
+    }
+}
+
+const WARNINGS: [Warning; 4] = [
+    Warning {
+        text: "connections were closed unserved, as descriptors had run out: raise the limit (`ulimit -n`, systemd's \
+               LimitNOFILE) or lower limits.connections_max",
+        count: |_, counters| counters.connections_refused[Refusal::Descriptors as usize],
+    },
+    Warning {
+        text: "lines of the access log could not be written: the disk is full, or whoever read them has gone",
+        count: |status, _| status.log_lines_lost,
+    },
+    Warning {
+        text: "lines of the access log were dropped, as whoever reads them is too slow",
+        count: |_, counters| counters.log_lines_dropped,
+    },
+    Warning {
+        text: "connections to the admin listener were ended: they had lasted too long, or there were too many",
+        count: |status, _| status.admin_connections_ended,
+    },
+];
+
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ids::Ids;
+    use crate::config::load::load_text;
+    use crate::control::clock::clocks;
+    use crate::runtime::driver::choice::Choice;
+    use crate::runtime::options::EventLoop;
+    use crate::stdx::board::Board;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_goes_on_is_told_at_once_and_then_once_a_minute() {
+        let bare = "{version: 1, listeners: [{name: a, address: \"127.0.0.1:1\"}]}";
+        let snapshot = load_text("bare", bare, &mut Ids::default(), &|_| Ok(Vec::new())).expect("it is good");
+        let event_loop = Choice { event_loop: EventLoop::Epoll, reason: String::new() };
+        let (board, start) = (Arc::new(Board::new(1, 1, 8)), clocks());
+        let mut status = Status::new(event_loop, board, &snapshot, start.wall, start.now);
+        let mut warnings = Warnings::default();
+        for (second, lost, told) in [(0, 0, None), (1, 5, Some(5)), (2, 7, None), (60, 9, None), (61, 9, Some(4))] {
+            status.log_lines_lost = lost;
+            let due = warnings.due(&status, start.now + Duration::from_secs(second));
+            let want = told.map(|count| format!("{count} {}", WARNINGS[1].text));
+            assert_eq!(due, Vec::from_iter(want), "at {second} s");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A kernel that forbids: seccomp profiles as containers have them, from the start on and later.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+
+use crate::harness::{Config, Finished, Gateway, OK, Origin, Wire, wait_until};
+
+const FILTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/harness/seccomp.py");
+const PROFILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/seccomp-io-uring.json");
+
+/// A folder of its own with a gateway file in it.
+struct Site {
+    folder: PathBuf,
+    file: PathBuf,
+}
+
+impl Site {
+    fn new(name: &str, config: &Config) -> Self {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("sandbox-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("gateway.yaml");
+        fs::write(&file, config.yaml()).unwrap();
+        Self { folder, file }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+/// All that it does at its start, under load, when its file changes, when another takes over, and at its end.
+#[test]
+fn the_profile_for_containers_allows_what_the_gateway_does() {
+    for event_loop in ["uring", "epoll"] {
+        let origin = Origin::answering(OK);
+        // A port that stays the same from one process to the next.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let config = || Config::to(&origin).listen(free).event_loop(event_loop);
+        let site = Site::new(event_loop, &config().admin());
+        let (state, control) = (site.path("state"), site.path("control"));
+        fs::create_dir(&state).unwrap();
+        let wrapper = ["python3", FILTER, "profile", PROFILE];
+        let arguments = ["--state", &*state, "--control", &*control];
+        let mut first = Gateway::start_by(&wrapper, &site.file, &arguments);
+        assert_eq!(first.get("/").status(), 200);
+        fs::write(&site.file, config().admin().with("limits: { fields_max: 50 }").yaml()).unwrap();
+        first.signal(Signal::HUP);
+        first.wait_said("configuration 1 is in force");
+        let kept = || fs::read_to_string(Path::new(&state).join("last-good")).unwrap();
+        wait_until("it is kept", || kept().contains("fields_max: 50"));
+        let mut second = Gateway::start_by(&wrapper, &site.file, &arguments);
+        assert_eq!(first.wait_exit(), Some(0));
+        assert_eq!(second.get("/").status(), 200);
+        assert_eq!(second.ask_admin("/metrics").text().matches("shardgate_event_loop_info{driver=\"").count(), 1);
+        second.terminate();
+        assert_eq!(second.wait_exit(), Some(0));
+    }
+}
+
+#[test]
+fn a_container_that_forbids_io_uring_gets_epoll_and_is_told_why() {
+    let origin = Origin::answering(OK);
+    for call in ["io_uring_setup", "io_uring_enter", "io_uring_register"] {
+        let site = Site::new(call, &Config::to(&origin).event_loop("auto").admin());
+        let wrapper = ["python3", FILTER, "forbid", call];
+        let gateway = Gateway::start_by(&wrapper, &site.file, &[]);
+        assert_eq!(gateway.get("/").status(), 200);
+        gateway.wait_said("event loop epoll: io_uring does not work here: Operation not permitted");
+        assert!(
+            gateway
+                .ask_admin("/metrics")
+                .text()
+                .contains("shardgate_event_loop_info{driver=\"epoll\",reason=\"io_uring does not")
+        );
+
+        let finished = Finished::run_by(&wrapper, &Config::to(&origin).event_loop("uring"));
+        assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+        assert!(finished.stderr.contains("the event loop cannot be set up: Operation not permitted"));
+    }
+}
+
+/// What goes on when a ring fails that has served: clients are served by new shards, on the sockets that there were.
+#[test]
+fn a_profile_that_forbids_the_ring_after_the_start_costs_the_connections_that_were_on_it_only() {
+    let origin = Origin::answering(OK);
+    let site = Site::new("later", &Config::to(&origin).event_loop("auto").admin());
+    let later = site.path("later");
+    let wrapper = ["python3", FILTER, "forbid-later", &*later, "io_uring_enter"];
+    let mut gateway = Gateway::start_by(&wrapper, &site.file, &[]);
+    gateway.wait_said("event loop io_uring");
+    let mut kept: Vec<Wire> = (0..8).map(|_| gateway.client()).collect();
+    for client in &mut kept {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.response().status(), 200);
+    }
+    let connects = || gateway.metric("shardgate_upstream_connects_total");
+    wait_until("they are counted", || connects() > 0.0);
+    let connects_before = connects();
+
+    fs::write(&later, "").unwrap();
+    wait_until("new shards serve", || {
+        let mut client = gateway.client();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.maybe_response().is_some_and(|response| response.status() == 200)
+            && gateway.stderr().iter().any(|line| line.contains("event loop epoll"))
+    });
+    gateway.wait_said("io_uring failed while it served: Operation not permitted");
+    for mut client in kept {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(client.maybe_response().is_none(), "its connection was on the ring");
+    }
+    for _ in 0..20 {
+        assert_eq!(gateway.get("/").status(), 200);
+    }
+    let metrics = gateway.ask_admin("/metrics").text();
+    assert_eq!(gateway.metric("shardgate_event_loop_failures_total"), 1.0);
+    assert!(metrics.contains("shardgate_event_loop_info{driver=\"epoll\",reason=\"io_uring failed while"), "{metrics}");
+    assert!(connects() >= connects_before, "what was counted stays counted");
+    assert_eq!(niceness_of_shards(&gateway), 0, "as high as the first ones");
+    gateway.terminate();
+    assert_eq!(gateway.wait_exit(), Some(0));
+}
+
+/// The niceness of the nicest shard's thread.
+fn niceness_of_shards(gateway: &Gateway) -> i32 {
+    let tasks = fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("stat")).ok());
+    let shards: Vec<String> = stats.filter(|stat| stat.contains("(shard-")).collect();
+    assert!(!shards.is_empty());
+    // After the name in parentheses: proc(5) counts from 1, `nice` is 19.
+    let nice = |stat: &String| stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().parse().unwrap();
+    shards.iter().map(nice).max().unwrap()
+}
