@@ -284,7 +284,8 @@ mod tests {
         let (mut shard, _) = Shard::new(runtime, parts).expect("it listens nowhere");
         let listener = Arc::new(ListenerInfo { id: 0, name: "public".to_owned(), address: LOCAL, proxies: [].into() });
         for parcel in parcels(3 * HANDOFFS_MAX) {
-            let handoff = Handoff { parcel, peer: LOCAL, listener: listener.clone(), accepted_at: Mono::ZERO };
+            let accepted_at = shard.state.shared.runtime.now().mono;
+            let handoff = Handoff { parcel, peer: LOCAL, listener: listener.clone(), accepted_at };
             shard.state.shared.board.arrive(0);
             assert!(peer.post(handoff).is_ok(), "there is room");
         }

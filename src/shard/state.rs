@@ -186,15 +186,15 @@ impl State {
         self.shared.counters.borrow_mut().connections_accepted += 1;
         if let Some(stream) = self.hand_over(stream, peer, listener) {
             self.shared.board.arrive(self.shard);
-            self.admit(stream, peer, listener.clone());
+            self.admit(stream, peer, listener.clone(), self.shared.runtime.now().mono);
         }
     }
 
     /// A connection that another shard accepted.
     pub fn handed(self: &Rc<Self>, handoff: Handoff) {
-        let Handoff { parcel, peer, listener, .. } = handoff;
+        let Handoff { parcel, peer, listener, accepted_at } = handoff;
         self.shared.counters.borrow_mut().handoffs_received += 1;
-        self.admit(TcpStream::adopt(&self.shared.runtime, parcel), peer, listener);
+        self.admit(TcpStream::adopt(&self.shared.runtime, parcel), peer, listener, accepted_at);
     }
 
     /// Gives the connection back if it is to be served here, because nobody has far fewer or no time to take it.
@@ -224,7 +224,7 @@ impl State {
     }
 
     /// Takes a new connection in, or closes it when there are too many.
-    fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: Arc<ListenerInfo>) {
+    fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: Arc<ListenerInfo>, accepted_at: Mono) {
         let settings = self.shared.settings();
         // Whose connection it is says the header that a load balancer begins with.
         let client = if listener.is_proxy(peer.ip()) { None } else { Some(peer.ip()) };
@@ -232,7 +232,9 @@ impl State {
         match admitted {
             Ok(key) => {
                 let downstream = Box::new(Downstream::new(stream, peer, listener));
-                self.park(key, downstream, settings.limits.header_read_timeout);
+                // What it waited in a mailbox is a part of its time.
+                let waited = self.shared.runtime.now().mono.since(accepted_at);
+                self.park(key, downstream, settings.limits.header_read_timeout.saturating_sub(waited));
             }
             Err(refusal) => {
                 self.shared.board.depart(self.shard);
