@@ -34,7 +34,7 @@ conformance: ## Run the outside judges: make conformance VECTORS=DIR
 sim: ## Simulate the whole gateway: make sim SEEDS=N, or SEED=X to replay one
 	$(if $(SEEDS),SHARDGATE_SEEDS=$(SEEDS)) $(if $(SEED),SHARDGATE_SEED=$(SEED)) $(CARGO) test --release --test sim -- --nocapture
 
-sim-mutants: ## Show that the simulation finds ten planted bugs
+sim-mutants: ## Show that the simulation finds fifteen planted bugs
 	tests/sim/mutants/run.sh
 
 bench: ## Measure beside the floor, nginx and HAProxy; writes loadtest/results/

@@ -1,10 +1,11 @@
 //! One simulated cluster: a gateway of one to eight shards, clients and origins, from the first byte to the last leak.
+//! Its plan is swapped while it serves, connections are handed from shard to shard, and it may be told to end.
 
 use crate::client::Client;
 use crate::generate::{self, Manners};
 use crate::judge::{Measure, judge};
 use crate::ledger::Ledger;
-use crate::origin;
+use crate::origin::Origin;
 use crate::script::Script;
 use shardgate::proxy::limits::Limits;
 use shardgate::proxy::{Plan, Settings};
@@ -14,9 +15,10 @@ use shardgate::runtime::driver::sim::{Census, Fault, Faults, Line, World};
 use shardgate::runtime::listener::Socket;
 use shardgate::runtime::mailbox::{Latest, Outbox, mailbox};
 use shardgate::runtime::{Runtime, Stop, TcpListener};
-use shardgate::shard::{Listen, Mail, Parts, Shard};
+use shardgate::shard::{Listen, Mail, Parts, Publication, Shard};
 use shardgate::stdx::board::Board;
 use shardgate::stdx::rng::Rng;
+use shardgate::telemetry::counters::Counters;
 use shardgate::upstream::service::{Endpoint, PoolLimits, Retry, Service, Timeouts};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,6 +28,9 @@ use std::time::Duration;
 pub struct Report {
     pub wrong: Vec<String>,
     pub exchanges: usize,
+    pub swaps: u64,
+    /// What the gateway counted.
+    pub counters: Counters,
     pub census: Census,
     pub transcript_hash: u64,
     pub transcript: Vec<Line>,
@@ -34,13 +39,27 @@ pub struct Report {
 struct Cluster {
     world: World,
     rng: Rng,
-    shards: Vec<(Runtime, Option<Shard>, Outbox<Mail>)>,
+    shards: Vec<Node>,
+    board: Arc<Board>,
+    /// All that have been in force, one after the other.
+    plans: Vec<Arc<Plan>>,
+    /// Before which rounds the next ones are, the last first.
+    swaps: Vec<usize>,
+    counters: Counters,
     origin: Runtime,
     clients: Runtime,
     ledger: Rc<Ledger>,
     measure: Measure,
     /// The gateway is told to end after so many rounds, whatever is under way.
     drain_after: Option<usize>,
+}
+
+/// One shard, until it has ended, and where it is told.
+struct Node {
+    runtime: Runtime,
+    shard: Option<Shard>,
+    outbox: Outbox<Mail>,
+    publications: Latest<Publication>,
 }
 
 /// The kinds of run, from the friendliest on.
@@ -74,11 +93,13 @@ pub fn run(seed: u64, record: bool) -> Report {
     let mut wrong = cluster.serve().err().into_iter().collect::<Vec<_>>();
     if wrong.is_empty() {
         wrong.extend(cluster.end());
-        wrong.extend(judge(&cluster.ledger, cluster.measure()));
+        wrong.extend(judge(&cluster.ledger, cluster.measure));
     }
     Report {
         wrong,
         exchanges: cluster.ledger.scripts.len(),
+        swaps: cluster.plans.len() as u64 - 1,
+        counters: cluster.counters,
         census: cluster.world.census(),
         transcript_hash: cluster.world.transcript_hash(),
         transcript: cluster.world.transcript(),
@@ -99,14 +120,21 @@ impl Cluster {
             Script { pipelined: script.pipelined && !weather.scarce, pause_ms, ..script }
         });
         let ledger = Rc::new(Ledger::new(scripts.collect()));
-        let plan = Arc::new(weather.plan);
-        let shards = start_shards(&world, &plan, rng.between(1, 8) as usize, &mut rng);
+        let mut swaps: Vec<usize> = Vec::new();
+        if rng.chance(500) {
+            swaps.extend((0..rng.between(1, SWAPS_MAX)).map(|_| rng.below(SWAP_ROUNDS) as usize));
+            swaps.sort_unstable_by(|a, b| b.cmp(a));
+        }
+        let plan = Arc::new(if swaps.is_empty() { weather.plan } else { numbered(&weather.plan, 0) });
+        let board = Arc::new(Board::new(rng.between(1, 8) as usize, rng.next_u64(), rng.below(3) as u32));
+        let shards = start_shards(&world, &plan, &board, &mut rng);
         let node = |name| Runtime::new(Driver::Sim(world.node(name)), HARNESS_BUFFER_BYTES);
         let (origin, clients) = (node("origin"), node("client"));
-        for address in ORIGINS {
+        for (number, address) in ORIGINS.into_iter().enumerate() {
             let listener = TcpListener::bind(&origin, address.into()).expect("the simulation lets anybody listen");
-            let served = origin::listen(ledger.clone(), origin.clone(), listener, rng.next_u64(), weather.patience);
-            origin.spawn(served);
+            let (ledger, runtime, seed) = (ledger.clone(), origin.clone(), rng.next_u64());
+            let served = Origin { ledger, runtime, number, seed, patience: weather.patience };
+            origin.spawn(served.listen(listener));
         }
         let mut shares = vec![Vec::new(); if weather.scarce { 8 } else { rng.between(1, 4) as usize }];
         for id in 0..ledger.scripts.len() {
@@ -118,13 +146,9 @@ impl Cluster {
             let client = Client { ledger, runtime, gateway: GATEWAY.into(), ids, seed, patience: weather.patience };
             clients.spawn(client.run());
         }
-        let drain_after = (!weather.measure.all_succeed && rng.chance(250)).then(|| rng.below(4000) as usize);
-        Self { world, rng, shards, origin, clients, ledger, measure: weather.measure, drain_after }
-    }
-
-    /// A gateway that is told to end in the middle need not end every exchange, nor let everybody in.
-    fn measure(&self) -> Measure {
-        Measure { all_end: self.measure.all_end && self.drain_after.is_none(), ..self.measure }
+        let drain_after = rng.chance(250).then(|| rng.below(4000) as usize);
+        let (measure, counters, plans) = (weather.measure, Counters::default(), vec![plan]);
+        Self { world, rng, shards, board, plans, swaps, counters, origin, clients, ledger, measure, drain_after }
     }
 
     /// Turns everybody until the clients are done.
@@ -133,8 +157,11 @@ impl Cluster {
         while self.clients.tasks() > 0 {
             self.round();
             rounds += 1;
+            while self.swaps.pop_if(|round| *round <= rounds).is_some() {
+                self.swap();
+            }
             if self.drain_after == Some(rounds) {
-                self.drain();
+                self.drain_early();
             }
             if rounds > ROUNDS_MAX {
                 return Err("it goes round in circles".into());
@@ -155,44 +182,76 @@ impl Cluster {
                 0 => turn_host(&self.origin),
                 1 => turn_host(&self.clients),
                 shard => {
-                    let shard = &mut self.shards[shard - 2].1;
+                    let shard = &mut self.shards[shard - 2].shard;
                     if let Some(running) = shard {
                         let goes_on = running.turn(self.world.now()).expect("a turn never fails");
                         if !goes_on {
+                            self.counters.merge(&running.counters());
                             *shard = None;
                         }
                     }
                 }
             }
         }
+        self.note_plan();
+    }
+
+    /// From now on requests meet another plan, which each shard finds when it looks.
+    fn swap(&mut self) {
+        let generation = self.plans.len() as u64;
+        let plan = Arc::new(numbered(&self.plans[0], generation));
+        self.plans.push(plan.clone());
+        for node in &self.shards {
+            let _displaced = node.publications.publish(Publication { generation, plan: plan.clone() });
+        }
+    }
+
+    /// Notes when the last shard has come to go by a plan.
+    fn note_plan(&self) {
+        let (generation, mut adopted) = (self.board.oldest_generation(), self.ledger.adopted.borrow_mut());
+        if self.plans.len() > 1 && adopted.last().is_none_or(|(_, last)| generation > *last) {
+            adopted.push((self.world.now(), generation));
+        }
     }
 
     fn advance(&self) -> bool {
-        let shards = self.shards.iter().filter_map(|(_, shard, _)| shard.as_ref()?.wakes_at());
+        let shards = self.shards.iter().filter_map(|node| node.shard.as_ref()?.wakes_at());
         let others = [self.origin.wakes_at(), self.clients.wakes_at()].into_iter().flatten();
         self.world.advance(shards.chain(others).min())
     }
 
-    fn drain(&mut self) {
+    /// Told to end while clients are still there. Where nothing goes wrong, whoever is in has all the time he needs: no
+    /// exchange may fail for it. Elsewhere not every one need end.
+    fn drain_early(&mut self) {
+        self.measure.drained = true;
+        if self.measure.all_succeed {
+            return self.drain(VERY_LONG);
+        }
+        self.measure.all_end = false;
         let patience = Duration::from_millis(self.rng.below(DRAIN_PATIENCE_MS_MAX));
-        for (_, _, outbox) in &self.shards {
+        self.drain(patience);
+    }
+
+    fn drain(&self, patience: Duration) {
+        for node in &self.shards {
             // A box that is full, or nobody's any more, has told the shard already.
-            let _told = outbox.post(Mail::Drain { patience, stop: Stop::Dry });
+            let _told = node.outbox.post(Mail::Drain { patience, stop: Stop::Dry });
         }
     }
 
     /// Drains the gateway, then everybody goes; says what is left that should not be.
     fn end(&mut self) -> Vec<String> {
-        self.drain();
+        let patience = Duration::from_millis(self.rng.below(DRAIN_PATIENCE_MS_MAX));
+        self.drain(patience);
         let mut rounds = 0;
-        while self.shards.iter().any(|(_, shard, _)| shard.is_some()) && rounds < ROUNDS_MAX {
+        while self.shards.iter().any(|node| node.shard.is_some()) && rounds < ROUNDS_MAX {
             self.round();
             self.advance();
             rounds += 1;
         }
         self.origin.drop_tasks();
         let mut wrong = Vec::new();
-        let shards = self.shards.iter().map(|(runtime, _, _)| ("the gateway", runtime));
+        let shards = self.shards.iter().map(|node| ("the gateway", &node.runtime));
         for (name, runtime) in shards.chain([("the origin", &self.origin), ("the client", &self.clients)]) {
             if runtime.leftovers() != ([0; 3], 0) || runtime.tasks() > 0 {
                 let (left, tasks) = (runtime.leftovers(), runtime.tasks());
@@ -207,6 +266,12 @@ impl Cluster {
         if self.world.open_links() > 0 {
             wrong.push(format!("{} connections were never closed", self.world.open_links()));
         }
+        // What came for a shard that had ended by then.
+        self.shards.iter().for_each(|node| drop(node.publications.take()));
+        let is_held = |plan: &&Arc<Plan>| Arc::strong_count(plan) > 1 || Arc::strong_count(&plan.routes[0]) > 1;
+        if self.plans.iter().any(|plan| is_held(&plan)) {
+            wrong.push("somebody still holds a plan, or a part of it".to_owned());
+        }
         wrong
     }
 }
@@ -216,17 +281,13 @@ fn turn_host(runtime: &Runtime) {
     runtime.turn(runtime.now().mono, &mut on_event).expect("a turn never fails");
 }
 
-fn start_shards(
-    world: &World,
-    plan: &Arc<Plan>,
-    shards: usize,
-    rng: &mut Rng,
-) -> Vec<(Runtime, Option<Shard>, Outbox<Mail>)> {
-    let board = Arc::new(Board::new(shards, rng.next_u64(), rng.below(3) as u32));
-    let (peers, handoffs): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox(rng.between(1, 3) as usize, None)).unzip();
+fn start_shards(world: &World, plan: &Arc<Plan>, board: &Arc<Board>, rng: &mut Rng) -> Vec<Node> {
+    // One without any room is always full.
+    let boxes = (0..board.shards()).map(|_| mailbox(rng.below(3) as usize, None));
+    let (peers, handoffs): (Vec<_>, Vec<_>) = boxes.unzip();
     let start = |(shard, handoffs)| {
         let runtime = Runtime::new(Driver::Sim(world.node("gateway")), plan.settings.limits.receive_bytes_max);
-        let (outbox, inbox) = mailbox(1, None);
+        let ((outbox, inbox), publications) = (mailbox(1, None), Latest::new(None));
         let address = GATEWAY.into();
         let parts = Parts {
             shard,
@@ -244,12 +305,12 @@ fn start_shards(
             inbox,
             handoffs,
             peers: peers.clone(),
-            publications: Latest::new(None),
+            publications: publications.clone(),
             reporter: None,
         };
         let shard = Shard::new(runtime.clone(), parts);
         let (shard, _) = shard.unwrap_or_else(|_| panic!("the simulation lets anybody listen"));
-        (runtime, Some(shard), outbox)
+        Node { runtime, shard: Some(shard), outbox, publications }
     };
     handoffs.into_iter().enumerate().map(start).collect()
 }
@@ -287,7 +348,7 @@ fn weather(rng: &mut Rng) -> Weather {
         retry.enabled = false;
     }
     let all_end = sky != Sky::Hostile;
-    let measure = Measure { all_succeed: matches!(sky, Sky::Clear | Sky::Mild), all_end };
+    let measure = Measure { all_succeed: matches!(sky, Sky::Clear | Sky::Mild), all_end, drained: false };
     let patience = if all_end { 2 * VERY_LONG } else { PATIENCE };
     let plan = plan(limits, timeouts, retry);
     Weather { faults, manners, measure, plan, patience, scarce: sky == Sky::Scarce }
@@ -353,11 +414,30 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
     Plan { services: vec![Arc::new(service)], routes, table, settings }
 }
 
+/// The same plan with a number: see `judge`.
+fn numbered(plan: &Plan, generation: u64) -> Plan {
+    let address = ORIGINS[origin_of(generation)].into();
+    let endpoint = Endpoint { address, ..plan.services[0].endpoints[0].clone() };
+    let service = Service { endpoints: vec![endpoint], ..(*plan.services[0]).clone() };
+    let routes: Vec<_> = plan.routes.iter().map(|route| Arc::new((**route).clone())).collect();
+    let mut settings = plan.settings.clone();
+    settings.http.via = Some(format!("plan-{generation}"));
+    Plan { services: vec![Arc::new(service)], table: Table::compile(&routes), routes, settings }
+}
+
+/// Which origin the service of a numbered plan has.
+pub fn origin_of(generation: u64) -> usize {
+    generation as usize % ORIGINS.len()
+}
+
 const GATEWAY: ([u8; 4], u16) = ([10, 0, 0, 1], 80);
 const ORIGINS: [([u8; 4], u16); 2] = [([10, 0, 0, 101], 9000), ([10, 0, 0, 102], 9000)];
 const HARNESS_BUFFER_BYTES: usize = 1 << 30;
 const PATIENCE: Duration = Duration::from_secs(600);
 const VERY_LONG: Duration = Duration::from_secs(1_000_000);
 const DRAIN_PATIENCE_MS_MAX: u64 = 5000;
+const SWAPS_MAX: u64 = 8;
+/// Most runs take some hundreds.
+const SWAP_ROUNDS: u64 = 1000;
 /// More than any run takes.
 const ROUNDS_MAX: usize = 5_000_000;

@@ -1,5 +1,6 @@
 //! Whether what happened may have happened: every exchange is byte for byte what it was to be, or failed visibly.
 
+use crate::cluster;
 use crate::generate::HOST;
 use crate::ledger::{Ledger, Outcome, Reply, Seen};
 use crate::script::{Coding, Conduct, Fields, Flaw, Kind, Script, When};
@@ -13,6 +14,8 @@ pub struct Measure {
     pub all_succeed: bool,
     /// The network hid nothing for ever: the gateway has to take every connection and end every exchange.
     pub all_end: bool,
+    /// The gateway was told to end before the clients were done, and took nobody in any more.
+    pub drained: bool,
 }
 
 pub fn judge(ledger: &Ledger, measure: Measure) -> Vec<String> {
@@ -23,6 +26,7 @@ pub fn judge(ledger: &Ledger, measure: Measure) -> Vec<String> {
         let outcome = &outcomes[script.id];
         for seen in &seen[script.id] {
             judge_seen(script, seen, &mut found);
+            judge_plan(ledger, script, seen, &mut found);
         }
         let times = seen[script.id].len();
         if times > if script.is_repeatable() { 2 } else { 1 } {
@@ -105,6 +109,20 @@ fn judge_seen(script: &Script, seen: &Seen, found: &mut Vec<String>) {
     }
 }
 
+/// An exchange goes by one plan, and by none that every shard had left before it began. A plan's number is in its
+/// `Via`, and its service has the origin of that number.
+fn judge_plan(ledger: &Ledger, script: &Script, seen: &Seen, found: &mut Vec<String>) {
+    let Some(before) = ledger.plan_before(script.id) else { return };
+    let via = seen.head.value("Via").and_then(|via| via.split_once(" plan-")?.1.parse::<u64>().ok());
+    let Some(plan) = via else { return found.push(format!("it went by no plan: {:?}", seen.head.value("Via"))) };
+    if plan < before {
+        found.push(format!("it went by plan {plan}, and began when {before} was in force"));
+    }
+    if cluster::origin_of(plan) != seen.origin {
+        found.push(format!("it went by plan {plan}, and to the origin of another"));
+    }
+}
+
 fn judge_outcome(script: &Script, outcome: Option<&Outcome>, times: usize, measure: Measure, found: &mut Vec<String>) {
     match outcome {
         None => found.push("it never came to an end".into()),
@@ -121,6 +139,7 @@ fn judge_outcome(script: &Script, outcome: Option<&Outcome>, times: usize, measu
         Some(Outcome::Broken(Broken::Failed(Error::Deadline))) if measure.all_end => {
             found.push("the client got no answer and no end".into());
         }
+        Some(Outcome::Refused) if measure.drained => {}
         Some(Outcome::Refused) if measure.all_end => found.push("the gateway took no connection".into()),
         Some(other) => {
             if measure.all_succeed && !matches!(other, Outcome::Unsent) {

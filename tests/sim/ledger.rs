@@ -17,6 +17,8 @@ pub struct Ledger {
     ended: RefCell<Vec<Mono>>,
     /// Behind whose answer an origin had sent one that nobody asked for, and when.
     excess: RefCell<Vec<(usize, Mono)>>,
+    /// When the last shard began to go by each plan, in order; absent when there is one plan only.
+    pub adopted: RefCell<Vec<(Mono, u64)>>,
     /// What must never happen and did.
     violations: RefCell<Vec<String>>,
 }
@@ -24,6 +26,8 @@ pub struct Ledger {
 /// A request at the origin.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// Which of the origins it is.
+    pub origin: usize,
     pub head: Head,
     pub body: Body,
     /// Absent while it is being read.
@@ -60,6 +64,7 @@ impl Ledger {
             began: RefCell::new(vec![Mono::ZERO; count]),
             ended: RefCell::new(vec![Mono::ZERO; count]),
             excess: RefCell::default(),
+            adopted: RefCell::default(),
             violations: RefCell::default(),
         }
     }
@@ -71,9 +76,9 @@ impl Ledger {
     }
 
     /// Notes that the origin has read the head; returns the place for the rest.
-    pub fn saw(&self, id: usize, head: Head) -> usize {
+    pub fn saw(&self, id: usize, origin: usize, head: Head) -> usize {
         let mut seen = self.seen.borrow_mut();
-        seen[id].push(Seen { head, body: Body::default(), end: None });
+        seen[id].push(Seen { origin, head, body: Body::default(), end: None });
         seen[id].len() - 1
     }
 
@@ -100,6 +105,12 @@ impl Ledger {
     pub fn excess_was_under_way(&self, id: usize) -> bool {
         let (began, ended) = (self.began.borrow()[id], self.ended.borrow());
         self.excess.borrow().iter().any(|(before, sent)| began <= ended[*before].max(*sent) + UNDER_WAY_MAX)
+    }
+
+    /// The plan that every shard went by when the client began with this exchange.
+    pub fn plan_before(&self, id: usize) -> Option<u64> {
+        let (began, adopted) = (self.began.borrow()[id], self.adopted.borrow());
+        adopted.iter().rev().find(|(at, _)| *at < began).map(|(_, generation)| *generation)
     }
 
     pub fn violate(&self, what: String) {

@@ -21,6 +21,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[derive(Default)]
 struct Total {
     exchanges: u64,
+    swaps: u64,
+    handoffs: u64,
+    /// Hand-offs that found a full mailbox.
+    handoffs_refused: u64,
     census: Census,
     failure: Option<(u64, String)>,
 }
@@ -32,13 +36,17 @@ fn every_exchange_is_what_it_was_to_be_or_fails_visibly() {
     }
     let seeds = number("SHARDGATE_SEEDS").unwrap_or(SEEDS);
     let total = run_all(seeds);
-    println!("{seeds} seeds, {} exchanges\n{}", total.exchanges, total.census);
+    let Total { exchanges, swaps, handoffs, handoffs_refused, census, .. } = &total;
+    println!("{seeds} seeds, {exchanges} exchanges, {swaps} swaps, {handoffs} hand-offs, {handoffs_refused} refused");
+    println!("{census}");
     if let Some((seed, what)) = total.failure {
         panic!("{what}\nreplay it: make sim SEED={seed}");
     }
     let wanted = if total.exchanges >= MANY_EXCHANGES { 1000 } else { 1 };
     if seeds >= SEEDS {
         assert_eq!(total.census.below(wanted), [], "faults that happened less than {wanted} times");
+        let rarest = total.swaps.min(total.handoffs).min(total.handoffs_refused);
+        assert!(rarest >= wanted, "swaps and hand-offs happened {rarest} times");
     }
 }
 
@@ -70,8 +78,11 @@ fn run_all(seeds: u64) -> Total {
                 break;
             }
             match catch_unwind(AssertUnwindSafe(|| cluster::run(seed, false))) {
-                Ok(Report { wrong, exchanges, census, .. }) => {
+                Ok(Report { wrong, exchanges, swaps, counters, census, .. }) => {
                     total.exchanges += exchanges as u64;
+                    total.swaps += swaps;
+                    total.handoffs += counters.handoffs_received;
+                    total.handoffs_refused += counters.handoffs_refused;
                     total.census.add(&census);
                     total.failure = (!wrong.is_empty()).then(|| (seed, wrong.join("\n")));
                 }
@@ -91,6 +102,9 @@ fn run_all(seeds: u64) -> Total {
         for worker in workers {
             let part = worker.join().expect("panics are caught inside");
             total.exchanges += part.exchanges;
+            total.swaps += part.swaps;
+            total.handoffs += part.handoffs;
+            total.handoffs_refused += part.handoffs_refused;
             total.census.add(&part.census);
             total.failure = total.failure.or(part.failure);
         }

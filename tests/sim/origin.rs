@@ -8,17 +8,29 @@ use shardgate::stdx::rng::Rng;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Accepts for ever; every connection gets a coroutine.
-pub async fn listen(ledger: Rc<Ledger>, runtime: Runtime, listener: TcpListener, seed: u64, patience: Duration) {
-    let mut rng = Rng::new(seed);
-    loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        let wire = Wire::new(runtime.clone(), stream, rng.next_u64(), patience);
-        runtime.spawn(serve(ledger.clone(), wire));
+pub struct Origin {
+    pub ledger: Rc<Ledger>,
+    pub runtime: Runtime,
+    /// Which of them it is.
+    pub number: usize,
+    pub seed: u64,
+    pub patience: Duration,
+}
+
+impl Origin {
+    /// Accepts for ever; every connection gets a coroutine.
+    pub async fn listen(self, listener: TcpListener) {
+        let Self { ledger, runtime, number, seed, patience } = self;
+        let mut rng = Rng::new(seed);
+        loop {
+            let Ok((stream, _)) = listener.accept().await else { continue };
+            let wire = Wire::new(runtime.clone(), stream, rng.next_u64(), patience);
+            runtime.spawn(serve(ledger.clone(), number, wire));
+        }
     }
 }
 
-async fn serve(ledger: Rc<Ledger>, wire: Wire) {
+async fn serve(ledger: Rc<Ledger>, number: usize, wire: Wire) {
     loop {
         let head = match wire.head().await {
             Ok(head) => head,
@@ -28,7 +40,7 @@ async fn serve(ledger: Rc<Ledger>, wire: Wire) {
         let Some(script) = ledger.script_of(&head.start[1]) else {
             return ledger.violate(format!("the origin got a request that nobody sent: {:?}", head.start));
         };
-        let place = ledger.saw(script.id, head.clone());
+        let place = ledger.saw(script.id, number, head.clone());
         if !answer(&ledger, &wire, script, place, &head).await {
             return;
         }

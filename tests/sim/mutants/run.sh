@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Plants each bug of this folder in a scratch copy of HEAD and demands that the simulation finds it.
-# CARGO names another cargo, SEEDS another number of seeds.
+# Usage: run.sh [NAME...], the names of patches or what they begin with; CARGO is another cargo, SEEDS another number of
+# seeds.
 set -euo pipefail
 
 root=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
@@ -20,12 +21,23 @@ simulate() {
         "$cargo" test --quiet --test sim every_exchange -- --nocapture >"$scratch/log" 2>&1
 }
 
+is_chosen() { # NAME [CHOICE...]
+    [ $# -gt 1 ] || return 0
+    local name=$1 choice
+    shift
+    for choice in "$@"; do
+        case $name in "$choice"*) return 0 ;; esac
+    done
+    return 1
+}
+
 simulate || { echo 'the simulation fails without any bug planted:' >&2; tail -40 "$scratch/log" >&2; exit 1; }
 
 survived=0
 printf '%-44s %s\n' 'planted bug' 'found'
 for patch in "$root"/tests/sim/mutants/*.patch; do
     name=$(basename "$patch" .patch)
+    is_chosen "$name" "$@" || continue
     git apply --recount -C1 "$patch"
     if simulate; then
         verdict='NOT FOUND'
