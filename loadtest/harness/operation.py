@@ -24,7 +24,10 @@ class Operation:
         self.bench, self.site = site, site
         self.samples = Samples()
         self.failures, self.out = {}, set()
-        site.proxies = self.turns
+
+    @property
+    def columns(self):
+        return self.turns
 
     def round(self):
         for name in self.turns:
@@ -45,6 +48,10 @@ class Operation:
 
     def bar(self, what, metric, limit, sense="<=", turn=None):
         return Bar(what, self.samples.of(metric, turn or self.turns[0]), limit, sense)
+
+    def none(self, what, metric):
+        """Not one, in no round."""
+        return Bar(what, [sum(self.samples.of(metric, self.turns[0]))], 0)
 
 
 class Shards(Operation):
@@ -186,10 +193,10 @@ class Swap(Operation):
 
     def bars(self):
         return [
-            self.bar("connections closed by 100 swaps", "connections closed", 0),
-            self.bar("connections that clients saw close", "connections that clients saw close", 0),
-            self.bar("requests that failed", "requests that failed", 0),
-            self.bar("counters that fell", "counters that fell", 0),
+            self.none("connections closed by 100 swaps", "connections closed"),
+            self.none("connections that clients saw close", "connections that clients saw close"),
+            self.none("requests that failed", "requests that failed"),
+            self.none("counters that fell", "counters that fell"),
             self.bar("shard pause us, 99.9 %", "shard pause us, 99.9 %", 100),
         ]
 
@@ -230,8 +237,8 @@ class Restart(Operation):
     def bars(self):
         # The load generator ends the run at the first connection that is refused or reset.
         return [
-            self.bar("requests that failed, were refused or reset", "requests that failed", 0),
-            self.bar("idle connections closed unsaid", "idle connections closed unsaid", 0),
+            self.none("requests that failed, were refused or reset", "requests that failed"),
+            self.none("idle connections closed unsaid", "idle connections closed unsaid"),
         ]
 
 
@@ -259,7 +266,7 @@ class Term(Operation):
         self.samples.add("requests that failed", name, sum(result["errors"] for result in results))
 
     def bars(self):
-        return [self.bar("accepted requests that failed", "requests that failed", 0)]
+        return [self.none("accepted requests that failed", "requests that failed")]
 
 
 class Kill(Operation):
@@ -296,7 +303,7 @@ class Kill(Operation):
 
     def bars(self):
         what = "starts that did not serve the last good configuration"
-        return [Bar(what, [sum(self.samples.of(what, self.turns[0]))], 0)]
+        return [self.none(what, what)]
 
 
 def lags(gateway):
@@ -323,13 +330,16 @@ def quantile(before, after, share):
 
 
 def counters(gateway):
-    """Every counter, and the counts of histograms."""
+    """Every counter, and the counts of histograms. Kong's name of a gauge looks like one."""
     ends = ("_total", "_count", "_bytes")
     return {
         key: float(value)
         for key, value in gateway.metrics().items()
-        if key.split("{")[0].endswith(ends) and "idle" not in key and "buffer_bytes" not in key
+        if key.split("{")[0].endswith(ends) and not any(word in key for word in GAUGES)
     }
+
+
+GAUGES = ("idle", "buffer_bytes", 'state="active"', 'state="reading"', 'state="writing"', 'state="waiting"')
 
 
 OPERATIONS = {"shards": Shards, "scrape": Scrape, "swap": Swap, "restart": Restart, "term": Term, "kill": Kill}

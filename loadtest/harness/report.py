@@ -51,8 +51,8 @@ def to_markdown(facts, scenarios):
         "",
         f"{where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB, Linux {where['kernel']}. Proxy on core "
         f"{facts['cores'][0]}, load generator and origin on core {facts['cores'][1]}, all on loopback. "
-        + "; ".join(f"{name} {version}" for name, version in facts["versions"].items())
-        + ". Each figure is the median [lower quartile, upper quartile] of interleaved rounds; ratios are taken round "
+        + "".join(f"{name} {version}; " for name, version in facts["versions"].items())
+        + "each figure is the median [lower quartile, upper quartile] of interleaved rounds; ratios are taken round "
         + "by round.",
     ]
     if facts["quick"]:
@@ -77,7 +77,7 @@ def to_markdown(facts, scenarios):
 
 
 def table(scenario):
-    proxies = [name for name in scenario.bench.proxies if any(name in by for by in scenario.samples.values.values())]
+    proxies = [name for name in scenario.columns if any(name in by for by in scenario.samples.values.values())]
     lines = [f"## {scenario.title}", "", "| | " + " | ".join(proxies) + " |", "| --- |" + " ---: |" * len(proxies)]
     for metric, by_proxy in scenario.samples.values.items():
         cells = []

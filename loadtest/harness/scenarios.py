@@ -32,8 +32,13 @@ class Scenario:
         self.failures = defaultdict(list)
         self.out = set()
 
+    @property
+    def columns(self):
+        """Who takes turns."""
+        return self.bench.proxies
+
     def round(self):
-        for proxy in self.bench.proxies:
+        for proxy in self.columns:
             if proxy not in self.out:
                 self.try_turn(proxy)
 
