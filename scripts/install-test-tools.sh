@@ -13,6 +13,7 @@ need python3 python3
 need haproxy haproxy
 if [ "${1:-}" = bench ]; then
     need perf linux-perf
+    need valgrind valgrind
 else
     need wrk wrk
     need ab apache2-utils

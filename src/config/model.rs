@@ -222,7 +222,8 @@ pub struct Limits {
     pub connections_per_client_max: Option<Count>,
     /// Requests at one time; 503 with `Retry-After`. Default: 10000.
     pub requests_in_flight_max: Option<Count>,
-    /// Memory for what was received and not yet sent on, in bytes. Default: 268435456 (256 MiB).
+    /// Memory of each shard for what was received and not yet sent on, in bytes. Read at the start only. Default:
+    /// 268435456 (256 MiB).
     pub receive_bytes_max: Option<Bounded<{ 1 << 20 }, { 1 << 40 }>>,
     /// What `Retry-After` says when a request is refused for load, in seconds. Default: 1.
     pub retry_after_s: Option<Bounded<1, 86_400>>,

@@ -39,11 +39,13 @@ impl Sockets {
         shards: usize,
     ) -> Result<Vec<Vec<Listen>>, ListenError> {
         let mut of_shards: Vec<Vec<Listen>> = (0..shards).map(|_| Vec::new()).collect();
+        // Of a list that fails nothing stays open: who connected there would wait for nobody.
+        let mut all_kept = Vec::new();
         for listener in listeners {
             let sockets = self.sockets_of(listener, shards)?;
             for (place, (address, socket)) in sockets.into_iter().enumerate() {
                 let kept = socket.try_clone().map_err(|error| failed(&listener.name, listener.address, &error))?;
-                self.kept.push((listener.address, kept));
+                all_kept.push((listener.address, kept));
                 of_shards[place % shards].push(Listen {
                     id: listener.id,
                     name: listener.name.clone(),
@@ -53,6 +55,7 @@ impl Sockets {
                 });
             }
         }
+        self.kept.append(&mut all_kept);
         Ok(of_shards)
     }
 
@@ -159,6 +162,21 @@ mod tests {
         assert_eq!(sockets.copies().expect("descriptors").len(), want.iter().sum::<usize>());
         sockets.close(address);
         assert!(sockets.copies().expect("descriptors").is_empty());
+    }
+
+    #[test]
+    fn of_a_list_that_cannot_be_opened_whole_nothing_is_open() {
+        let any = || net::getsockname(listening(true)).and_then(SocketAddr::try_from).expect("it is bound");
+        let taken = listening(true);
+        let taken = (net::getsockname(&taken).and_then(SocketAddr::try_from).expect("it is bound"), taken);
+        let listener = |name: &str, address| Listener { id: 0, name: name.to_owned(), address, proxies: [].into() };
+        let (first, second) = (listener("first", any()), listener("second", taken.0));
+        let mut sockets = Sockets::new(Vec::new());
+        let failed = sockets.open([&first, &second].into_iter(), 2).expect_err("somebody listens at the second");
+        assert_eq!(failed.name, "second");
+        assert!(sockets.copies().expect("descriptors").is_empty());
+        drop(taken);
+        assert!(sockets.open([&first, &second].into_iter(), 2).is_ok(), "the first one's address is free again");
     }
 
     #[test]

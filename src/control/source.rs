@@ -6,6 +6,8 @@ use crate::config::load::{self, load_profile};
 use crate::config::problem::{Origin, Problem, Problems};
 use crate::config::snapshot::Snapshot;
 use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 #[derive(Debug)]
 pub struct Source {
@@ -22,7 +24,8 @@ pub struct Source {
 pub enum News {
     /// Its text is that of the configuration in force.
     Nothing,
-    Good(Box<Snapshot>, String),
+    /// With the ids that its names have, once it is in force.
+    Good(Box<Snapshot>, String, Ids),
     Bad(Problems),
     /// It cannot be read: it may be on its way. Nothing is known to be wrong with the configuration.
     Unreadable(Problems),
@@ -54,31 +57,27 @@ impl Source {
         Ok(Beginning { snapshot, text: kept.text, from_last_good: Some(unreadable) })
     }
 
-    /// Looks at the file, away from the thread that has other things to do: names are looked up.
-    pub async fn look(&mut self, known: &str) -> News {
-        let text = match load::read(&self.file) {
-            Ok(text) if text == known => return News::Nothing,
-            Ok(text) => text,
-            Err(problems) => return News::Unreadable(problems),
-        };
-        let (name, profile, mut ids) = (self.name(), self.profile.clone(), self.ids.clone());
-        let loading = tokio::task::spawn_blocking(move || {
-            let loaded = load_profile(&name, &text, profile.as_deref(), &mut ids, &load::resolve);
-            (loaded, ids, text)
-        });
-        match loading.await {
-            Ok((Ok(snapshot), ids, text)) => {
-                self.ids = ids;
-                News::Good(Box::new(snapshot), text)
+    /// Looks at the file on a thread of its own, which blocks: the file is read, and names are looked up.
+    pub fn look(&self, known: Option<Arc<str>>) -> JoinHandle<News> {
+        let (file, name, profile, mut ids) = (self.file.clone(), self.name(), self.profile.clone(), self.ids.clone());
+        tokio::task::spawn_blocking(move || {
+            let text = match load::read(&file) {
+                Ok(text) if Some(&*text) == known.as_deref() => return News::Nothing,
+                Ok(text) => text,
+                Err(problems) => return News::Unreadable(problems),
+            };
+            match load_profile(&name, &text, profile.as_deref(), &mut ids, &load::resolve) {
+                Ok(snapshot) => News::Good(Box::new(snapshot), text, ids),
+                Err(problems) => News::Bad(problems),
             }
-            Ok((Err(problems), ..)) => News::Bad(problems),
-            // It panicked, and has said so.
-            Err(_) => {
-                let origin = Origin::whole(&self.name());
-                let problem = Problem::new(&origin, "cannot be compiled", "report what this process said before");
-                News::Bad(Problems { list: vec![problem], text: "".into() })
-            }
-        }
+        })
+    }
+
+    /// What a look that panicked has found; the panic has said why.
+    pub fn panicked(&self) -> News {
+        let origin = Origin::whole(&self.name());
+        let problem = Problem::new(&origin, "cannot be compiled", "report what this process said before");
+        News::Bad(Problems { list: vec![problem], text: "".into() })
     }
 
     /// Keeps what is in force. Says why if that cannot be done.

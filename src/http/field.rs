@@ -1,5 +1,7 @@
 //! Fields as offsets, and the names the gateway has to recognise.
 
+use std::ops::Range;
+
 /// Names that the gateway itself reads, sets or removes; everything else is `Other`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -105,6 +107,16 @@ pub struct Field {
     pub name: Span,
     pub value: Span,
     pub known: Known,
+    /// Its line is name, `: `, value and line end, as the gateway would write it.
+    pub is_plain: bool,
+}
+
+impl Field {
+    /// Where its line lies, with its end; only of a plain one.
+    pub fn line(&self) -> Option<Range<usize>> {
+        let end = self.value.start() + usize::from(self.value.len) + "\r\n".len();
+        self.is_plain.then(|| self.name.start()..end)
+    }
 }
 
 /// The fields of one head and what Connection says of them; reusable.
@@ -158,7 +170,14 @@ impl FieldTable {
         self.fields.iter().find(|field| field.known == known).map(|field| field.value.of(bytes))
     }
 
+    #[inline]
     pub(super) fn connection_lists(&self, bytes: &[u8], name: &[u8]) -> bool {
+        // Nearly always none, which is then seen without a call.
+        !self.connection_options.is_empty() && self.connection_options_include(bytes, name)
+    }
+
+    #[inline(never)]
+    fn connection_options_include(&self, bytes: &[u8], name: &[u8]) -> bool {
         self.connection_options.iter().any(|option| option.of(bytes).eq_ignore_ascii_case(name))
     }
 }
@@ -242,8 +261,9 @@ mod tests {
         let bytes = b"Via: 1.1 a, X-B";
         let mut table = FieldTable::new();
         let (name, first, second) = (Span::new(0, 3), Span::new(5, 5), Span::new(12, 3));
-        table.push(Field { name, value: first, known: Known::Via });
-        table.push(Field { name, value: second, known: Known::Via });
+        for value in [first, second] {
+            table.push(Field { name, value, known: Known::Via, is_plain: false });
+        }
         assert!(table.push_connection_option(second));
         assert_eq!(table.value(bytes, Known::Via), Some(&b"1.1 a"[..]));
         assert_eq!(table.value(bytes, Known::Host), None);

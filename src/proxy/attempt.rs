@@ -31,7 +31,10 @@ pub async fn forward(
             Err(failure) if may_repeat(exchange, failure, &upstream, &replay) => {
                 exchange.account.retried.set(true);
                 exchange.shared.counters.borrow_mut().upstream_retries += 1;
-                upstream = connect(exchange, upstream.address).await?;
+                let address = upstream.address;
+                // Its place among the service's connections may be the one that the next needs.
+                drop(upstream);
+                upstream = connect(exchange, address).await?;
             }
             Err(failure) => return Err(failure),
         }

@@ -68,14 +68,11 @@ impl ForwardedRequest<'_> {
         }
         for field in self.head.fields() {
             // What the gateway or an origin decides by is never removed by a client's Connection.
-            let stopped = match field.known {
-                Known::Other => {
-                    let name = field.name.of(self.bytes);
-                    !self.peer_is_trusted && is_forwarded(name) || self.head.connection_lists(self.bytes, name)
-                }
-                known => stops >> known as u32 & 1 == 1,
+            let listed = || {
+                let name = field.name.of(self.bytes);
+                !self.peer_is_trusted && is_forwarded(name) || self.head.connection_lists(self.bytes, name)
             };
-            if !stopped {
+            if !is_stopped(stops, field.known, listed) {
                 lines.copy_field(field, out);
             }
         }
@@ -214,11 +211,8 @@ impl ForwardedResponse<'_> {
             stops &= !(1 << Known::ContentLength as u32);
         }
         for field in self.head.fields() {
-            let stopped = match field.known {
-                Known::Other => self.head.connection_lists(self.bytes, field.name.of(self.bytes)),
-                known => stops >> known as u32 & 1 == 1,
-            };
-            if !stopped {
+            let listed = || self.head.connection_lists(self.bytes, field.name.of(self.bytes));
+            if !is_stopped(stops, field.known, listed) {
                 lines.copy_field(field, out);
             }
         }
@@ -242,6 +236,14 @@ impl ForwardedResponse<'_> {
         } else {
             CRLF
         });
+    }
+}
+
+/// Whether a field stays here: a known name by its bit in `stops`, any other if it is `listed` as one of this hop.
+pub(super) fn is_stopped(stops: u32, known: Known, listed: impl FnOnce() -> bool) -> bool {
+    match known {
+        Known::Other => listed(),
+        known => stops >> known as u32 & 1 == 1,
     }
 }
 
@@ -270,7 +272,7 @@ const NOT_REQUESTED: u32 = bits(&[
 /// Fields that only a trusted peer may send.
 const ONLY_TRUSTED: u32 = bits(&[Known::XForwardedProto, Known::XForwardedHost, Known::XForwardedPort, Known::XRealIp]);
 /// Fields of a response that are written anew or are meant for this hop.
-const NOT_RESPONDED: u32 = bits(&[
+pub(super) const NOT_RESPONDED: u32 = bits(&[
     Known::ContentLength,
     Known::TransferEncoding,
     Known::Connection,

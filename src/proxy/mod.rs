@@ -4,6 +4,7 @@ pub mod account;
 pub mod active;
 pub mod attempt;
 pub mod downstream;
+mod edit;
 pub mod error;
 pub mod exchange;
 pub mod forward;

@@ -1,6 +1,7 @@
 //! The response on its way down.
 
 use super::attempt::Watch;
+use super::edit;
 use super::error::{Failure, UpstreamFailure};
 use super::exchange::Exchange;
 use super::forward::ForwardedResponse;
@@ -57,14 +58,26 @@ pub async fn respond(
         (other, _) => other,
     };
     let close = closes(exchange, down_framing);
-    let down = forwarded(exchange, head, &reader.input()[..length], down_framing, close)?;
-    let brings_more = announces_body_without_right(head, &reader.input()[..length]);
-    reader.skip(length);
+    let adds_nothing = !close && exchange.request.version == Version::Http11;
+    let bytes = &reader.input()[..length];
+    let brings_more = announces_body_without_right(head, bytes);
+    let opening = match edit::left_out(head, bytes, down_framing).filter(|_| adds_nothing) {
+        Some(left_out) => {
+            let start = left_out.remove_from(&mut reader.input_mut()[..length]);
+            reader.skip(start);
+            Opening::Edited { head_bytes: length - start }
+        }
+        None => {
+            let written = forwarded(exchange, head, bytes, down_framing, close)?;
+            reader.skip(length);
+            Opening::Written(written)
+        }
+    };
     if down_framing == Framing::UntilClose {
         // Whatever cuts this response short, a panic or the shard's end: an end would make it look whole.
         exchange.client.stream.reset_on_drop();
     }
-    body(exchange, stream, reader, Encoder::new(down_framing), (head.status, down)).await?;
+    body(exchange, stream, reader, Encoder::new(down_framing), (head.status, opening)).await?;
     exchange.client.stream.end_on_drop();
     Ok(Answered {
         upstream_reusable: head.keep_alive
@@ -192,18 +205,39 @@ async fn ask_meanwhile<T>(
     Ok(reading.await)
 }
 
+/// The head that goes down.
+enum Opening {
+    /// The one that came, where it came: the first bytes of the reader's input.
+    Edited {
+        head_bytes: usize,
+    },
+    Written(Buf),
+}
+
 /// Passes on the body, its first piece together with the head where it has arrived with it.
 async fn body(
     exchange: &Exchange<'_>,
     stream: &TcpStream,
     reader: &mut Reader,
     encoder: Encoder,
-    (status, head): (u16, Buf),
+    (status, opening): (u16, Opening),
 ) -> Result<(), Failure> {
     let pool = exchange.shared.runtime.pool();
-    let mut before = Some(head);
     let mut done = reader.body_done();
-    let mut next = if done { Some(Piece::End) } else { reader.decode_input().map_err(Failure::upstream_body)? };
+    let (mut before, mut next) = match opening {
+        Opening::Edited { head_bytes } => {
+            let (begun, payload_bytes) = reader.decode_behind(head_bytes).map_err(Failure::upstream_body)?;
+            exchange.account.response_body_bytes.set(payload_bytes as u64);
+            exchange.account.status.set(status);
+            exchange.send_down(Pieces::one(begun)).await.map_err(client_gone)?;
+            if reader.body_done() {
+                return Ok(());
+            }
+            (None, None)
+        }
+        Opening::Written(head) if done => (Some(head), Some(Piece::End)),
+        Opening::Written(head) => (Some(head), reader.decode_input().map_err(Failure::upstream_body)?),
+    };
     loop {
         let (payload, last) = match next.take() {
             Some(Piece::Data { payload, last }) => (Some(payload), last),

@@ -82,7 +82,7 @@ impl<'a> Lines<'a> {
     }
 
     pub fn copy_field(&mut self, field: &Field, out: &mut Writer<'_>) {
-        match plain_line(self.bytes, field) {
+        match field.line() {
             Some(line) => self.copy(line, out),
             None => {
                 self.flush(out);
@@ -95,17 +95,6 @@ impl<'a> Lines<'a> {
     pub fn flush(&mut self, out: &mut Writer<'_>) {
         out.push(&self.bytes[std::mem::replace(&mut self.run, 0..0)]);
     }
-}
-
-/// Where the field's line lies if it is `Name: value` and CRLF, with one space after the colon and none at the end.
-fn plain_line(bytes: &[u8], field: &Field) -> Option<Range<usize>> {
-    let start = usize::from(field.name.start);
-    let value = start + usize::from(field.name.len) + 2;
-    let end = value + usize::from(field.value.len) + CRLF.len();
-    let is_plain = usize::from(field.value.start) == value
-        && bytes.get(value - 1) == Some(&b' ')
-        && bytes.get(end - CRLF.len()..end) == Some(CRLF);
-    is_plain.then_some(start..end)
 }
 
 const CRLF: &[u8] = b"\r\n";
@@ -124,8 +113,9 @@ mod tests {
             let lead = value.len() - value.trim_start().len();
             let value_start = at + name.len() + 1 + lead;
             let span = |start: usize, len: usize| Span { start: start as u16, len: len as u16 };
+            let is_plain = value == format!(" {}\r\n", value.trim()) && value.len() > 3;
             let value = span(value_start, value.trim().len());
-            fields.push(Field { name: span(at, name.len()), value, known: Known::Other });
+            fields.push(Field { name: span(at, name.len()), value, known: Known::Other, is_plain });
             at += line.len();
         }
         let buf = Writer::head(&pool, 0, |out| {

@@ -200,7 +200,7 @@ impl OpTable {
 
     /// The operation is over, and whoever asks has its completion.
     pub(super) fn end(&mut self, id: OpId) {
-        self.slots.remove(id);
+        self.slots.delete(id);
     }
 
     pub(super) fn owner(&self, id: OpId) -> Option<Owner> {
@@ -254,6 +254,14 @@ impl Pieces {
 
     pub fn iter(&self) -> impl Iterator<Item = &Buf> {
         self.0.iter().flatten()
+    }
+
+    /// The only one there is, as nearly always.
+    pub(super) fn only(&self) -> Option<&Buf> {
+        match &self.0 {
+            [Some(only), None, None] => Some(only),
+            _ => None,
+        }
     }
 
     /// Those that hold something, as one vectored write takes them.

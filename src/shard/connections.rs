@@ -130,11 +130,16 @@ impl Connections {
         overdue.map_or(Ok(None), Err)
     }
 
+    /// Gives places that are leased and not in use back to all shards.
+    pub fn settle(&mut self) {
+        self.places.settle(&self.board.connections);
+    }
+
     /// Every connection's place, and the idle connections themselves, for a shard that ends.
     pub fn take_all(&mut self) -> Slab<Slot> {
         let slots = std::mem::take(&mut self.slots);
         slots.iter().for_each(|(_, slot)| self.depart(slot.client));
-        self.places.settle(&self.board.connections);
+        self.settle();
         self.idle = 0;
         slots
     }
@@ -183,7 +188,7 @@ mod tests {
         assert_eq!(board.connections_per_client.count(client_key(a)), 1);
         one.release(introduced);
         assert_eq!(board.connections_per_client.count(client_key(a)), 0);
-        one.places.settle(&board.connections);
+        one.settle();
         assert_eq!((board.connections.taken(), board.connections_of(1)), (0, 0));
     }
 }

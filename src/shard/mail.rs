@@ -14,8 +14,9 @@ use std::time::Duration;
 pub enum Mail {
     /// Accept here too.
     Listen(Listen),
-    /// The listener with the id `was` stays, and for connections to come is this from now on.
-    Describe { was: u32, id: u32, name: String, proxies: Arc<[Cidr]> },
+    /// These stay, and for connections to come are otherwise from now on. All in one message: of two that change names
+    /// neither may be taken for the other.
+    Describe(Arc<[Described]>),
     /// The listener with this id has no place in the configuration any more: accept what has arrived, then close it.
     Unlisten(u32),
     /// Stop accepting, and leave what arrives to another process, or to a later `Listen`.
@@ -34,6 +35,15 @@ pub struct Listen {
     /// Peers that begin with a PROXY header.
     pub proxies: Arc<[Cidr]>,
     pub socket: Socket,
+}
+
+/// What the listener with the id `was` is from now on.
+#[derive(Clone, Debug)]
+pub struct Described {
+    pub was: u32,
+    pub id: u32,
+    pub name: String,
+    pub proxies: Arc<[Cidr]>,
 }
 
 /// The plan from now on. Through a cell in which only the latest lies.

@@ -12,7 +12,7 @@ mod mail;
 mod state;
 mod worker;
 
-pub use self::mail::{Handoff, Listen, Mail, Publication};
+pub use self::mail::{Described, Handoff, Listen, Mail, Publication};
 
 use self::state::State;
 use crate::proxy::{ListenerInfo, Plan, Shared};
@@ -147,10 +147,13 @@ impl Shard {
                 of_configuration => self.configure(|shard| shard.obey(of_configuration)),
             }
         }
-        // No more than lie there now: who posts on meanwhile rings again, and must not keep this turn from its end.
         for _ in 0..HANDOFFS_MAX {
             let Some(handoff) = self.handoffs.take() else { break };
             self.state.handed(handoff);
+        }
+        if !self.handoffs.is_empty() {
+            // For those that are left the bell has been rung, and heard: nobody rings it again.
+            self.state.look_again();
         }
     }
 
@@ -181,7 +184,7 @@ impl Shard {
                     self.state.shared.counters.borrow_mut().listens_failed += 1;
                 }
             }
-            Mail::Describe { was, id, name, proxies } => self.state.describe(was, id, &name, &proxies),
+            Mail::Describe(described) => self.state.describe(&described),
             Mail::Unlisten(id) => self.state.unlisten(id),
             Mail::Rest => self.state.rest(),
             Mail::Drain { patience, stop } => {
@@ -219,3 +222,75 @@ impl Shard {
 
 /// Connections of other shards that are taken in a turn.
 const HANDOFFS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::Settings;
+    use crate::route::Table;
+    use crate::runtime::driver::Driver;
+    use crate::runtime::driver::epoll::Epoll;
+    use crate::runtime::mailbox::mailbox;
+    use crate::runtime::{Parcel, TcpStream};
+    use std::cell::RefCell;
+
+    const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    fn runtime() -> Runtime {
+        Runtime::new(Driver::Epoll(Box::new(Epoll::new().expect("epoll is there"))), 1 << 20)
+    }
+
+    /// Connections that another shard has accepted.
+    fn parcels(count: usize) -> Vec<Parcel> {
+        let (far, clients) = (runtime(), Rc::new(RefCell::new(Vec::new())));
+        let parcels = Rc::new(RefCell::new(Vec::new()));
+        let listener = TcpListener::bind(&far, LOCAL).expect("a free port is there");
+        let (address, accepted, connected, near) = (listener.address(), parcels.clone(), clients.clone(), far.clone());
+        far.spawn(async move {
+            for _ in 0..count {
+                let client = TcpStream::connect(&near, address, Mono::NEVER).await.expect("somebody listens");
+                connected.borrow_mut().push(client);
+                let (stream, _) = listener.accept().await.expect("somebody has come");
+                accepted.borrow_mut().push(stream.release().unwrap_or_else(|_| panic!("nobody has used it")));
+            }
+        });
+        while far.tasks() > 0 {
+            far.turn(Mono::NEVER, &mut |_| ()).expect("a turn never fails");
+        }
+        parcels.take()
+    }
+
+    #[test]
+    fn hand_offs_beyond_what_a_turn_takes_are_taken_by_the_next_ones_though_nobody_rings_again() {
+        let driver = Driver::Epoll(Box::new(Epoll::new().expect("epoll is there")));
+        let (bell, runtime) = (driver.bell(), Runtime::new(driver, 1 << 20));
+        let (services, routes, settings) = (Vec::new(), Vec::new(), Settings::default());
+        let plan = Arc::new(Plan { services, routes, table: Table::compile(&[]), settings });
+        let (peer, handoffs) = mailbox(4 * HANDOFFS_MAX, bell.clone());
+        let (_outbox, inbox) = mailbox(1, bell);
+        let parts = Parts {
+            shard: 0,
+            board: Arc::new(Board::new(1, 1, 8)),
+            plan,
+            listeners: Vec::new(),
+            log: None,
+            seed: 1,
+            inbox,
+            handoffs,
+            peers: vec![peer.clone()],
+            publications: Latest::new(None),
+            reporter: None,
+        };
+        let (mut shard, _) = Shard::new(runtime, parts).expect("it listens nowhere");
+        let listener = Arc::new(ListenerInfo { id: 0, name: "public".to_owned(), address: LOCAL, proxies: [].into() });
+        for parcel in parcels(3 * HANDOFFS_MAX) {
+            let accepted_at = shard.state.shared.runtime.now().mono;
+            let handoff = Handoff { parcel, peer: LOCAL, listener: listener.clone(), accepted_at };
+            shard.state.shared.board.arrive(0);
+            assert!(peer.post(handoff).is_ok(), "there is room");
+        }
+        (0..4).for_each(|_| assert!(shard.turn(Mono::ZERO).expect("a turn never fails")));
+        assert_eq!(shard.counters().handoffs_received, 3 * HANDOFFS_MAX as u64);
+        shard.state.end();
+    }
+}

@@ -1,13 +1,12 @@
 //! What one shard's acceptors, workers and loop share.
 
 use super::connections::{Connections, Slot};
-use super::mail::Handoff;
+use super::mail::{Described, Handoff};
 use super::worker;
 use crate::proxy::{Downstream, ListenerInfo, Shared};
 use crate::runtime::executor::TaskId;
 use crate::runtime::mailbox::Outbox;
 use crate::runtime::{Class, Event, Received, Stop, TcpListener, TcpStream};
-use crate::stdx::cidr::Cidr;
 use crate::stdx::slab::Key;
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::{Counters, Refusal};
@@ -28,7 +27,7 @@ pub struct State {
     workers: RefCell<Vec<(TaskId, Desk)>>,
     /// The fewest there have been since the last sweep: so many nobody needed.
     workers_unused: Cell<usize>,
-    listeners: RefCell<Vec<Rc<Listening>>>,
+    pub listeners: RefCell<Vec<Rc<Listening>>>,
 }
 
 /// A listener that a coroutine accepts from.
@@ -78,16 +77,23 @@ impl State {
         self.shared.runtime.spawn(worker::accept(self.clone(), listening));
     }
 
-    pub fn describe(&self, was: u32, id: u32, name: &str, proxies: &Arc<[Cidr]>) {
-        self.of_listener(was, |listening| {
+    pub fn describe(&self, all: &[Described]) {
+        for listening in self.listeners.borrow().iter() {
+            let was = listening.info.borrow().id;
+            let Some(described) = all.iter().find(|described| described.was == was) else { continue };
+            let Described { id, name, proxies, .. } = described.clone();
             let address = listening.listener.address();
-            let info = ListenerInfo { id, name: name.to_owned(), address, proxies: proxies.clone() };
-            *listening.info.borrow_mut() = Arc::new(info);
-        });
+            *listening.info.borrow_mut() = Arc::new(ListenerInfo { id, name, address, proxies });
+        }
     }
 
     pub fn unlisten(&self, id: u32) {
-        self.of_listener(id, |listening| listening.listener.stop(Stop::Dry));
+        for listening in self.listeners.borrow().iter() {
+            let is_it = listening.info.borrow().id == id;
+            if is_it {
+                listening.listener.stop(Stop::Dry);
+            }
+        }
     }
 
     /// A listener has stopped.
@@ -105,15 +111,6 @@ impl State {
         self.listeners.borrow().iter().for_each(|listening| listening.listener.stop(Stop::Leave));
     }
 
-    fn of_listener(&self, id: u32, what: impl Fn(&Listening)) {
-        for listening in self.listeners.borrow().iter() {
-            let is_it = listening.info.borrow().id == id;
-            if is_it {
-                what(listening);
-            }
-        }
-    }
-
     /// Every connection has ended, and none will be accepted.
     pub fn is_empty(&self) -> bool {
         self.listeners.borrow().is_empty() && self.connections.borrow().is_empty()
@@ -125,6 +122,11 @@ impl State {
         self.shared.board.close(self.shard);
         // They may be waiting for the last of all shards to say so.
         self.peers.iter().for_each(Outbox::nudge);
+    }
+
+    /// The next turn looks into the mailboxes, and does not sleep before.
+    pub fn look_again(&self) {
+        self.peers[self.shard].nudge();
     }
 
     /// Closes everything that is left.
@@ -168,6 +170,9 @@ impl State {
                 let now = self.shared.runtime.now().mono;
                 self.shared.board.beat(self.shard, now);
                 self.shared.pools.borrow_mut().sweep(now);
+                // What was leased for a busy second is no use to a quiet one, and may be to others.
+                self.shared.settle();
+                self.connections.borrow_mut().settle();
                 self.shared.runtime.pool().trim();
                 self.trim_workers();
                 self.shared.runtime.set_timer(now + SWEEP_INTERVAL, SWEEP);
@@ -181,15 +186,15 @@ impl State {
         self.shared.counters.borrow_mut().connections_accepted += 1;
         if let Some(stream) = self.hand_over(stream, peer, listener) {
             self.shared.board.arrive(self.shard);
-            self.admit(stream, peer, listener.clone());
+            self.admit(stream, peer, listener.clone(), self.shared.runtime.now().mono);
         }
     }
 
     /// A connection that another shard accepted.
     pub fn handed(self: &Rc<Self>, handoff: Handoff) {
-        let Handoff { parcel, peer, listener, .. } = handoff;
+        let Handoff { parcel, peer, listener, accepted_at } = handoff;
         self.shared.counters.borrow_mut().handoffs_received += 1;
-        self.admit(TcpStream::adopt(&self.shared.runtime, parcel), peer, listener);
+        self.admit(TcpStream::adopt(&self.shared.runtime, parcel), peer, listener, accepted_at);
     }
 
     /// Gives the connection back if it is to be served here, because nobody has far fewer or no time to take it.
@@ -219,7 +224,7 @@ impl State {
     }
 
     /// Takes a new connection in, or closes it when there are too many.
-    fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: Arc<ListenerInfo>) {
+    fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: Arc<ListenerInfo>, accepted_at: Mono) {
         let settings = self.shared.settings();
         // Whose connection it is says the header that a load balancer begins with.
         let client = if listener.is_proxy(peer.ip()) { None } else { Some(peer.ip()) };
@@ -227,7 +232,9 @@ impl State {
         match admitted {
             Ok(key) => {
                 let downstream = Box::new(Downstream::new(stream, peer, listener));
-                self.park(key, downstream, settings.limits.header_read_timeout);
+                // What it waited in a mailbox is a part of its time.
+                let waited = self.shared.runtime.now().mono.since(accepted_at);
+                self.park(key, downstream, settings.limits.header_read_timeout.saturating_sub(waited));
             }
             Err(refusal) => {
                 self.shared.board.depart(self.shard);

@@ -91,6 +91,7 @@ mod tests {
     use crate::runtime::driver::Driver;
     use crate::runtime::driver::epoll::Epoll;
     use crate::runtime::{Class, Pieces, Runtime, Stop, TcpListener, TcpStream};
+    use crate::shard::Described;
     use crate::stdx::board::Board;
     use crate::stdx::rng::Rng;
     use crate::stdx::time::Mono;
@@ -157,6 +158,29 @@ mod tests {
         assert!(!state.is_empty(), "they are served");
         state.end();
         far.drop_tasks();
+    }
+
+    #[test]
+    fn listeners_that_change_names_are_not_taken_for_one_another() {
+        let state = state();
+        let of_shard = |name: &str, id| {
+            let listener = TcpListener::bind(&state.shared.runtime, LOCAL).expect("a free port is there");
+            let address = listener.address();
+            state.listen(listener, ListenerInfo { id, name: name.to_owned(), address, proxies: [].into() });
+            address
+        };
+        let (first, second) = (of_shard("a", 0), of_shard("b", 1));
+        let network = |text: &str| [text.parse().expect("a network")].into();
+        state.describe(&[
+            Described { was: 1, id: 0, name: "a".to_owned(), proxies: network("10.0.0.0/8") },
+            Described { was: 0, id: 1, name: "b".to_owned(), proxies: network("10.1.0.0/16") },
+        ]);
+        let listeners = state.listeners.borrow();
+        let infos: Vec<_> = listeners.iter().map(|listening| listening.info.borrow().clone()).collect();
+        let told: Vec<_> = infos.iter().map(|info| (info.address, &*info.name, info.id)).collect();
+        assert_eq!(told, [(first, "b", 1), (second, "a", 0)]);
+        let trusted: Vec<_> = infos.iter().map(|info| info.is_proxy([10, 9, 0, 1].into())).collect();
+        assert_eq!(trusted, [false, true]);
     }
 
     #[test]

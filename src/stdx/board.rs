@@ -194,7 +194,7 @@ impl Lease {
         self.used
     }
 
-    /// Gives back what is not in use.
+    /// Gives back what is not in use. A shard does so now and then: what it keeps, it keeps from the others.
     pub fn settle(&mut self, supply: &Supply) {
         supply.give_back(self.held - self.used);
         self.held = self.used;
@@ -240,7 +240,10 @@ impl Tally {
     fn cells_of(&self, key: u128) -> [&AtomicU32; 2] {
         let hash = mix(self.seed ^ mix(self.seed ^ key as u64) ^ (key >> 64) as u64);
         let mask = self.cells.len() as u64 - 1;
-        [hash, hash >> 32].map(|hash| &self.cells[(hash & mask) as usize])
+        let [first, second] = [hash & mask, hash >> 32 & mask];
+        // A key that had one cell twice would count double.
+        let second = if second == first { first ^ 1 } else { second };
+        [first, second].map(|cell| &self.cells[cell as usize])
     }
 }
 
@@ -352,6 +355,14 @@ mod tests {
         assert!(!tally.enter(key, 3) && tally.count(key) == 3);
         tally.leave(key);
         assert!(tally.enter(key, 3));
+    }
+
+    #[test]
+    fn no_key_counts_double() {
+        for key in 0..1_000 {
+            let tally = Tally::new(1 << 4, 7);
+            assert_eq!((0..9).filter(|_| tally.enter(key, 5)).count(), 5, "{key}");
+        }
     }
 
     #[test]

@@ -5,29 +5,28 @@ use std::time::Duration;
 /// From a microsecond to over a minute; what is shorter or longer counts as that.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Histogram {
-    cells: [u32; CELLS],
+    cells: [u64; CELLS],
 }
 
 impl Histogram {
     pub fn record(&mut self, time: Duration) {
-        let cell = &mut self.cells[cell_of(time.as_micros().try_into().unwrap_or(u64::MAX))];
-        *cell = cell.saturating_add(1);
+        self.cells[cell_of(time.as_micros().try_into().unwrap_or(u64::MAX))] += 1;
     }
 
     pub fn merge(&mut self, other: &Self) {
         for (to, from) in self.cells.iter_mut().zip(&other.cells) {
-            *to = to.saturating_add(*from);
+            *to += from;
         }
     }
 
     /// Each cell that counts something: the longest time that belongs to it, in microseconds, and how many there were.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
         let counts = self.cells.iter().enumerate().filter(|(_, count)| **count > 0);
-        counts.map(|(cell, count)| (most_us(cell), u64::from(*count)))
+        counts.map(|(cell, count)| (most_us(cell), *count))
     }
 
     pub fn count(&self) -> u64 {
-        self.cells.iter().copied().map(u64::from).sum()
+        self.cells.iter().sum()
     }
 
     /// All of them together, each taken for the longest of its cell, in microseconds.
@@ -100,6 +99,17 @@ mod tests {
             last = Some(cell);
         }
         assert_eq!(cell_of(u64::MAX), CELLS - 1);
+    }
+
+    #[test]
+    fn what_years_bring_is_counted() {
+        let mut sum = Histogram::default();
+        sum.record(Duration::from_micros(5));
+        for _ in 0..40 {
+            let twice = sum.clone();
+            sum.merge(&twice);
+        }
+        assert_eq!(sum.count(), 1 << 40);
     }
 
     #[test]

@@ -67,6 +67,18 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    /// Drops the value where it lies.
+    pub fn delete(&mut self, key: Key<T>) {
+        if let Some(slot) = self.slots.get_mut(key.index as usize)
+            && slot.generation == key.generation
+            && slot.value.is_some()
+        {
+            slot.value = None;
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free.push(key.index);
+        }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {
             slot.value.as_ref().map(|value| (Key::new(index as u32, slot.generation), value))

@@ -26,6 +26,14 @@ pub const fn equal(word: u64, byte: u8) -> u64 {
     below(word ^ repeat(byte), 1)
 }
 
+/// Marks ASCII control bytes, DEL among them.
+pub const fn control(word: u64) -> u64 {
+    // One further on they are 1 to 32 or, past DEL, 128: what is then below 33 but for its top bit is one of them,
+    // unless it had that bit before.
+    let next = (word & !HIGHS) + repeat(1);
+    !(((next | HIGHS) - repeat(b' ' + 1)) | word) & HIGHS
+}
+
 /// Gives the words of `bytes`, the last one filled up with `pad`, to `take`.
 #[inline(always)]
 pub fn for_each_word(bytes: &[u8], pad: u8, mut take: impl FnMut(u64)) {
@@ -87,6 +95,7 @@ mod tests {
         for _ in 0..2_000 {
             let bytes: Vec<u8> = random_bytes(&mut rng).into_iter().chain([0; 8]).take(8).collect();
             let word = u64::from_le_bytes(bytes.try_into().expect("eight"));
+            check(word, control(word), |byte| byte.is_ascii_control());
             for bound in 0..0x80 {
                 check(word, below(word, bound), |byte| byte < bound);
                 check(word, above(word, bound), |byte| byte > bound);

@@ -83,13 +83,14 @@ impl Counters {
         self.responses[if class < self.responses.len() { class } else { 0 }] += 1;
     }
 
-    /// Accepted and not refused. One shard may have told that it refused what another has not yet told that it accepted.
-    pub fn connections_handled(&self) -> u64 {
-        self.connections_accepted.saturating_sub(self.connections_refused.iter().sum())
-    }
-
     pub fn count_refusal(&mut self, refusal: Refusal) {
         self.connections_refused[refusal as usize] += 1;
+    }
+
+    /// Connections that were accepted and not refused. Shards report at different times, and one refuses what another
+    /// has accepted: for a moment there may seem to be more of the one than of the other.
+    pub fn connections_handled(&self) -> u64 {
+        self.connections_accepted.saturating_sub(self.connections_refused.iter().sum())
     }
 }
 
@@ -219,6 +220,9 @@ mod tests {
         counters.count_refusal(Refusal::Descriptors);
         counters.count_refusal(Refusal::Descriptors);
         assert_eq!(counters.connections_refused, [1, 0, 2]);
+        assert_eq!(counters.connections_handled(), 0, "another shard has accepted them");
+        counters.connections_accepted = 5;
+        assert_eq!(counters.connections_handled(), 2);
         assert_eq!(Refusal::Descriptors as usize + 1, Refusal::COUNT);
     }
 }

@@ -1,6 +1,7 @@
 //! What a shard counts of each route: plain fields, sent to the control thread as differences, a few blocks at a time.
 
 use crate::stdx::histogram::Histogram;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// One exchange that is over.
@@ -53,8 +54,9 @@ pub struct RouteStats {
     /// By the route's id; absent until it is used.
     blocks: Vec<Option<Box<Slot>>>,
     no_route: Box<Slot>,
-    /// Routes with something to report.
-    dirty: Vec<u32>,
+    /// Routes with something to report, first come first served: a route that is always asked for again must not keep
+    /// others from being told of.
+    dirty: VecDeque<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +74,7 @@ impl RouteStats {
         slot.block.record(sample);
         if !slot.is_dirty {
             slot.is_dirty = true;
-            self.dirty.push(sample.route);
+            self.dirty.push_back(sample.route);
         }
     }
 
@@ -83,7 +85,7 @@ impl RouteStats {
     /// Moves the counts of up to `most` routes to `into`.
     pub fn take(&mut self, most: usize, into: &mut Vec<(u32, Block)>) {
         for _ in 0..most {
-            let Some(route) = self.dirty.pop() else { break };
+            let Some(route) = self.dirty.pop_front() else { break };
             let slot = Self::slot(&mut self.blocks, &mut self.no_route, route);
             slot.is_dirty = false;
             into.push((route, std::mem::take(&mut slot.block)));
@@ -229,6 +231,21 @@ mod tests {
         assert_eq!((block.request.cells[0], block.request.cells[1]), (2, 1));
         assert_eq!((block.request.cells[12], block.request.cells[13]), (1, 2));
         assert_eq!(block.request.sum_us, 720_052_000);
+    }
+
+    #[test]
+    fn a_route_is_reported_however_busy_others_are() {
+        let mut stats = RouteStats::default();
+        (0..10).for_each(|route| stats.record(&sample(route, 200, 1)));
+        let mut reported = Vec::new();
+        for _ in 0..5 {
+            let before = reported.len();
+            stats.take(2, &mut reported);
+            // Those that were told of are asked for at once.
+            reported[before..].iter().for_each(|(route, _)| stats.record(&sample(*route, 200, 1)));
+        }
+        reported.sort_by_key(|(route, _)| *route);
+        assert!(reported.iter().map(|(route, _)| *route).eq(0..10), "each once before one is twice");
     }
 
     #[test]

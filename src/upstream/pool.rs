@@ -43,6 +43,8 @@ struct EndpointPool {
     address: SocketAddr,
     idle: VecDeque<Key<Idle>>,
     idle_timeout: Duration,
+    /// When a connection was last kept here.
+    kept_at: Mono,
 }
 
 struct Idle {
@@ -103,11 +105,11 @@ impl Pools {
         }
         let pools = &mut self.services[id];
         let place = pools.iter().position(|pool| pool.address == address).unwrap_or_else(|| {
-            pools.push(EndpointPool { address, idle: VecDeque::new(), idle_timeout: Duration::ZERO });
+            pools.push(EndpointPool { address, idle: VecDeque::new(), idle_timeout: Duration::ZERO, kept_at: now });
             pools.len() - 1
         });
         let pool = &mut pools[place];
-        pool.idle_timeout = service.pool.idle_timeout;
+        (pool.idle_timeout, pool.kept_at) = (service.pool.idle_timeout, now);
         if pool.idle.len() >= idle_max
             && let Some(oldest) = pool.idle.pop_front()
         {
@@ -153,16 +155,20 @@ impl Pools {
         }
     }
 
-    /// Closes what has been idle for too long.
+    /// Closes what has been idle for too long, and forgets endpoints that have kept nothing since: configurations come
+    /// with other addresses again and again.
     pub fn sweep(&mut self, now: Mono) {
-        for pool in self.services.iter_mut().flatten() {
-            while let Some(&key) = pool.idle.front() {
-                if self.idle.get(key).is_some_and(|idle| now.since(idle.since) < pool.idle_timeout) {
-                    break;
+        for pools in &mut self.services {
+            for pool in pools.iter_mut() {
+                while let Some(&key) = pool.idle.front() {
+                    if self.idle.get(key).is_some_and(|idle| now.since(idle.since) < pool.idle_timeout) {
+                        break;
+                    }
+                    pool.idle.pop_front();
+                    self.idle.remove(key);
                 }
-                pool.idle.pop_front();
-                self.idle.remove(key);
             }
+            pools.retain(|pool| !pool.idle.is_empty() || now.since(pool.kept_at) < pool.idle_timeout);
         }
     }
 

@@ -111,6 +111,10 @@ impl Reader {
         self.input.as_ref().map_or(&[], Buf::bytes)
     }
 
+    pub fn input_mut(&mut self) -> &mut [u8] {
+        self.input.as_mut().map_or(&mut [], Buf::bytes_mut)
+    }
+
     /// Drops the first `length` bytes of the input: a head that nobody needs any more.
     pub fn skip(&mut self, length: usize) {
         if let Some(input) = &mut self.input {
@@ -174,6 +178,19 @@ impl Reader {
             (true, true) => Some(Piece::End),
             (true, false) => None,
         })
+    }
+
+    /// Decodes what of a body with a told length lies behind the first `head_bytes` of the input. Returns both in one,
+    /// and how much of it is payload.
+    pub fn decode_behind(&mut self, head_bytes: usize) -> Result<(Buf, usize), ReadError> {
+        let mut input = self.input.take().expect("a head was found in it");
+        let decoded = self.decoder.decode(&mut input.bytes_mut()[head_bytes..])?;
+        let end = head_bytes + decoded.consumed;
+        if end < input.len() {
+            self.input = Some(copy_of(&input, end)?);
+        }
+        input.truncate(head_bytes + decoded.payload);
+        Ok((input, decoded.payload))
     }
 
     /// Takes what was received after the end of HTTP on this connection: a tunnel's first bytes.

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
-use shardgate::config::last_good::{LastGood, Store};
 
 use crate::harness::{Config, Gateway, OK, Origin, Wire, tool, wait_until};
 
@@ -32,8 +31,8 @@ fn a_new_file_is_in_force_at_once_and_closes_no_connection() {
 
     // As Kubernetes and editors do it: another file takes its place.
     let narrowed = Config::empty().service("origin", &[origin.address], "").route("new", "origin", "paths: [/new]");
-    let narrowed_yaml = narrowed.admin().yaml();
-    fs::write(folder.join("next"), &narrowed_yaml).unwrap();
+    let narrowed = narrowed.admin();
+    fs::write(folder.join("next"), narrowed.yaml()).unwrap();
     fs::rename(folder.join("next"), &file).unwrap();
     gateway.wait_said("configuration 1 is in force");
     wait_until("every shard has it", || (0..10).all(|_| gateway.get("/old").status() == 404));
@@ -50,12 +49,18 @@ fn a_new_file_is_in_force_at_once_and_closes_no_connection() {
     assert_eq!(known["shardgate"]["configuration"]["rejected"], 1);
     assert_eq!((gateway.metric("shardgate_config_rejected_total"), gateway.metric("shardgate_config_ok")), (1.0, 0.0));
 
+    // Whoever takes the mistake back is told so.
+    let error = || status(&gateway)["shardgate"]["configuration"]["error"].clone();
+    fs::write(&file, narrowed.yaml()).unwrap();
+    gateway.wait_said("the file says again what is in force");
+    assert!(error().is_null(), "{}", error());
+
     fs::remove_file(&file).unwrap();
     gateway.wait_said("cannot be read");
     assert_eq!(gateway.get("/new").status(), 200);
     assert_eq!(gateway.metric("shardgate_config_rejected_total"), 2.0);
     // It comes back as it was when it was last good: nothing has changed, and nothing is wrong any more.
-    fs::write(&file, narrowed_yaml).unwrap();
+    fs::write(&file, narrowed.yaml()).unwrap();
     wait_until("all is well", || gateway.metric("shardgate_config_ok") == 1.0);
     assert_eq!(gateway.metric("shardgate_config_generation"), 1.0);
     fs::remove_dir_all(folder).unwrap();
@@ -106,16 +111,18 @@ fn the_last_good_configuration_serves_when_the_file_cannot_be_read() {
             first.wait_exit();
         }
     }
+    let last = fs::read_to_string(&file).unwrap();
     fs::remove_file(&file).unwrap();
     let second = Gateway::start_on(&file, &arguments);
     assert_eq!(second.get("/").status(), 200);
     second.wait_said("beginning with the last good configuration");
     assert_eq!(status(&second)["shardgate"]["configuration"]["from_last_good"], true);
     assert_eq!(second.metric("shardgate_config_from_last_good"), 1.0);
-    // The file comes back, and is that one.
-    let LastGood { text, .. } = Store::new(&state).read().unwrap();
-    fs::write(&file, text).unwrap();
-    second.wait_said("the file says what is in force again");
+    // It is in force again as soon as it can be read, though it says the same.
+    fs::write(&file, last).unwrap();
+    second.wait_said("configuration 1 is in force");
+    let configuration = &status(&second)["shardgate"]["configuration"];
+    assert_eq!((&configuration["from_last_good"], &configuration["error"]), (&false.into(), &().into()));
     assert_eq!(second.metric("shardgate_config_from_last_good"), 0.0);
     fs::remove_dir_all(folder).unwrap();
 }
@@ -156,5 +163,23 @@ fn a_full_disk_costs_what_would_have_been_kept_and_nothing_else() {
     wait_until("it is kept again", || kept().contains("fields_max: 52"));
     wait_until("all is well", || status(&gateway)["shardgate"]["configuration"]["keeping_error"].is_null());
     drop(gateway);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// A disk or a resolver that does not answer holds the look at the file up, and nobody else.
+#[test]
+fn a_look_that_hangs_keeps_nobody_from_being_heard() {
+    let (origin, folder) = (Origin::answering(OK), folder("hangs"));
+    let file = folder.join("gateway.yaml");
+    fs::write(&file, Config::to(&origin).admin().yaml()).unwrap();
+    let mut gateway = Gateway::start_on(&file, &[]);
+    // Opening it waits for somebody who writes.
+    assert!(std::process::Command::new("mkfifo").arg(folder.join("next")).status().unwrap().success());
+    fs::rename(folder.join("next"), &file).unwrap();
+    gateway.signal(Signal::HUP);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(status(&gateway)["shardgate"]["ready"], true);
+    gateway.terminate();
+    assert_eq!(gateway.wait_exit(), Some(0));
     fs::remove_dir_all(folder).unwrap();
 }

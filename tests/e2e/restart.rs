@@ -30,7 +30,10 @@ impl Site {
 
     #[track_caller]
     fn start(&self) -> Gateway {
-        Gateway::start_on(&self.file, &["--control", self.control.to_str().unwrap()])
+        let gateway = Gateway::start_on(&self.file, &["--control", self.control.to_str().unwrap()]);
+        // It says where it listens before it can be met there.
+        wait_until("the control socket", || self.control.exists());
+        gateway
     }
 }
 
@@ -114,6 +117,26 @@ fn a_process_that_takes_over_and_dies_leaves_the_old_one_serving() {
     UnixStream::connect(&site.control).unwrap().write_all(b"GIVE ME").unwrap();
     wait_until("they are counted", || gateway.metric("shardgate_handovers_failed_total") == 4.0);
     assert_eq!(gateway.get("/").status(), 200);
+}
+
+/// It has let go of its sockets: whoever starts meanwhile opens his own.
+#[test]
+fn a_gateway_that_drains_does_not_keep_another_from_starting() {
+    let origin = Origin::start(|peer| {
+        peer.request();
+        // No answer while the gateway keeps the connection.
+        peer.request();
+    });
+    let site = Site::new("drains", Config::to(&origin).listen(free_address()));
+    let mut old = site.start();
+    let mut waiting = old.client();
+    waiting.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("its request is under way", || origin.connections() == 1);
+    old.terminate();
+    wait_until("it listens no more", || TcpStream::connect(old.address).is_err());
+    let new = site.start();
+    assert_eq!(new.address, old.address);
+    assert!(old.is_running());
 }
 
 /// This user's process listens there and never hands over: there is an old one, and two beside each other are not

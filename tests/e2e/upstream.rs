@@ -67,6 +67,14 @@ fn a_request_that_may_have_had_an_effect_is_not_sent_again() {
 }
 
 #[test]
+fn the_second_try_takes_the_place_of_the_connection_that_died() {
+    let origin = dying();
+    let config = Config::to(&origin).of_service("pool: { connections_max: 1 }").one_shard();
+    let response = on_a_dying_connection(&origin, &config, b"GET /second HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(response.status(), 200);
+}
+
+#[test]
 fn a_body_that_was_not_kept_is_not_sent_again() {
     for (body, status) in [(1_000, 200), (1_001, 502)] {
         let origin = dying();

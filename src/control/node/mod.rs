@@ -6,6 +6,7 @@ mod reload;
 mod succession;
 
 use self::begin::{Started, start_shards};
+use self::reload::Looking;
 use super::admin;
 use super::clock::clocks;
 use super::cpus::{Cpus, give_way};
@@ -43,14 +44,19 @@ pub fn run(source: Source) -> Result<(), StartError> {
     // Before anything is opened that could have one of their numbers.
     let inherited = inherited();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Control)?;
-    tokio::task::LocalSet::new().block_on(&runtime, Node::run(source, inherited))
+    let ended = tokio::task::LocalSet::new().block_on(&runtime, Node::run(source, inherited));
+    // A look at the file may still wait for a resolver or a disk that does not answer.
+    runtime.shutdown_background();
+    ended
 }
 
 /// What the control thread keeps.
 struct Node {
     source: Source,
-    /// What the file said when it was put in force.
-    text: String,
+    /// What the file said when that was put in force; `None` while something else is.
+    text: Option<Arc<str>>,
+    /// One look at the file at a time.
+    looking: Option<Looking>,
     snapshot: Snapshot,
     sockets: Sockets,
     nursery: Nursery,
@@ -104,9 +110,10 @@ impl Node {
                 },
                 signal = signals.next() => match signal {
                     Heard::End => node.shut_down(),
-                    Heard::Reload => node.look(true).await,
+                    Heard::Reload => node.look(true),
                 },
-                () = watch.changed() => node.look(false).await,
+                () = watch.changed() => node.look(false),
+                news = node.looked() => node.reload(news),
                 Some(asked) = asked.recv() => node.handed_over(asked).await,
                 _ = chores.tick() => node.chores(),
             }
@@ -149,7 +156,8 @@ impl Node {
         status.handovers_failed += u64::from(stranger);
         let mut node = Self {
             source,
-            text,
+            text: Some(text.into()),
+            looking: None,
             snapshot,
             sockets,
             nursery,
@@ -188,6 +196,8 @@ impl Node {
                 eprintln!("shardgate: beginning with the last good configuration: {}", line(&problems));
                 let configuration = &mut self.status.borrow_mut().configuration;
                 (configuration.from_last_good, configuration.error) = (true, Some(line(&problems)));
+                // Whatever the file says once it can be read is news: other names' addresses, another profile.
+                self.text = None;
             }
             None => self.keep(),
         }

@@ -7,41 +7,75 @@ use crate::control::clock::clocks;
 use crate::control::listeners::Changes;
 use crate::control::source::News;
 use crate::control::start::StartError;
-use crate::shard::{ListenError, Mail, Publication};
+use crate::shard::{Described, ListenError, Mail, Publication};
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// A look at the file that is under way.
+pub(super) struct Looking {
+    /// Somebody waits for an answer.
+    asked: bool,
+    /// It may have been read before it changed once more: then it is looked at again, and somebody may wait for that.
+    again: Option<bool>,
+    news: JoinHandle<News>,
+}
 
 impl Node {
-    /// Looks at the file, and puts what it says in force if that is new and good. `asked`: somebody waits for an
-    /// answer.
-    pub(super) async fn look(&mut self, asked: bool) {
+    /// Begins to look at the file. The disk and the resolver may take their time, and nobody waits for them: signals,
+    /// probes and the next process are heard meanwhile. `asked`: somebody waits for an answer.
+    pub(super) fn look(&mut self, asked: bool) {
         if self.phase != Phase::Serving {
             if asked {
                 eprintln!("shardgate: another process takes over, or this one ends: the configuration stays");
             }
             return;
         }
-        self.notify.reloading();
-        self.reload(asked).await;
-        self.notify.ready();
+        if asked {
+            self.notify.reloading();
+        }
+        match &mut self.looking {
+            Some(looking) => looking.again = Some(asked || looking.again == Some(true)),
+            None => {
+                let news = self.source.look(self.text.clone());
+                self.looking = Some(Looking { asked, again: None, news });
+            }
+        }
     }
 
-    async fn reload(&mut self, asked: bool) {
-        match self.source.look(&self.text).await {
-            News::Nothing => {
-                // Also if the file was bad, or not there, for a while.
-                if self.status.borrow_mut().configuration.restore() {
-                    eprintln!("shardgate: the file says what is in force again");
-                } else if asked {
-                    eprintln!("shardgate: the configuration has not changed");
-                }
+    /// What the look that is under way has found. Never ready if there is none.
+    pub(super) async fn looked(&mut self) -> News {
+        match &mut self.looking {
+            Some(looking) => (&mut looking.news).await.unwrap_or_else(|_| self.source.panicked()),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Puts what was found in force if it is new and good.
+    pub(super) fn reload(&mut self, news: News) {
+        let Some(Looking { asked, again, .. }) = self.looking.take() else { return };
+        // A node that ends or is taken over keeps what it has.
+        if self.phase == Phase::Serving {
+            self.hear(asked, news);
+            if asked {
+                self.notify.ready();
             }
-            News::Good(snapshot, text) => {
+        }
+        if let Some(asked) = again {
+            self.look(asked);
+        }
+    }
+
+    fn hear(&mut self, asked: bool, news: News) {
+        match news {
+            News::Nothing => self.unchanged(asked),
+            News::Good(snapshot, text, ids) => {
                 let diff = Diff::between(&self.snapshot, &snapshot);
                 match self.apply(*snapshot) {
                     Ok(()) => {
                         let restart = if diff.needs_restart() { "; some of it at the next start" } else { "" };
                         let (number, changes) = (self.generation, diff.summary());
                         eprintln!("shardgate: configuration {number} is in force: {changes}{restart}");
-                        self.text = text;
+                        (self.text, self.source.ids) = (Some(text.into()), ids);
                         self.keep();
                     }
                     Err(failed) => self.reject(StartError::Listen(failed).to_string()),
@@ -49,6 +83,15 @@ impl Node {
             }
             News::Bad(problems) => self.reject(problems.to_string()),
             News::Unreadable(problems) => self.reject(line(&problems)),
+        }
+    }
+
+    /// The file says what is in force, again if something was wrong with it.
+    fn unchanged(&self, asked: bool) {
+        if self.status.borrow_mut().configuration.restore() {
+            eprintln!("shardgate: the file says again what is in force");
+        } else if asked {
+            eprintln!("shardgate: the configuration has not changed");
         }
     }
 
@@ -62,7 +105,8 @@ impl Node {
     }
 
     pub(super) fn keep(&self) {
-        let kept = self.source.keep(&self.text, &self.snapshot);
+        let Some(text) = &self.text else { return };
+        let kept = self.source.keep(text, &self.snapshot);
         let configuration = &mut self.status.borrow_mut().configuration;
         configuration.keeping_error = kept.err();
         if let Some(error) = &configuration.keeping_error {
@@ -79,14 +123,9 @@ impl Node {
             self.sockets.close(listener.address);
             self.workers.tell_all(|| Mail::Unlisten(listener.id));
         }
-        for (was, listener) in &changes.described {
-            let Listener { id, name, proxies, .. } = listener;
-            self.workers.tell_all(|| Mail::Describe {
-                was: *was,
-                id: *id,
-                name: name.clone(),
-                proxies: proxies.clone(),
-            });
+        let described: Arc<[_]> = changes.described.iter().map(|(was, listener)| describe(*was, listener)).collect();
+        if !described.is_empty() {
+            self.workers.tell_all(|| Mail::Describe(described.clone()));
         }
         self.workers.listen(opened);
         self.retired.push_back((self.generation, self.snapshot.plan.clone()));
@@ -96,4 +135,8 @@ impl Node {
         self.snapshot = snapshot;
         Ok(())
     }
+}
+
+fn describe(was: u32, listener: &Listener) -> Described {
+    Described { was, id: listener.id, name: listener.name.clone(), proxies: listener.proxies.clone() }
 }

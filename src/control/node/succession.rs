@@ -19,8 +19,11 @@ impl Node {
                     Err(error) => eprintln!("shardgate: warning: the sockets cannot be handed over: {error}"),
                 }
             }
-            // It ends already, or is being taken over. Whoever asks is told by not being given anything.
+            // It ends, and has let go of its sockets: it has nothing to give, and does not stand in the way.
+            Asked::Sockets(give) if self.phase == Phase::Draining => drop(give.send(Vec::new())),
+            // It is about to end, or is being taken over. Whoever asks is told by not being given anything.
             Asked::Sockets(_) => {}
+            Asked::Confirmed if self.phase == Phase::Draining => {}
             Asked::Confirmed => {
                 eprintln!("shardgate: the other process accepts");
                 self.status.borrow_mut().draining = true;

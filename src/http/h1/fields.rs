@@ -44,13 +44,14 @@ pub(super) fn read<'a>(
             return Err(Stop::Refused(HeadError::TooManyFields));
         }
         lines_left -= 1;
-        let value = reader.value()?;
+        let (value, is_plain) = reader.value()?;
         // No known name has an underscore.
         if has_underscore && rules.underscores == Underscores::Drop {
             continue;
         }
         let known = Known::of(name);
-        table.push(Field { name: Span::within(bytes, name), value: Span::within(bytes, value), known });
+        let (name, value_span) = (Span::within(bytes, name), Span::within(bytes, value));
+        table.push(Field { name, value: value_span, known, is_plain });
         if Signals::are_in(known) {
             signals.read_field(table, known, value, bytes)?;
         }

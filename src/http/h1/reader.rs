@@ -95,24 +95,25 @@ impl<'a> Reader<'a> {
         Ok(digit(*a) * 100 + digit(*b) * 10 + digit(*c))
     }
 
-    /// What follows the colon, to the end of the line, without the whitespace around it (RFC 9112 §5).
+    /// What follows the colon, to the end of the line, without the whitespace around it (RFC 9112 §5), and whether that
+    /// is one space before it and none after, as nearly always.
     #[inline(always)]
-    pub(super) fn value(&mut self) -> Result<&'a [u8], Stop> {
-        // Nearly all have one space before them and none after.
-        self.rest = match self.rest {
-            [b' ', rest @ ..] if rest.first().is_some_and(|&first| first > b' ') => rest,
-            rest => trim_start(rest),
+    pub(super) fn value(&mut self) -> Result<(&'a [u8], bool), Stop> {
+        let after_one_space = match self.rest {
+            [b' ', rest @ ..] if rest.first().is_some_and(|&first| first > b' ') => Some(rest),
+            _ => None,
         };
+        self.rest = after_one_space.unwrap_or_else(|| trim_start(self.rest));
         match self.text(HeadError::FieldValueInvalid)? {
-            value @ [.., last] if *last > b' ' => Ok(value),
-            value => Ok(trim_end(value)),
+            value @ [.., last] if *last > b' ' => Ok((value, after_one_space.is_some())),
+            value => Ok((trim_end(value), false)),
         }
     }
 
     /// Text without control bytes but tabs, with the line end after it. Anything else is `invalid`.
     #[inline(always)]
     pub(super) fn text(&mut self, invalid: HeadError) -> Result<&'a [u8], Stop> {
-        match self.rest.split_at(swar::find(self.rest, control)) {
+        match self.rest.split_at(swar::find(self.rest, swar::control)) {
             (text, [b'\r', b'\n', rest @ ..]) => {
                 self.rest = rest;
                 Ok(text)
@@ -130,7 +131,7 @@ impl<'a> Reader<'a> {
                     self.rest = rest;
                     return Ok(text);
                 }
-                (_, [b'\t', rest @ ..]) => len += 1 + swar::find(rest, control),
+                (_, [b'\t', rest @ ..]) => len += 1 + swar::find(rest, swar::control),
                 (_, rest) => return Err(refusal::text(rest, invalid)),
             }
         }
@@ -151,11 +152,6 @@ impl From<HeadError> for Stop {
     fn from(error: HeadError) -> Self {
         Self::Refused(error)
     }
-}
-
-/// Marks control bytes.
-fn control(word: u64) -> u64 {
-    swar::below(word, b' ') | swar::equal(word, DEL)
 }
 
 /// Without the whitespace that may be before a value (RFC 9110 §5.6.3).
@@ -194,7 +190,8 @@ mod tests {
                     0..=8 | 11..=31 | 127 => Err(Stop::Refused(HeadError::FieldValueInvalid)),
                     _ => Ok(&value[..]),
                 };
-                assert_eq!(Reader { rest: &line }.value(), expected, "{}", line.escape_ascii());
+                let read = Reader { rest: &line }.value().map(|(value, _)| value);
+                assert_eq!(read, expected, "{}", line.escape_ascii());
             }
         }
     }
@@ -203,7 +200,8 @@ mod tests {
     fn a_value_is_not_whole_before_its_line_is() {
         #[track_caller]
         fn check(line: &str, expected: Result<&str, Stop>) {
-            assert_eq!(Reader { rest: line.as_bytes() }.value(), expected.map(str::as_bytes), "{line:?}");
+            let read = Reader { rest: line.as_bytes() }.value().map(|(value, _)| value);
+            assert_eq!(read, expected.map(str::as_bytes), "{line:?}");
         }
         check("", Err(Stop::Incomplete));
         check(" ", Err(Stop::Incomplete));
@@ -214,5 +212,18 @@ mod tests {
         check("\r\n", Ok(""));
         check(" \t\r\n", Ok(""));
         check("a\tb c \t\r\n", Ok("a\tb c"));
+    }
+
+    #[test]
+    fn a_value_is_plain_after_one_space_and_before_none() {
+        #[track_caller]
+        fn check(line: &str, is_plain: bool) {
+            assert_eq!(Reader { rest: line.as_bytes() }.value().map(|(_, plain)| plain), Ok(is_plain), "{line:?}");
+        }
+        check(" a\r\n", true);
+        check(" a b\tc\r\n", true);
+        for line in ["a\r\n", "  a\r\n", "\ta\r\n", " a \r\n", " a\t\r\n", "\r\n", " \r\n"] {
+            check(line, false);
+        }
     }
 }

@@ -55,6 +55,9 @@ impl Trailers {
 
     /// Forgets them, and gives back what more than a few took.
     pub(super) fn clear(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
         for memory in [&mut self.kept, &mut self.line] {
             memory.clear();
             memory.shrink_to(MEMORY_BYTES_KEPT);

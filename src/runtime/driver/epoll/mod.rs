@@ -114,21 +114,18 @@ impl Epoll {
     /// A receive whose socket is readable is carried out now, when its owner asks: what it brings is then used while it
     /// is near, and the next one uses the same memory. With many connections that is half of the work.
     pub fn take(&mut self, id: OpId, pool: &Pool) -> Option<Done> {
-        let readable = match self.ops.armed(id) {
-            Some(Armed::Receive(socket, _)) => self.sockets.get(key(socket.0)).is_some_and(Socket::has_more),
-            _ => return self.ops.take(id),
+        let Some(Armed::Receive(socket, target)) = self.ops.armed(id) else { return self.ops.take(id) };
+        let socket = self.sockets.get_mut(key(socket.0)).filter(|socket| socket.has_more())?;
+        let Target::Fresh(class) = *target else {
+            self.carry_on(id, pool);
+            return self.ops.take(id);
         };
-        if !readable {
-            return None;
-        }
-        let armed = self.ops.run(id)?;
-        match self.attempt(armed, pool) {
-            Ok(done) => {
+        match socket.read(Target::Fresh(class), pool) {
+            Ok(received) => {
                 self.ops.end(id);
-                Some(done)
+                Some(Done::Received(received))
             }
-            Err((armed, wait)) => {
-                self.ops.rearm(id, armed);
+            Err((_, wait)) => {
                 self.note_wait(id, &wait);
                 None
             }
@@ -161,7 +158,7 @@ impl Epoll {
         self.inline_left = INLINE_COMPLETIONS_MAX;
         for _ in 0..self.put_off.len() {
             let Some(id) = self.put_off.pop_front() else { break };
-            self.carry_on(id, pool, told);
+            told.extend(self.carry_on(id, pool));
         }
         if pool.take_returned() {
             self.retry_parked(pool, told);
@@ -285,9 +282,8 @@ impl Epoll {
         if data & LISTENER != 0 {
             let Some(listener) = self.listeners.get_mut(key(data & !LISTENER)) else { return };
             listener.readable = true;
-            if let Some(id) = listener.accept {
-                self.carry_on(id, pool, told);
-            }
+            let accept = listener.accept;
+            told.extend(accept.and_then(|id| self.carry_on(id, pool)));
             return;
         }
         let Some(socket) = self.sockets.get_mut(key(data)) else { return };
@@ -300,18 +296,18 @@ impl Epoll {
         let receive = socket.receive.filter(|_| readable && !socket.parked);
         let send = socket.send.filter(|_| writable);
         told.extend(receive.and_then(|id| self.ops.owner(id)));
-        if let Some(id) = send {
-            self.carry_on(id, pool, told);
-        }
+        told.extend(send.and_then(|id| self.carry_on(id, pool)));
     }
 
-    fn carry_on(&mut self, id: OpId, pool: &Pool, told: &mut Vec<Owner>) {
-        let Some(armed) = self.ops.run(id) else { return };
+    /// Tries it again. Says who is to be told if it is over.
+    fn carry_on(&mut self, id: OpId, pool: &Pool) -> Option<Owner> {
+        let armed = self.ops.run(id)?;
         match self.attempt(armed, pool) {
-            Ok(done) => told.extend(self.ops.finish(id, done)),
+            Ok(done) => self.ops.finish(id, done),
             Err((armed, wait)) => {
                 self.ops.rearm(id, armed);
                 self.note_wait(id, &wait);
+                None
             }
         }
     }
@@ -320,7 +316,7 @@ impl Epoll {
         for _ in 0..self.parked.len() {
             let Some(id) = self.parked.pop_front() else { break };
             self.set_parked(id, false);
-            self.carry_on(id, pool, told);
+            told.extend(self.carry_on(id, pool));
         }
     }
 

@@ -134,6 +134,9 @@ pub fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
 }
 
 fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {
+    if let Some(only) = pieces.only() {
+        return rustix::io::write(fd, only.bytes());
+    }
     let mut slices = [(); PIECES_MAX].map(|()| IoSlice::new(&[]));
     match pieces.gather(&mut slices) {
         [] => Ok(0),

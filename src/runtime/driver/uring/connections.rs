@@ -85,7 +85,7 @@ impl Uring {
             return self.push(entry.build(), bits | ARRIVAL);
         }
         self.spare = None;
-        let accepted = net::accept_with(&listener.fd, SocketFlags::CLOEXEC);
+        let accepted = accept_connection(&listener.fd);
         // Without even the spare one nobody is told; whoever accepts takes a rest then as well.
         self.counters.accepts_shed += u64::from(accepted.is_ok());
         listener.ready.push_back(Err(Error::Exhausted));
@@ -230,7 +230,11 @@ impl Uring {
     }
 
     pub(super) fn received(&mut self, bits: u64, completion: Completion, pool: &Pool, told: &mut Vec<Owner>) {
-        let taken = completion.buffer().and_then(|number| self.take_buffer(bits, number, completion.result));
+        let mut taken = completion.buffer().and_then(|number| self.take_buffer(bits, number, completion.result));
+        if completion.error().is_some() {
+            // Some kernels take a buffer for a receive that then fails.
+            self.forget(taken.take());
+        }
         let Some(socket) = self.sockets.get_mut(key(bits)) else { return self.forget(taken) };
         let rx = std::mem::replace(&mut socket.rx, Rx::Idle);
         socket.nonempty = completion.nonempty();
@@ -369,12 +373,17 @@ pub(super) fn reclaim(descriptor: i32) {
 /// Takes every connection that has arrived.
 fn accept_dry(listener: &mut Listener) {
     while listener.ready.len() < ACCEPTED_MAX && is_ready(&listener.fd) {
-        match net::accept_with(&listener.fd, SocketFlags::CLOEXEC) {
+        match accept_connection(&listener.fd) {
             Ok(fd) => listener.ready.push_back(Ok(fd)),
             Err(Errno::INTR | Errno::CONNABORTED) => {}
             Err(_) => break,
         }
     }
+}
+
+/// For a moment at most, whatever has become of the connection that was seen to wait.
+pub(super) fn accept_connection(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
+    net::accept_with(listener, SocketFlags::CLOEXEC)
 }
 
 /// Whether a connection waits; the socket itself would wait for one.
@@ -385,6 +394,9 @@ fn is_ready(fd: &OwnedFd) -> bool {
 
 fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    if let Some(only) = pieces.only() {
+        return net::send(fd, only.bytes(), flags);
+    }
     let mut slices = [(); PIECES_MAX].map(|()| IoSlice::new(&[]));
     match pieces.gather(&mut slices) {
         [] => Ok(0),
