@@ -60,5 +60,5 @@ operate: ## Measure what shards, scrapes, reloads and restarts cost under load; 
 runtimes: ## Compare our runtime with monoio, glommio and tokio on the same relay; writes loadtest/results/
 	scripts/install-test-tools.sh bench
 	$(CARGO) build --release -p floor
-	CARGO_TARGET_DIR=$(RUNTIMES) $(CARGO) build --release --locked --manifest-path benches/runtimes/Cargo.toml
+	CARGO_TARGET_DIR=$(RUNTIMES) $(CARGO) build --release --manifest-path benches/runtimes/Cargo.toml
 	loadtest/compare --only counts,cpu --proxies floor,$(RELAYS) --runtimes $(RUNTIMES)/release

@@ -1,9 +1,9 @@
 //! Times small things: medians of interleaved rounds, and where `perf` can count, user instructions.
 //!
-//! A subject is a program in `src/bin` that hands its cases to a [`Suite`]. Rounds go through all cases, A B C A B C, so
-//! that a busy machine is busy for each of them; of the rounds the median and the quartiles are printed. Instructions
-//! are the slope between two numbers of repetitions, of which the smaller takes away what the program costs besides: they
-//! repeat, times do not.
+//! A subject is a program in `src/bin` that hands its cases to a [`Suite`]. Rounds go through all cases, A B C A B C,
+//! so that a busy machine is busy for each of them; of the rounds the median and the quartiles are printed.
+//! Instructions are the slope between two numbers of repetitions, of which the smaller takes away what the program
+//! costs besides: they repeat, times do not.
 
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -29,7 +29,8 @@ impl<'a> Suite<'a> {
         Self { cases: Vec::new() }
     }
 
-    /// `body` is done once a repetition. It has to keep what it makes from being optimised away (`std::hint::black_box`).
+    /// `body` is done once a repetition. It has to keep what it makes from being optimised away
+    /// (`std::hint::black_box`).
     #[must_use]
     pub fn case(mut self, name: &'static str, mut body: impl FnMut() + 'a) -> Self {
         let repeat = Box::new(move |count| (0..count).for_each(|_| body()));
