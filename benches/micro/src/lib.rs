@@ -1,4 +1,4 @@
-//! Times small things: medians of interleaved rounds, and where `perf` can count, user instructions.
+//! Times small things: medians of interleaved rounds, and user instructions where `perf` or `valgrind` can count them.
 //!
 //! A subject is a program in `src/bin` that hands its cases to a [`Suite`]. Rounds go through all cases, A B C A B C,
 //! so that a busy machine is busy for each of them; of the rounds the median and the quartiles are printed.
@@ -38,7 +38,7 @@ impl<'a> Suite<'a> {
         self
     }
 
-    /// Measures all cases and prints a line for each. With `--repeat CASE COUNT` it only does that, for `perf`.
+    /// Measures all cases and prints a line for each. With `--repeat CASE COUNT` it only does that, for who counts.
     pub fn main(mut self) -> ExitCode {
         let words: Vec<String> = std::env::args().skip(1).collect();
         if let [flag, name, count] = words.as_slice()
@@ -86,26 +86,44 @@ impl Case<'_> {
         start.elapsed()
     }
 
-    /// For one repetition, by `perf` and a process of its own; `None` where it cannot count.
+    /// For one repetition, by processes of their own; `None` where nobody can count.
     fn instructions(&self) -> Option<f64> {
-        let (few, many) = (PERF_FEW, PERF_MANY);
-        let slope = (self.count_instructions(many)? - self.count_instructions(few)?) / (many - few) as f64;
-        Some(slope)
+        let counter = COUNTERS.iter().find(|counter| self.count_instructions(counter, 1).is_some())?;
+        let [few, many] = [COUNTED_FEW, COUNTED_MANY].map(|count| self.count_instructions(counter, count));
+        Some((many? - few?) / (COUNTED_MANY - COUNTED_FEW) as f64)
     }
 
-    fn count_instructions(&self, count: u64) -> Option<f64> {
+    fn count_instructions(&self, counter: &Counter, count: u64) -> Option<f64> {
         let program = std::env::current_exe().ok()?;
-        let mut perf = Command::new("perf");
-        perf.args(["stat", "-x", ",", "-e", "instructions:u", "--"]).arg(program);
-        let output = perf.args(["--repeat", self.name, &count.to_string()]).stdout(Stdio::null()).output().ok()?;
-        first_number(&String::from_utf8_lossy(&output.stderr))
+        let mut command = Command::new(counter.command[0]);
+        command.args(&counter.command[1..]).arg(program).args(["--repeat", self.name, &count.to_string()]);
+        let output = command.stdout(Stdio::null()).output().ok()?;
+        (counter.read)(&String::from_utf8_lossy(&output.stderr))
     }
 }
 
-/// `1234,,instructions:u,...`: what perf says of one event.
-fn first_number(said: &str) -> Option<f64> {
+/// A program that says on stderr how many user instructions another one took.
+struct Counter {
+    command: &'static [&'static str],
+    read: fn(&str) -> Option<f64>,
+}
+
+/// In virtual machines the processor's own counters are often hidden; valgrind counts by itself, slowly.
+const COUNTERS: &[Counter] = &[
+    Counter { command: &["perf", "stat", "-x", ",", "-e", "instructions:u", "--"], read: read_perf },
+    Counter { command: &["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"], read: read_callgrind },
+];
+
+/// `1234,,instructions:u,...`
+fn read_perf(said: &str) -> Option<f64> {
     let line = said.lines().find(|line| line.contains("instructions"))?;
     line.split(',').next()?.parse().ok()
+}
+
+/// `==7== Collected : 1234`
+fn read_callgrind(said: &str) -> Option<f64> {
+    let line = said.lines().find(|line| line.contains("Collected"))?;
+    line.rsplit(' ').next()?.parse().ok()
 }
 
 fn quartiles(values: &mut [f64]) -> [f64; 3] {
@@ -115,8 +133,8 @@ fn quartiles(values: &mut [f64]) -> [f64; 3] {
 
 const ROUNDS: usize = 25;
 const ROUND: Duration = Duration::from_millis(4);
-const PERF_FEW: u64 = 10_000;
-const PERF_MANY: u64 = 110_000;
+const COUNTED_FEW: u64 = 1_000;
+const COUNTED_MANY: u64 = 11_000;
 
 #[cfg(test)]
 mod tests {
@@ -129,10 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn what_perf_says_is_read_and_what_it_cannot_say_is_not() {
-        assert_eq!(first_number("a warning\n12345,,instructions:u,100,100.00,,\n"), Some(12345.0));
-        assert_eq!(first_number("<not supported>,,instructions:u,0,100.00,,\n"), None);
-        assert_eq!(first_number("Error: no permission"), None);
+    fn what_is_said_of_instructions_is_read_and_what_cannot_be_said_is_not() {
+        assert_eq!(read_perf("a warning\n12345,,instructions:u,100,100.00,,\n"), Some(12345.0));
+        assert_eq!(read_perf("<not supported>,,instructions:u,0,100.00,,\n"), None);
+        assert_eq!(read_perf("Error: no permission"), None);
+        assert_eq!(read_callgrind("==7== Events    : Ir\n==7== Collected : 1234567\n==7==\n"), Some(1_234_567.0));
+        assert_eq!(read_callgrind("valgrind: not for this processor"), None);
     }
 
     #[test]
