@@ -3,7 +3,7 @@
 //! The shards accept on descriptors of their own; those that are kept here are for the next process. While one is kept,
 //! nothing that the shards do closes the socket, so it is let go of before they are told to accept dry.
 
-use super::start::{claim, failed};
+use super::start::{CLAIM_PATIENCE, claim, failed};
 use crate::config::snapshot::Listener;
 use crate::runtime::listener::{self, Socket};
 use crate::shard::{Listen, ListenError};
@@ -11,6 +11,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{self, sockopt};
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::net::TcpListener;
 
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Sockets {
     admin: Option<(SocketAddr, std::net::TcpListener)>,
     /// From another process, and not yet asked for.
     inherited: Vec<(SocketAddr, OwnedFd)>,
+    /// How long an address that is in use is waited for.
+    patience: Duration,
 }
 
 impl Sockets {
@@ -28,7 +31,7 @@ impl Sockets {
             let address = net::getsockname(&socket).and_then(SocketAddr::try_from).ok()?;
             Some((address, socket))
         });
-        Self { inherited: addressed.collect(), ..Self::default() }
+        Self { inherited: addressed.collect(), patience: CLAIM_PATIENCE, ..Self::default() }
     }
 
     /// What each of `shards` shards accepts on for these listeners. Of sockets that were inherited every one is served
@@ -66,7 +69,7 @@ impl Sockets {
         let socket = match inherited {
             Some(place) => self.inherited.swap_remove(place).1,
             None => {
-                claim("admin", address)?;
+                claim("admin", address, self.patience)?;
                 listener::open(address).map_err(|errno| failed(errno.into()))?
             }
         };
@@ -92,8 +95,10 @@ impl Sockets {
         self.kept.clear();
     }
 
-    /// What was inherited and no listener asked for; closed with what it has in its queue.
-    pub fn drop_unused(&mut self) {
+    /// The gateway serves. What was inherited and no listener asked for is closed with what it has in its queue, and
+    /// from now on others have something to do while an address is in use.
+    pub fn begun(&mut self) {
+        self.patience = Duration::ZERO;
         for (address, _) in self.inherited.drain(..) {
             eprintln!("shardgate: warning: no listener is configured for {address}, which was handed over: closed");
         }
@@ -115,7 +120,7 @@ impl Sockets {
         let mut sockets: Vec<_> = self.inherited.extract_if(.., is_its).collect();
         let given = sockets.len();
         if given == 0 {
-            claim(&listener.name, listener.address)?;
+            claim(&listener.name, listener.address, self.patience)?;
         }
         let shares = sockets.first().is_none_or(|(_, socket)| sockopt::socket_reuseport(socket).unwrap_or(false));
         let mut address = listener.address;
@@ -172,6 +177,7 @@ mod tests {
         let listener = |name: &str, address| Listener { id: 0, name: name.to_owned(), address, proxies: [].into() };
         let (first, second) = (listener("first", any()), listener("second", taken.0));
         let mut sockets = Sockets::new(Vec::new());
+        sockets.begun();
         let failed = sockets.open([&first, &second].into_iter(), 2).expect_err("somebody listens at the second");
         assert_eq!(failed.name, "second");
         assert!(sockets.copies().expect("descriptors").is_empty());

@@ -9,6 +9,7 @@ use rustix::net::{self, AddressFamily, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// Why the gateway did not start. Each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +57,23 @@ pub fn failed(name: &str, address: SocketAddr, error: &std::io::Error) -> Listen
 
 /// Fails if somebody listens there. Shards share their ports (SO_REUSEPORT) and so would a second gateway: each of the
 /// two would get some of the connections. A socket that does not share finds out.
-pub fn claim(name: &str, address: SocketAddr) -> Result<(), ListenError> {
+///
+/// With `patience` somebody may be on the way out: of a process that was killed the kernel ends the rings in its own
+/// time, and until then they hold its sockets.
+#[expect(clippy::disallowed_methods, reason = "nothing else happens yet while the gateway starts")]
+pub fn claim(name: &str, address: SocketAddr, patience: Duration) -> Result<(), ListenError> {
+    let mut claimed = claim_at_once(name, address);
+    for _ in 0..patience.as_millis() / CLAIM_INTERVAL.as_millis() {
+        match &claimed {
+            Err(ListenError { error: Error::Other(IN_USE), .. }) => std::thread::sleep(CLAIM_INTERVAL),
+            _ => break,
+        }
+        claimed = claim_at_once(name, address);
+    }
+    claimed
+}
+
+fn claim_at_once(name: &str, address: SocketAddr) -> Result<(), ListenError> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let bound = net::socket(family, SocketType::STREAM, None).and_then(|probe| {
         // Connections of an earlier process that linger in TIME_WAIT are no obstacle.
@@ -95,6 +112,9 @@ fn advice(failed: &ListenError) -> String {
     }
 }
 
+/// How long a start waits for an address that is in use.
+pub const CLAIM_PATIENCE: Duration = Duration::from_secs(2);
+const CLAIM_INTERVAL: Duration = Duration::from_millis(20);
 /// Epoll, bell, log, listeners, and some to spare.
 const DESCRIPTORS_OWN: u64 = 64;
 /// `EADDRINUSE` and `EACCES` on Linux.

@@ -151,7 +151,7 @@ impl Node {
         let shards = Cpus::read().shards(snapshot.runtime.shards);
         let (Started { workers, writer, reports }, ended) =
             start_shards(&nursery, shards, &snapshot, &mut sockets, &event_loop)?;
-        sockets.drop_unused();
+        sockets.begun();
         let mut status = Status::new(event_loop, workers.board.clone(), &snapshot, clocks().wall, clocks().now);
         status.handovers_failed += u64::from(stranger);
         let mut node = Self {
