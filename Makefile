@@ -3,9 +3,12 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint conformance sim sim-mutants bench operate
+.PHONY: help run test lint conformance sim sim-mutants micro bench operate runtimes
 
 CARGO ?= cargo
+# Theirs alone: what the relays of benches/runtimes depend on is built for nobody else.
+RUNTIMES = $(CURDIR)/benches/runtimes/target
+RELAYS = runtime-uring,runtime-epoll,runtime-monoio,runtime-glommio,runtime-tokio
 BINARY = $${CARGO_TARGET_DIR:-target}/release/shardgate
 
 help: ## List what can be made
@@ -37,12 +40,25 @@ sim: ## Simulate the whole gateway: make sim SEEDS=N, or SEED=X to replay one
 sim-mutants: ## Show that the simulation finds fifteen planted bugs
 	tests/sim/mutants/run.sh
 
+micro: ## Time small things: a head, a path, a route, a timer, the board, a mailbox
+	$(CARGO) build --release -p micro
+	@for bench in $${CARGO_TARGET_DIR:-target}/release/micro-*; do \
+		case $$bench in *.d) continue ;; esac; \
+		echo "$${bench##*/}"; "$$bench"; \
+	done
+
 bench: ## Measure beside the floor, nginx and HAProxy; writes loadtest/results/
 	scripts/install-test-tools.sh bench
-	$(CARGO) build --release --workspace
+	$(CARGO) build --release -p shardgate -p floor
 	SHARDGATE_ALLOCATIONS=$(CURDIR)/loadtest/results/allocations.json $(CARGO) test --test allocations
 	loadtest/compare
 
 operate: ## Measure what shards, scrapes, reloads and restarts cost under load; writes loadtest/results/
-	$(CARGO) build --release --workspace
+	$(CARGO) build --release -p shardgate -p floor
 	loadtest/operate
+
+runtimes: ## Compare our runtime with monoio, glommio and tokio on the same relay; writes loadtest/results/
+	scripts/install-test-tools.sh bench
+	$(CARGO) build --release -p floor
+	CARGO_TARGET_DIR=$(RUNTIMES) $(CARGO) build --release --manifest-path benches/runtimes/Cargo.toml
+	loadtest/compare --only counts,cpu --proxies floor,$(RELAYS) --runtimes $(RUNTIMES)/release

@@ -295,7 +295,7 @@ mod tests {
                 r#"kong_request_latency_ms_bucket{service="s",route="r2",workspace="default",le="80"} 1"#,
                 r#"kong_request_latency_ms_sum{service="s",route="r2",workspace="default"} 60.000"#,
                 r#"kong_kong_latency_ms_bucket{service="s",route="r2",workspace="default",le="30"} 1"#,
-                r#"kong_latency_bucket{type="upstream",service="s",route="r2",workspace="default",le="+Inf"} 1"#,
+                r#"kong_latency_bucket{service="s",route="r2",type="upstream",le="+Inf"} 1"#,
                 r#"kong_bandwidth_bytes{service="s",route="r0",direction="egress",workspace="default",consumer=""} 7"#,
                 r#"shardgate_event_loop_info{driver="epoll",reason="a \"test\""} 1"#,
                 "shardgate_config_connections_closed_total 0",

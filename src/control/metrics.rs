@@ -104,7 +104,7 @@ const FAMILIES: &[OfRoutes] = &[
     OfRoutes {
         name: "kong_latency",
         kind: "histogram",
-        help: "The three latencies under the name that Kong 2 had, in milliseconds",
+        help: "The three latencies under the name that Kong 2 had, in the buckets of Kong 3, in milliseconds",
         write: |text, name, names, block| {
             text.histogram(name, names, Some("request"), &block.request, &SERVICE_BOUNDS_MS);
             text.histogram(name, names, Some("upstream"), &block.upstream, &SERVICE_BOUNDS_MS);
@@ -180,8 +180,19 @@ fn shards(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
     of_shards(text, "shardgate_shard_connections", "gauge", "Client connections of the shard", &|index| {
         f64::from(status.board.connections_of(index))
     });
+    text.family("shardgate_connections", "gauge", "Client connections: those that wait for a request, and the others");
+    for (index, shard) in status.shards.iter().enumerate() {
+        let (shard_number, idle) = (index.to_string(), shard.gauges.connections_idle);
+        let serving = shard.counters.connections_active.saturating_sub(idle);
+        for (state, count) in [("idle", idle), ("serving", serving)] {
+            text.sample("shardgate_connections", &[("shard", &shard_number), ("state", state)], count);
+        }
+    }
     of_shards(text, "shardgate_handoffs_sent_total", "counter", "Connections given to a shard with fewer", &|index| {
         shard(index).counters.handoffs_sent as f64
+    });
+    of_shards(text, "shardgate_handoffs_received_total", "counter", "Connections taken from others", &|index| {
+        shard(index).counters.handoffs_received as f64
     });
     of_shards(text, "shardgate_handoffs_refused_total", "counter", "Hand-offs that found a full mailbox", &|index| {
         shard(index).counters.handoffs_refused as f64
@@ -395,12 +406,13 @@ impl Text<'_> {
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b"_bucket{");
         let labels = self.out.len();
-        if let Some(kind) = kind {
-            self.label("type", Value::Word(kind));
-        }
         self.label("service", Value::Word(&names.service));
         self.label("route", Value::Word(&names.route));
-        self.label("workspace", Value::Word("default"));
+        match kind {
+            // Kong 2 had no workspaces here.
+            Some(kind) => self.label("type", Value::Word(kind)),
+            None => self.label("workspace", Value::Word("default")),
+        }
         let end = self.out.len();
         let mut seen = 0;
         for (cell, count) in millis.cells.iter().enumerate() {

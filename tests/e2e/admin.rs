@@ -1,5 +1,6 @@
 //! Health, status and metrics of the running gateway.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::harness::{Config, Gateway, OK, Origin, Wire, wait_until};
@@ -25,7 +26,7 @@ fn what_was_served_is_told_under_kongs_names() {
     let (status, text) = ask(admin, "/metrics");
     assert_eq!(status, 200);
     for metric in [
-        "kong_latency_bucket{type=\"request\"",
+        "kong_latency_bucket{service=\"origin\",route=\"all\",type=\"request\"",
         "shardgate_loop_lag_seconds_bucket{shard=\"0\"",
         "shardgate_config_ok 1",
     ] {
@@ -42,6 +43,98 @@ fn what_was_served_is_told_under_kongs_names() {
         assert_eq!(ask(admin, path).0, 200, "{path}");
     }
 }
+
+/// A family of the text format: its type, the names of its labels in order, and the bounds of its buckets.
+#[derive(Debug, Default, Eq, PartialEq)]
+struct Family {
+    kind: String,
+    labels: Vec<String>,
+    bounds: Vec<String>,
+}
+
+fn families(text: &str) -> BTreeMap<String, Family> {
+    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    for line in text.lines() {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            families.insert(name.to_owned(), Family { kind: kind.to_owned(), ..Family::default() });
+        }
+        let Some((name, labels)) = line.split_once('{').filter(|_| !line.starts_with('#')) else { continue };
+        let base = name.strip_suffix("_bucket").unwrap_or(name);
+        let Some(family) = families.get_mut(base) else { continue };
+        let names = labels.split("\"").step_by(2).filter_map(|piece| piece.trim_start_matches(',').strip_suffix('='));
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        if family.labels.is_empty() {
+            family.labels = names;
+        } else {
+            assert_eq!(family.labels, names, "{line}");
+        }
+        let bound = labels.split_once("le=\"").and_then(|(_, rest)| rest.split_once('"'));
+        if let Some((bound, _)) = bound.filter(|(bound, _)| !family.bounds.iter().any(|other| other == bound)) {
+            family.bounds.push(bound.to_owned());
+        }
+    }
+    families
+}
+
+const KONG_BOUNDS: &str = "1 2 5 7 10 15 20 30 50 75 100 200 500 750 1000 3000 6000 +Inf";
+const SERVICE_BOUNDS: &str = "25 50 80 100 250 400 700 1000 2000 5000 10000 30000 60000 +Inf";
+
+/// As dashboards that were made for Kong ask for them.
+#[test]
+fn kongs_metrics_have_its_types_labels_and_buckets() {
+    let origin = Origin::answering(OK);
+    let gateway = Gateway::start(&Config::to(&origin).admin());
+    assert_eq!(gateway.get("/x").status(), 200);
+    let scrape = || gateway.ask_admin("/metrics").text();
+    wait_until("the request is counted", || scrape().contains("kong_http_requests_total{service=\"origin\""));
+    let families = families(&scrape());
+    for (name, kind, labels, bounds) in [
+        ("kong_http_requests_total", "counter", "service route code source workspace consumer", ""),
+        ("kong_kong_latency_ms", "histogram", "service route workspace le", KONG_BOUNDS),
+        ("kong_upstream_latency_ms", "histogram", "service route workspace le", SERVICE_BOUNDS),
+        ("kong_request_latency_ms", "histogram", "service route workspace le", SERVICE_BOUNDS),
+        ("kong_bandwidth_bytes", "counter", "service route direction workspace consumer", ""),
+        ("kong_nginx_connections_total", "gauge", "node_id subsystem state", ""),
+        ("kong_nginx_connections", "gauge", "node_id subsystem state", ""),
+        ("kong_nginx_requests_total", "gauge", "node_id subsystem", ""),
+        ("kong_node_info", "gauge", "node_id version", ""),
+    ] {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        let want = Family { kind: kind.to_owned(), labels: words(labels), bounds: words(bounds) };
+        assert_eq!(families.get(name), Some(&want), "{name}");
+    }
+    assert_eq!(families["kong_latency"].labels, ["service", "route", "type", "le"]);
+    for (name, kind) in SHARDGATES {
+        assert_eq!(families.get(*name).map(|family| &*family.kind), Some(*kind), "{name}");
+    }
+}
+
+/// What an operator is promised beside Kong's.
+const SHARDGATES: &[(&str, &str)] = &[
+    ("shardgate_shard_busy_ratio", "gauge"),
+    ("shardgate_loop_lag_seconds", "histogram"),
+    ("shardgate_accept_imbalance_ratio", "gauge"),
+    ("shardgate_handoffs_sent_total", "counter"),
+    ("shardgate_handoffs_received_total", "counter"),
+    ("shardgate_handoffs_refused_total", "counter"),
+    ("shardgate_event_loop_info", "gauge"),
+    ("shardgate_event_loop_failures_total", "counter"),
+    ("shardgate_buffer_bytes", "gauge"),
+    ("shardgate_receives_parked_total", "counter"),
+    ("shardgate_log_lines_dropped_total", "counter"),
+    ("shardgate_log_lines_lost_total", "counter"),
+    ("shardgate_connections", "gauge"),
+    ("shardgate_connections_refused_total", "counter"),
+    ("shardgate_upstream_reuses_total", "counter"),
+    ("shardgate_upstream_idle_connections", "gauge"),
+    ("shardgate_config_applied_total", "counter"),
+    ("shardgate_config_rejected_total", "counter"),
+    ("shardgate_config_keep_failed_total", "counter"),
+    ("shardgate_config_age_seconds", "gauge"),
+    ("shardgate_config_connections_closed_total", "counter"),
+    ("shardgate_handovers_failed_total", "counter"),
+    ("shardgate_admin_connections_ended_total", "counter"),
+];
 
 /// Scrapers that send half a request, or read nothing of a long answer.
 #[test]
