@@ -1,5 +1,6 @@
 //! What the standard library lacks. No word of HTTP here, and no dependency on any other module.
 
+pub mod base64;
 pub mod board;
 pub mod cidr;
 pub mod hash;
