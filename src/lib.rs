@@ -14,6 +14,8 @@ pub mod transport;
 
 pub mod wire;
 
+pub mod policy;
+
 pub mod route;
 
 pub mod upstream;

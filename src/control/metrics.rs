@@ -6,6 +6,7 @@
 
 use super::clock::Clocks;
 use super::status::{Names, Status};
+use crate::policy;
 use crate::stdx::histogram::Histogram;
 use crate::telemetry::counters::{Counters, Refusal};
 use crate::telemetry::route_stats::{Block, GATEWAY_BOUNDS_MS, Millis, NO_ROUTE, SERVICE_BOUNDS_MS};
@@ -239,6 +240,11 @@ fn traffic(text: &mut Text<'_>, status: &Status, counters: &Counters) {
     ] {
         text.family(name, "counter", help);
         text.sample(name, &[], value);
+    }
+    let family = "shardgate_policy_refusals_total";
+    text.family(family, "counter", "Requests that a policy refused, by policy and reason");
+    for (error, count) in policy::Error::ALL.iter().zip(counters.policy_refusals) {
+        text.sample(family, &[("policy", error.kind().name()), ("reason", error.reason())], count);
     }
     let upstream_idle: u64 = status.shards.iter().map(|shard| shard.gauges.upstream_idle).sum();
     text.family("shardgate_requests_in_flight", "gauge", "Requests being served");

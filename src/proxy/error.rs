@@ -2,6 +2,7 @@
 
 use crate::http::body::BodyError;
 use crate::http::error::HeadError;
+use crate::policy::Error as PolicyError;
 use crate::runtime::Error as IoError;
 use crate::wire::ReadError;
 
@@ -30,6 +31,8 @@ pub enum Failure {
     /// The client went away, or takes nothing of what it is sent: nobody is left to answer.
     ClientGone,
     Upstream(UpstreamFailure),
+    /// A policy refused the request.
+    Policy(PolicyError),
 }
 
 /// What an upstream did wrong.
@@ -129,6 +132,7 @@ impl Failure {
             Self::ServiceFull => gateway(503, "service_full", "the service has as many connections as it may"),
             Self::NoBuffer => gateway(503, "no_buffer", "the gateway is out of memory for requests"),
             Self::Upstream(failure) => upstream(failure),
+            Self::Policy(error) => policy(error),
         }
     }
 }
@@ -146,6 +150,12 @@ fn request_head(error: HeadError) -> Answer {
         E::MethodUnsupported => client(501, "method_unsupported", "the method is not supported"),
         E::VersionUnsupported => client(505, "version_unsupported", "the protocol version is not supported"),
         _ => client(400, "head_malformed", "the request's head is malformed"),
+    }
+}
+
+fn policy(error: PolicyError) -> Answer {
+    match error {
+        PolicyError::IpFilter(_) => client(403, "ip_refused", "requests from this address are not allowed"),
     }
 }
 
@@ -177,22 +187,46 @@ const fn gateway(status: u16, kind: &'static str, detail: &'static str) -> Answe
     Answer { status, kind, part: "gateway", detail }
 }
 
-/// The phrase of every status that the gateway itself answers with.
+/// The phrase of a status that the gateway itself answers with: RFC 9110 §15, and nginx' 499.
 pub const fn reason(status: u16) -> &'static str {
     match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
+        405 => "Method Not Allowed",
         408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",
+        418 => "I'm a Teapot",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
         499 => "Client Closed Request",
+        500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
+        200..=299 => "Success",
+        300..=399 => "Redirection",
         _ => "Error",
     }
 }

@@ -2,6 +2,7 @@
 
 use super::active::{Active, RouteRecord};
 use super::error::Failure;
+use super::guard::Notes;
 use super::plan::{Plan, Settings};
 use crate::http::head::{RequestHead, ResponseHead};
 use crate::runtime::Runtime;
@@ -44,6 +45,7 @@ struct Log {
 pub struct Scratch {
     pub request: RequestHead,
     pub response: ResponseHead,
+    pub notes: Notes,
 }
 
 impl Shared {

@@ -40,6 +40,9 @@ pub struct Record<'a> {
     pub retried: bool,
     /// The problem type of our own answer, or what ended the exchange.
     pub error: Option<&'static str>,
+    /// The policy that refused the request, and why.
+    pub policy: Option<&'static str>,
+    pub reason: Option<&'static str>,
     pub user_agent: Option<&'a [u8]>,
     pub referer: Option<&'a [u8]>,
 }
@@ -74,6 +77,8 @@ impl Record<'_> {
         }
         line.flag(key!("retried"), self.retried);
         line.maybe_text(text_key!("error"), self.error.map(str::as_bytes), NAME_BYTES_MAX);
+        line.maybe_text(text_key!("policy"), self.policy.map(str::as_bytes), NAME_BYTES_MAX);
+        line.maybe_text(text_key!("reason"), self.reason.map(str::as_bytes), NAME_BYTES_MAX);
         line.maybe_text(text_key!("user_agent"), self.user_agent, TEXT_BYTES_MAX);
         line.maybe_text(text_key!("referer"), self.referer, TEXT_BYTES_MAX);
         let cut = line.cut;
@@ -157,7 +162,7 @@ const NAME_BYTES_MAX: usize = 256;
 const TEXTS: usize = 4;
 const NAMES: usize = 7;
 /// Keys, quotes, numbers at their longest, three addresses.
-const FIXED_BYTES_MAX: usize = STAMP_BYTES + 576 + 3 * 64;
+const FIXED_BYTES_MAX: usize = STAMP_BYTES + 704 + 3 * 64;
 /// No line is longer.
 pub const LINE_BYTES_MAX: usize =
     (TEXTS * TEXT_BYTES_MAX + NAMES * NAME_BYTES_MAX) * ESCAPED_BYTES_MAX + FIXED_BYTES_MAX;
@@ -188,6 +193,8 @@ mod tests {
             upstream_duration: None,
             retried: false,
             error: None,
+            policy: None,
+            reason: None,
             user_agent: None,
             referer: None,
         }
@@ -225,6 +232,8 @@ mod tests {
             upstream_duration: Some(Duration::from_millis(2)),
             retried: true,
             error: Some("upstream-timeout"),
+            policy: Some("cors"),
+            reason: Some("odd"),
             user_agent: Some(b"curl/8"),
             referer: Some(b"\r\n{\"forged\":1}"),
             ..smallest()
@@ -236,8 +245,8 @@ mod tests {
                 r#""listener":"public","route":"agents","service":"pool \"a\"","upstream":"127.0.0.1:9000","#,
                 r#""method":"GET","host":"example.org","path":"/a","query":"q=\u001b","version":"HTTP/1.1","#,
                 r#""status":404,"request_id":"r-1","request_body_bytes":0,"response_body_bytes":181,"#,
-                r#""upstream_duration_us":2000,"retried":true,"error":"upstream-timeout","user_agent":"curl/8","#,
-                r#""referer":"\u000d\u000a{\"forged\":1}"}"#,
+                r#""upstream_duration_us":2000,"retried":true,"error":"upstream-timeout","policy":"cors","#,
+                r#""reason":"odd","user_agent":"curl/8","referer":"\u000d\u000a{\"forged\":1}"}"#,
             ),
         );
     }
@@ -265,6 +274,8 @@ mod tests {
             upstream_duration: Some(Duration::MAX),
             retried: true,
             error: Some("e"),
+            policy: Some("p"),
+            reason: Some("r"),
             user_agent: Some(&bytes),
             referer: Some(&bytes),
             ..smallest()
