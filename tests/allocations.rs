@@ -126,6 +126,7 @@ fn gateway(origin: SocketAddr) -> (SocketAddr, shardgate::runtime::mailbox::Outb
             handoffs,
             peers: vec![peer],
             publications: Latest::new(None),
+            keys: Latest::new(None),
             reporter: None,
         };
         let (mut shard, addresses) = Shard::new(runtime, parts).unwrap();

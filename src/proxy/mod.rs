@@ -7,6 +7,7 @@ pub mod downstream;
 pub mod error;
 pub mod exchange;
 pub mod forward;
+pub mod guard;
 pub mod limits;
 pub mod origin;
 pub mod plan;

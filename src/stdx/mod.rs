@@ -3,8 +3,11 @@
 pub mod base64;
 pub mod board;
 pub mod cidr;
+pub mod cidr_set;
 pub mod hash;
 pub mod histogram;
+pub mod number;
+pub mod parsed;
 pub mod rng;
 pub mod slab;
 pub mod swar;

@@ -245,6 +245,7 @@ fn start_shards(
             handoffs,
             peers: peers.clone(),
             publications: Latest::new(None),
+            keys: Latest::new(None),
             reporter: None,
         };
         let shard = Shard::new(runtime.clone(), parts);
@@ -350,7 +351,7 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
     let routes = vec![Arc::new(route)];
     let table = Table::compile(&routes);
     let settings = Settings { limits, ..Settings::default() };
-    Plan { services: vec![Arc::new(service)], routes, table, settings }
+    Plan { services: vec![Arc::new(service)], routes, table, chains: vec![None], settings }
 }
 
 const GATEWAY: ([u8; 4], u16) = ([10, 0, 0, 1], 80);

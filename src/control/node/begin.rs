@@ -6,6 +6,7 @@ use crate::control::log::{self, LogWriter};
 use crate::control::sockets::Sockets;
 use crate::control::start::StartError;
 use crate::control::workers::{Beginning, Workers};
+use crate::policy::jwt::jwks::KeyBook;
 use crate::runtime::driver::choice::Choice;
 use crate::telemetry::log_ring;
 use crate::telemetry::report::{self, Reports};
@@ -23,6 +24,7 @@ pub(super) fn start_shards(
     snapshot: &Snapshot,
     sockets: &mut Sockets,
     event_loop: &Choice,
+    keys: KeyBook,
 ) -> Result<(Started, mpsc::UnboundedReceiver<()>), StartError> {
     let cpus = Cpus::read();
     let shards = cpus.shards(snapshot.runtime.shards);
@@ -35,6 +37,7 @@ pub(super) fn start_shards(
     let (on_end, ended) = mpsc::unbounded_channel();
     let beginning = Beginning {
         plan: snapshot.plan.clone(),
+        keys,
         listeners,
         logs,
         reporters,

@@ -9,13 +9,14 @@ use super::admin;
 use super::clock::clocks;
 use super::cpus::give_way;
 use super::handover::{self, Asked, Refused};
+use super::jwks::Issuers;
 use super::log::LogWriter;
 use super::notify::Notify;
 use super::signals::{Heard, Signals};
 use super::sockets::Sockets;
 use super::source::Source;
 use super::start::{StartError, inherited, raise_descriptor_limit};
-use super::status::Status;
+use super::status::{Status, authentication};
 use super::watch::Watch;
 use super::workers::Workers;
 use crate::config::problem::Problems;
@@ -53,6 +54,7 @@ struct Node {
     workers: Workers,
     writer: LogWriter,
     reports: Reports,
+    issuers: Issuers,
     status: Rc<RefCell<Status>>,
     /// What serves the admin listener.
     admin: Option<JoinHandle<()>>,
@@ -85,8 +87,11 @@ impl Node {
         let mut signals = Signals::new().map_err(StartError::Signals)?;
         let mut watch = Watch::new(&source.file);
         let (tell, mut asked) = mpsc::unbounded_channel();
-        let (node, mut ended) = Self::start(source, beginning.snapshot, beginning.text, inherited, tell)?;
-        let mut node = node;
+        let (mut issuers, mut keys) = Issuers::new();
+        issuers.configure(&beginning.snapshot);
+        issuers.begin(&mut keys).await;
+        let started = Self::start(source, beginning.snapshot, beginning.text, issuers, inherited, tell)?;
+        let (mut node, mut ended) = started;
         node.begun(beginning.from_last_good);
         let mut chores = tokio::time::interval(CHORES_INTERVAL);
         let mut left = node.workers.len();
@@ -104,6 +109,11 @@ impl Node {
                 },
                 () = watch.changed() => node.look(false).await,
                 Some(asked) = asked.recv() => node.handed_over(asked).await,
+                Some(answer) = keys.recv() => {
+                    if node.issuers.answered(answer) {
+                        node.workers.publish_keys(&node.issuers.book());
+                    }
+                }
                 _ = chores.tick() => node.chores(),
             }
         }
@@ -115,6 +125,7 @@ impl Node {
         source: Source,
         snapshot: Snapshot,
         text: String,
+        issuers: Issuers,
         mut inherited: Vec<OwnedFd>,
         tell: mpsc::UnboundedSender<Asked>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<()>), StartError> {
@@ -135,7 +146,8 @@ impl Node {
         let mut sockets = Sockets::new(inherited);
         let admin = snapshot.admin.map(|address| sockets.admin(address)).transpose().map_err(StartError::Listen)?;
         let event_loop = Choice::make(snapshot.runtime.event_loop).map_err(StartError::EventLoop)?;
-        let (Started { workers, writer, reports }, ended) = start_shards(&snapshot, &mut sockets, &event_loop)?;
+        let (Started { workers, writer, reports }, ended) =
+            start_shards(&snapshot, &mut sockets, &event_loop, issuers.book())?;
         // Only now: threads inherit the niceness of the one that starts them.
         give_way();
         sockets.drop_unused();
@@ -149,6 +161,7 @@ impl Node {
             workers,
             writer,
             reports,
+            issuers,
             status: Rc::new(RefCell::new(status)),
             admin: None,
             notify: Notify::from_environment(),
@@ -208,9 +221,14 @@ impl Node {
         for _ in 0..REPORTS_MAX {
             let Some(mut report) = self.reports.next() else { break };
             status.told(&mut report);
+            self.issuers.wanted(&std::mem::take(&mut report.keys_wanted));
             self.reports.give_back(report);
         }
         status.log_lines_lost = self.writer.lines_lost();
+        status.issuers = self.issuers.status();
+        let authentication = authentication(&status.counters());
+        status.authentication.sample(clocks().mono, authentication);
+        self.issuers.ask();
         let alive = status.is_alive(clocks().mono);
         drop(status);
         self.notify.alive(alive);

@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn cache(entries: usize) -> Cache {
-        Cache::new(7, entries * (ENTRY_BYTES + 4 + Verified::default().bytes()))
+        Cache::new(7, entries * (ENTRY_BYTES + 4 + verified(0).bytes()))
     }
 
     fn token(number: u32) -> [u8; 4] {

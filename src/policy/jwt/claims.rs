@@ -3,23 +3,17 @@
 use super::Refusal;
 use super::config::{Audiences, ClaimPath, Config};
 use super::json;
+use crate::policy::Identity;
 use serde_json::{Map, Value};
+use std::rc::Rc;
 
 #[derive(Debug)]
 pub struct Claims(Map<String, Value>);
 
 /// A token that holds, as far as the gateway uses it.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Debug, Default, Eq, PartialEq)]
 pub struct Verified {
-    /// Its place in the configuration.
-    pub issuer: usize,
-    pub subject: Option<Box<str>>,
-    /// Of `consumer_claim`.
-    pub consumer: Option<Box<str>>,
-    /// Of `roles_claim`.
-    pub roles: Box<[Box<str>]>,
-    /// Of `scopes_claim`.
-    pub scopes: Box<[Box<str>]>,
+    pub identity: Rc<Identity>,
     /// In the order of `claims_to_headers`; none where the token has no such claim.
     pub headers: Box<[Option<Box<str>>]>,
     /// In seconds since the Unix epoch; from then on it has to be verified anew. `u64::MAX` without one.
@@ -79,18 +73,20 @@ impl Claims {
 
     /// What policies and services get of it. A claim that cannot be what it is configured to be refuses the token:
     /// without it a service could take the request for another one.
-    pub fn verified(&self, issuer: usize, config: &Config) -> Result<Verified, Refusal> {
+    pub fn verified(&self, config: &Config) -> Result<Verified, Refusal> {
         let consumer = match &config.consumer_claim {
             None => None,
             Some(path) => Some(scalar(self.find(path).ok_or(Refusal::ClaimMissing)?).ok_or(Refusal::ClaimUnusable)?),
         };
-        let headers = config.claims_to_headers.iter().map(|(_, path)| self.find(path).map_or(Ok(None), header));
-        Ok(Verified {
-            issuer,
-            subject: self.0.get("sub").and_then(scalar),
+        let identity = Identity {
             consumer,
+            credential: self.0.get("sub").and_then(scalar),
             roles: config.roles_claim.as_ref().map_or(Ok(Box::default()), |path| self.words(path, false))?,
             scopes: config.scopes_claim.as_ref().map_or(Ok(Box::default()), |path| self.words(path, true))?,
+        };
+        let headers = config.claims_to_headers.iter().map(|(_, path)| self.find(path).map_or(Ok(None), header));
+        Ok(Verified {
+            identity: Rc::new(identity),
             headers: headers.collect::<Result<_, _>>()?,
             expires_at_s: self.time("exp")?.unwrap_or(u64::MAX),
         })
@@ -121,23 +117,9 @@ impl Claims {
 impl Verified {
     /// About what it takes in memory.
     pub fn bytes(&self) -> usize {
-        let texts = self.roles.iter().chain(&self.scopes).chain(self.headers.iter().flatten());
-        let texts = texts.chain(&self.subject).chain(&self.consumer).map(|text| text.len() + size_of::<Box<str>>());
-        size_of::<Self>() + texts.sum::<usize>()
-    }
-}
-
-impl Default for Verified {
-    fn default() -> Self {
-        Self {
-            issuer: 0,
-            subject: None,
-            consumer: None,
-            roles: Box::default(),
-            scopes: Box::default(),
-            headers: Box::default(),
-            expires_at_s: u64::MAX,
-        }
+        let Identity { consumer, credential, roles, scopes } = &*self.identity;
+        let texts = roles.iter().chain(scopes).chain(self.headers.iter().flatten()).chain(consumer).chain(credential);
+        size_of::<(Self, Identity)>() + texts.map(|text| text.len() + size_of::<Box<str>>()).sum::<usize>()
     }
 }
 
@@ -230,9 +212,9 @@ mod tests {
     }
 
     fn verified(config: &str, claims: &str) -> Result<Verified, Refusal> {
-        let usual = r#""issuers":[]"#;
-        let config: Config = serde_json::from_str(&format!("{{{usual},{config}}}")).expect("a configuration");
-        Claims::parse(claims.as_bytes())?.verified(0, &config)
+        let config = format!(r#"{{"issuers":[],{config}}}"#);
+        let config: Config = serde_json::from_str(&config).expect("a configuration");
+        Claims::parse(claims.as_bytes())?.verified(&config)
     }
 
     #[test]
@@ -248,7 +230,10 @@ mod tests {
             (r#"{"account":{"name":"ann"},"roles":{"admin":true}}"#, Err(Refusal::ClaimUnusable)),
         ] {
             let got = verified(config, claims);
-            let got = got.map(|got| (got.consumer.unwrap_or_default(), got.roles.len(), got.scopes.len()));
+            let got = got.map(|got| {
+                let Identity { consumer, roles, scopes, .. } = &*got.identity;
+                (consumer.clone().unwrap_or_default(), roles.len(), scopes.len())
+            });
             assert_eq!(got, want.map(|(consumer, roles, scopes)| (consumer.into(), roles, scopes)), "{claims}");
         }
     }

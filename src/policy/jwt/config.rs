@@ -1,12 +1,14 @@
 //! What the operator writes of JSON Web Tokens. The comments here are the documentation of its keys.
 
 use super::algorithm::Algorithm;
+use crate::http::view::{ArgumentName, FieldName};
+use crate::policy::{Invalid, Read};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use std::fmt;
 
 /// Requests need a JSON Web Token that one of the issuers has signed; 401 without one.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Who may issue tokens. Which of them did is the token's `iss`.
@@ -43,11 +45,11 @@ pub struct Config {
     /// Headers for the service, each with the claim that it has the value of: `X-User: sub`. A list becomes elements
     /// between commas. What the client sent under these names is removed in any case. Default: none.
     #[serde(default, deserialize_with = "headers")]
-    pub claims_to_headers: Vec<(String, ClaimPath)>,
+    pub claims_to_headers: Vec<(FieldName, ClaimPath)>,
 }
 
 /// An issuer and its keys: either `jwks_url`, or `keys`.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerConfig {
     /// Exactly as `iss` has it.
@@ -68,7 +70,7 @@ pub struct IssuerConfig {
 }
 
 /// One key, or a set of them.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct KeyConfig {
     /// A file with a public key in PEM, a JSON Web Key, or a set of them.
@@ -77,7 +79,14 @@ pub struct KeyConfig {
     pub secret_file: Option<String>,
     /// The `kid` of tokens that are signed with it. Default: any; a JSON Web Key has its own.
     pub kid: Option<String>,
+    /// What is in the file.
+    #[serde(skip)]
+    pub content: Content,
 }
+
+/// Perhaps a secret.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct Content(pub Vec<u8>);
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Audiences {
@@ -87,21 +96,44 @@ pub enum Audiences {
 
 /// `{ header: NAME }`, `{ query: NAME }` or `{ cookie: NAME }`. In a header, `Bearer` may stand before it, and does in
 /// `Authorization`.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
-    Header(String),
-    Query(String),
+    Header(FieldName),
+    Query(ArgumentName),
     Cookie(String),
 }
 
 /// A claim, or the way to one within others.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClaimPath(pub Vec<String>);
+
+impl Config {
+    /// Reads the files with keys.
+    pub fn load(&mut self, read: Read<'_>) -> Result<(), Invalid> {
+        for key in self.issuers.iter_mut().flat_map(|issuer| &mut issuer.keys) {
+            let Some(file) = key.file.as_ref().or(key.secret_file.as_ref()) else { continue };
+            let content = read(file).map_err(|error| {
+                Invalid::new(
+                    format!("a key in `{file}`, which cannot be read ({error})"),
+                    "check the path and who may read it",
+                )
+            })?;
+            key.content = Content(content);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} bytes", self.0.len())
+    }
+}
 
 impl Place {
     fn usual() -> Vec<Self> {
-        vec![Self::Header("Authorization".to_owned())]
+        FieldName::new("Authorization").into_iter().map(Self::Header).collect()
     }
 }
 
@@ -132,10 +164,10 @@ enum OneOrMany {
 }
 
 /// A map in the order in which it is written.
-fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, ClaimPath)>, D::Error> {
+fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(FieldName, ClaimPath)>, D::Error> {
     struct Headers;
     impl<'de> Visitor<'de> for Headers {
-        type Value = Vec<(String, ClaimPath)>;
+        type Value = Vec<(FieldName, ClaimPath)>;
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
             formatter.write_str("headers with claims")

@@ -25,9 +25,10 @@ pub struct Jwks {
 }
 
 /// Where an issuer publishes its keys.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Source {
-    pub id: u32,
+    /// By its place: whoever asks there gets the same keys.
+    pub id: u64,
     pub url: String,
     pub refresh: Duration,
 }
@@ -38,7 +39,7 @@ pub struct KeyBook {
     /// Differs from that of every earlier one.
     pub generation: u64,
     /// By the id of the source.
-    pub sets: Vec<(u32, Arc<KeySet>)>,
+    pub sets: Vec<(u64, Arc<KeySet>)>,
 }
 
 /// Why an answer is not used.
@@ -105,7 +106,7 @@ impl Jwks {
 }
 
 impl KeyBook {
-    pub fn get(&self, source: u32) -> Option<&Arc<KeySet>> {
+    pub fn get(&self, source: u64) -> Option<&Arc<KeySet>> {
         self.sets.iter().find(|(id, _)| *id == source).map(|(_, keys)| keys)
     }
 }

@@ -21,23 +21,24 @@ pub mod keys;
 mod kit;
 mod load;
 mod pem;
+mod place;
+mod state;
 pub mod token;
 pub mod verify;
 mod weak;
 
-pub use self::claims::Verified;
 pub use self::config::Config;
+pub use self::state::States;
 
 use self::algorithm::Algorithm;
-use self::cache::Cache;
-use self::claims::Claims;
-use self::config::Audiences;
-use self::jwks::KeyBook;
+use self::claims::{Claims, Verified};
+use self::config::{Audiences, Place};
+use self::jwks::Source;
 use self::keys::KeySet;
+use self::state::Adopted;
 use self::token::Token;
-use self::verify::Verifiers;
-use std::rc::Rc;
-use std::sync::Arc;
+use super::{Context, Hooks, Invalid, Member, Verdict};
+use crate::http::view::RequestView;
 
 /// The policy as it is configured, the same for all shards.
 #[derive(Debug)]
@@ -59,27 +60,7 @@ struct Issuer {
 #[derive(Debug, Hash)]
 enum Keys {
     Fixed(KeySet),
-    /// What the book has for this source.
-    Published(u32),
-}
-
-/// What a shard keeps of it.
-#[derive(Debug)]
-pub struct State {
-    /// Of the configuration and of the book that the rest is for.
-    fingerprint: u64,
-    book: u64,
-    issuers: Vec<Adopted>,
-    cache: Cache,
-    seed: u64,
-}
-
-/// An issuer's keys, parsed.
-#[derive(Debug, Default)]
-struct Adopted {
-    verifiers: Verifiers,
-    /// What they were parsed from, of keys that are published; none before the first were fetched.
-    published: Option<Arc<KeySet>>,
+    Published(Source),
 }
 
 /// Why a request is not let in; `proxy::error` makes an answer of it.
@@ -113,92 +94,117 @@ pub enum Refusal {
     KeysUnavailable,
 }
 
-impl Jwt {
-    /// Who sends this token. `book` has the keys that issuers publish.
-    pub fn decide(&self, state: &mut State, token: &[u8], book: &KeyBook, now_s: u64) -> Result<Rc<Verified>, Refusal> {
-        if state.fingerprint != self.fingerprint || state.book != book.generation {
-            state.adopt(self, book);
-        }
-        if let Some(verified) = state.cache.get(token, now_s) {
-            return Ok(verified);
-        }
-        let verified = Rc::new(self.verify(state, token, now_s)?);
-        state.cache.insert(token, verified.clone(), now_s);
-        Ok(verified)
+impl Member for Jwt {
+    type Config = Config;
+    const HOOKS: Hooks = Hooks::REQUEST;
+
+    fn new(config: Config) -> Result<Self, Invalid> {
+        Self::load(config)
     }
 
-    fn verify(&self, state: &State, text: &[u8], now_s: u64) -> Result<Verified, Refusal> {
+    fn on_request<'a>(&'a self, request: &mut RequestView<'_>, context: &mut Context<'_>) -> Verdict<'a> {
+        let now_s = context.now.wall.as_secs();
+        let decided = place::token(&self.config, request)
+            .and_then(|token| context.state.borrow_mut().jwt.decide(self, token, now_s));
+        match decided {
+            Ok(verified) => {
+                self.edit(request, &verified);
+                context.identity = Some(verified.identity.clone());
+                Verdict::Continue
+            }
+            Err(refusal) => Verdict::Reject(super::Error::Jwt(refusal)),
+        }
+    }
+}
+
+impl Jwt {
+    /// Where keys have to be fetched.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.issuers.iter().filter_map(|issuer| match &issuer.keys {
+            Keys::Published(source) => Some(source),
+            Keys::Fixed(_) => None,
+        })
+    }
+
+    /// What this token means, if it holds. `wanted` gets the source of a key that it names and nobody has.
+    fn verify(&self, issuers: &[Adopted], text: &[u8], now_s: u64, wanted: &mut Vec<u64>) -> Result<Verified, Refusal> {
         let config = &self.config;
         let token = Token::parse(text, config.token_bytes_max, config.strict_validation)?;
         let claims = Claims::parse(&token.payload)?;
         let name = claims.issuer()?;
         let place = self.issuers.iter().position(|issuer| issuer.name == name).ok_or(Refusal::UnknownIssuer)?;
-        let (issuer, adopted) = (&self.issuers[place], &state.issuers[place]);
+        let (issuer, adopted) = (&self.issuers[place], &issuers[place]);
         if !issuer.algorithms.contains(&token.header.algorithm) {
             return Err(Refusal::AlgorithmForbidden);
         }
         if matches!(issuer.keys, Keys::Published(_)) && adopted.published.is_none() {
             return Err(Refusal::KeysUnavailable);
         }
-        adopted.verifiers.verify(&token, config.strict_validation)?;
-        claims.hold(&issuer.audiences, config.clock_skew_s, config.strict_validation, now_s)?;
-        claims.verified(place, config)
-    }
-
-    /// The sources of keys that a token which was refused with [`Refusal::UnknownKey`] may be signed with one of.
-    pub fn sources(&self) -> impl Iterator<Item = u32> {
-        self.issuers.iter().filter_map(|issuer| match issuer.keys {
-            Keys::Published(source) => Some(source),
-            Keys::Fixed(_) => None,
-        })
-    }
-}
-
-impl State {
-    /// `seed`: clients must not know how tokens are hashed.
-    pub fn new(seed: u64, jwt: &Jwt, book: &KeyBook) -> Self {
-        let mut state = Self { fingerprint: 0, book: 0, issuers: Vec::new(), cache: Cache::new(seed, 0), seed };
-        state.adopt(jwt, book);
-        state
-    }
-
-    /// Parses what keys have changed. Nothing that was verified before is known any more.
-    fn adopt(&mut self, jwt: &Jwt, book: &KeyBook) {
-        let other = self.fingerprint != jwt.fingerprint;
-        if other || self.issuers.is_empty() {
-            self.issuers = jwt.issuers.iter().map(Issuer::fixed).collect();
-            self.cache = Cache::new(self.seed, jwt.config.cache_bytes_max);
+        let verified = adopted.verifiers.verify(&token, config.strict_validation);
+        if let (Err(Refusal::UnknownKey), Keys::Published(source)) = (verified, &issuer.keys)
+            && !wanted.contains(&source.id)
+        {
+            wanted.push(source.id);
         }
-        let mut changed = false;
-        for (issuer, adopted) in jwt.issuers.iter().zip(&mut self.issuers) {
-            let Keys::Published(source) = issuer.keys else { continue };
-            let published = book.get(source);
-            if published.map(Arc::as_ptr) != adopted.published.as_ref().map(Arc::as_ptr) {
-                let verifiers =
-                    published.map_or_else(Verifiers::default, |keys| Verifiers::new(keys, &issuer.algorithms));
-                *adopted = Adopted { verifiers, published: published.cloned() };
-                changed = true;
+        verified?;
+        claims.hold(&issuer.audiences, config.clock_skew_s, config.strict_validation, now_s)?;
+        claims.verified(config)
+    }
+
+    /// What the service gets to see: claims under names that nobody else writes, and the token only if it may.
+    fn edit(&self, request: &mut RequestView<'_>, verified: &Verified) {
+        for ((name, _), value) in self.config.claims_to_headers.iter().zip(&verified.headers) {
+            match value {
+                Some(value) => request.headers.set(name, value.as_bytes()),
+                None => request.headers.remove(name),
             }
         }
-        if changed {
-            self.cache.clear();
+        for place in self.config.places.iter().filter(|_| self.config.hide_token) {
+            match place {
+                Place::Header(name) => request.headers.remove(name),
+                Place::Query(name) => request.remove_argument(name),
+                Place::Cookie(_) => {}
+            }
         }
-        (self.fingerprint, self.book) = (jwt.fingerprint, book.generation);
     }
 }
 
-impl Issuer {
-    fn fixed(&self) -> Adopted {
-        match &self.keys {
-            Keys::Fixed(keys) => Adopted { verifiers: Verifiers::new(keys, &self.algorithms), published: None },
-            Keys::Published(_) => Adopted::default(),
-        }
+/// Two that are configured alike do the same.
+impl PartialEq for Jwt {
+    fn eq(&self, other: &Self) -> bool {
+        self.config == other.config
     }
 }
+
+impl Eq for Jwt {}
 
 impl Refusal {
+    /// Every one there is.
+    pub const ALL: &'static [Self] = &[
+        Self::Missing,
+        Self::Several,
+        Self::TooLong,
+        Self::Malformed,
+        Self::AlgorithmForbidden,
+        Self::CriticalHeader,
+        Self::KeyInHeader,
+        Self::OddType,
+        Self::UnknownIssuer,
+        Self::UnknownKey,
+        Self::KeyAmbiguous,
+        Self::BadSignature,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::WithoutExpiry,
+        Self::IssuedInFuture,
+        Self::WrongAudience,
+        Self::ClaimMissing,
+        Self::ClaimUnusable,
+        Self::KeysUnavailable,
+    ];
+
     /// For the log and as a metric's label.
-    pub fn reason(self) -> &'static str {
+    pub const fn reason(self) -> &'static str {
         match self {
             Self::Missing => "token_missing",
             Self::Several => "token_repeated",
@@ -226,9 +232,15 @@ impl Refusal {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Trial;
+    use super::jwks::KeyBook;
     use super::kit::Signer;
-    use super::load::with_keys;
+    use super::load::with_files;
     use super::*;
+    use crate::stdx::hash::FixedHash;
+    use std::hash::BuildHasher;
+    use std::rc::Rc;
+    use std::sync::Arc;
 
     const NOW_S: u64 = 1_000_000;
 
@@ -240,12 +252,21 @@ mod tests {
                 {{"issuer":"bob","audiences":["api"],"algorithms":["ES256"],"jwks_url":"http://bob/keys"}}
             ],"consumer_claim":"sub"{rest}}}"#
         );
-        with_keys(&config, &[("ann", Signer::rsa().jwk(Some("a")))]).expect("a configuration").0
+        with_files(&config, &[("ann", Signer::rsa().jwk(Some("a")))]).expect("a configuration")
     }
 
     fn book(generation: u64, signer: Option<&Signer>) -> KeyBook {
         let set = |signer: &Signer| Arc::new(KeySet::new(vec![signer.key(Some("b"))], Vec::new()).expect("keys"));
-        KeyBook { generation, sets: signer.map(|signer| (0, set(signer))).into_iter().collect() }
+        KeyBook {
+            generation,
+            sets: signer.map(|signer| (FixedHash.hash_one("http://bob/keys"), set(signer))).into_iter().collect(),
+        }
+    }
+
+    fn states(book: KeyBook) -> States {
+        let mut states = States::new(7);
+        states.publish(book);
+        states
     }
 
     const ANN: &str = r#"{"alg":"RS256","kid":"a"}"#;
@@ -257,12 +278,11 @@ mod tests {
 
     #[track_caller]
     fn check(token: &str, want: Result<&str, Refusal>) {
-        let (jwt, book) = (jwt(""), book(1, Some(&Signer::p256())));
-        let mut state = State::new(7, &jwt, &book);
+        let (jwt, mut states) = (jwt(""), states(book(1, Some(&Signer::p256()))));
         // The second time it may be known.
         for _ in 0..2 {
-            let got = jwt.decide(&mut state, token.as_bytes(), &book, NOW_S);
-            let got = got.as_ref().map(|verified| verified.consumer.as_deref().unwrap_or_default());
+            let got = states.decide(&jwt, token.as_bytes(), NOW_S);
+            let got = got.as_ref().map(|verified| verified.identity.consumer.as_deref().unwrap_or_default());
             assert_eq!(got.map_err(|refusal| *refusal), want, "{token}");
         }
     }
@@ -317,10 +337,9 @@ mod tests {
 
     #[test]
     fn a_verified_token_is_known_until_it_expires() {
-        let (jwt, book) = (jwt(""), book(1, None));
-        let mut state = State::new(7, &jwt, &book);
+        let (jwt, mut states) = (jwt(""), states(book(1, None)));
         let token = Signer::rsa().sign(ANN, &claims("ann"));
-        let mut decide = |now_s| jwt.decide(&mut state, token.as_bytes(), &book, now_s);
+        let mut decide = |now_s| states.decide(&jwt, token.as_bytes(), now_s);
         let first = decide(NOW_S).unwrap();
         assert!(Rc::ptr_eq(&first, &decide(NOW_S + 99).unwrap()));
         // Within the skew it still holds, and is verified every time.
@@ -335,44 +354,110 @@ mod tests {
         let (old, new) = (Signer::p256(), Signer::p256().other());
         let jwt = jwt("");
         let token = |signer: &Signer| signer.sign(BOB, &claims("bob"));
-        let mut state = State::new(7, &jwt, &book(0, None));
+        let mut states = States::new(7);
         for (book, of_old, of_new) in [
             (book(0, None), Err(Refusal::KeysUnavailable), Err(Refusal::KeysUnavailable)),
             (book(1, Some(&old)), Ok(()), Err(Refusal::BadSignature)),
             (book(2, Some(&new)), Err(Refusal::BadSignature), Ok(())),
             (book(3, None), Err(Refusal::KeysUnavailable), Err(Refusal::KeysUnavailable)),
         ] {
+            let generation = book.generation;
+            states.publish(book);
             for (signer, want) in [(&old, of_old), (&new, of_new)] {
-                let got = jwt.decide(&mut state, token(signer).as_bytes(), &book, NOW_S).map(|_| ());
-                assert_eq!(got, want, "by the book {}", book.generation);
+                let got = states.decide(&jwt, token(signer).as_bytes(), NOW_S).map(|_| ());
+                assert_eq!(got, want, "by the book {generation}");
             }
         }
-        assert_eq!(jwt.sources().collect::<Vec<_>>(), [0]);
+        assert!(states.take_wanted().is_empty());
+        states.publish(book(4, Some(&old)));
+        let unknown = old.sign(r#"{"alg":"ES256","kid":"c"}"#, &claims("bob"));
+        for _ in 0..2 {
+            assert_eq!(states.decide(&jwt, unknown.as_bytes(), NOW_S), Err(Refusal::UnknownKey));
+        }
+        assert_eq!(states.take_wanted(), jwt.sources().map(|source| source.id).collect::<Vec<_>>());
     }
 
     #[test]
     fn another_configuration_knows_nothing_of_what_this_one_verified() {
         let (loose, strict) = (jwt(""), jwt(r#","strict_validation":true"#));
-        let (book, token) = (book(1, None), Signer::rsa().sign(ANN, r#"{"iss":"ann","sub":"me","aud":"api"}"#));
-        let mut state = State::new(7, &loose, &book);
+        let token = Signer::rsa().sign(ANN, r#"{"iss":"ann","sub":"me","aud":"api"}"#);
+        let mut states = states(book(1, None));
         for (jwt, want) in [(&loose, Ok(())), (&strict, Err(Refusal::WithoutExpiry)), (&loose, Ok(()))] {
-            assert_eq!(jwt.decide(&mut state, token.as_bytes(), &book, NOW_S).map(|_| ()), want);
+            assert_eq!(states.decide(jwt, token.as_bytes(), NOW_S).map(|_| ()), want);
+            states.swapped();
         }
+        states.swapped();
+        assert_eq!(states.decide(&loose, token.as_bytes(), NOW_S).map(|_| ()), Ok(()));
     }
 
     #[test]
     fn no_byte_of_a_token_can_be_changed_or_cut() {
-        let (jwt, book) = (jwt(r#","strict_validation":true"#), book(1, None));
-        let mut state = State::new(7, &jwt, &book);
+        let (jwt, mut states) = (jwt(r#","strict_validation":true"#), states(book(1, None)));
         let genuine = Signer::rsa().sign(ANN, &claims("ann")).into_bytes();
         for place in 0..genuine.len() {
             for byte in [b'A', b'.', b'=', 0, genuine[place] ^ 1, genuine[place] ^ 0x20] {
                 let mut forged = genuine.clone();
                 forged[place] = byte;
                 let is_same = forged == genuine;
-                assert_eq!(jwt.decide(&mut state, &forged, &book, NOW_S).is_ok(), is_same, "byte {place}: {byte}");
+                assert_eq!(states.decide(&jwt, &forged, NOW_S).is_ok(), is_same, "byte {place}: {byte}");
             }
-            assert!(jwt.decide(&mut state, &genuine[..place], &book, NOW_S).is_err(), "{place} bytes");
+            assert!(states.decide(&jwt, &genuine[..place], NOW_S).is_err(), "{place} bytes");
         }
+    }
+
+    /// A request with these header lines, and `TOKEN` for a good one.
+    #[track_caller]
+    fn check_request(rest: &str, target: &str, lines: &str, want: Result<&[&str], Refusal>) {
+        let token = Signer::rsa().sign(ANN, &claims("ann"));
+        let mut trial = Trial::of(jwt(rest));
+        trial.now_s = NOW_S;
+        let head = format!("GET {target} HTTP/1.1\nHost: a{lines}").replace("TOKEN", &token);
+        let tried = trial.request(&head);
+        assert_eq!(tried.refusal(), want.err().map(super::super::Error::Jwt), "{head}");
+        if let Ok(want) = want {
+            let kept: Vec<String> = tried.fields().into_iter().filter(|line| !line.starts_with("Host")).collect();
+            assert_eq!(kept, want.iter().map(|line| line.replace("TOKEN", &token)).collect::<Vec<_>>(), "{head}");
+            assert_eq!(tried.identity.and_then(|identity| identity.consumer.clone()).as_deref(), Some("me"));
+        }
+    }
+
+    #[test]
+    fn a_request_has_one_token_in_one_place() {
+        let places = r#","places":[{"header":"Authorization"},{"header":"X-Token"},{"query":"t"},{"cookie":"t"}]"#;
+        for (target, lines, want) in [
+            ("/", "\nAuthorization: Bearer TOKEN", Ok(&["Authorization: Bearer TOKEN"][..])),
+            ("/", "\nauthorization: bEaReR   TOKEN", Ok(&["authorization: bEaReR   TOKEN"])),
+            ("/", "\nX-Token: TOKEN", Ok(&["X-Token: TOKEN"])),
+            ("/", "\nx_token: Bearer TOKEN", Ok(&["x_token: Bearer TOKEN"])),
+            ("/?a=1&t=TOKEN", "", Ok(&[])),
+            ("/", "\nCookie: a=1; t=TOKEN; b=2", Ok(&["Cookie: a=1; t=TOKEN; b=2"])),
+            ("/", "\nAuthorization: Basic eDp5\nX-Token: TOKEN", Ok(&["Authorization: Basic eDp5", "X-Token: TOKEN"])),
+            ("/", "", Err(Refusal::Missing)),
+            ("/", "\nAuthorization: Basic eDp5", Err(Refusal::Missing)),
+            ("/", "\nAuthorization: BearerTOKEN", Err(Refusal::Missing)),
+            ("/", "\nAuthorization: Bearer", Err(Refusal::Malformed)),
+            ("/", "\nAuthorization: Bearer TOKEN,Bearer TOKEN", Err(Refusal::Malformed)),
+            ("/", "\nAuthorization: Bearer TOKEN TOKEN", Err(Refusal::Malformed)),
+            ("/", "\nAuthorization: Basic eDp5, Bearer TOKEN", Err(Refusal::Missing)),
+            ("/", "\nAuthorization: Bearer TOKEN\nAuthorization: Bearer TOKEN", Err(Refusal::Several)),
+            ("/", "\nAuthorization: Basic eDp5\nAuthorization: Bearer TOKEN", Err(Refusal::Several)),
+            ("/", "\nAuthorization: Bearer TOKEN\nX-Token: TOKEN", Err(Refusal::Several)),
+            ("/", "\nX-Token: TOKEN\nX_Token: TOKEN", Err(Refusal::Several)),
+            ("/?t=TOKEN", "\nAuthorization: Bearer TOKEN", Err(Refusal::Several)),
+            ("/?t=TOKEN&%74=TOKEN", "", Err(Refusal::Several)),
+            ("/", "\nCookie: t=TOKEN; t=TOKEN", Err(Refusal::Several)),
+            ("/", "\nCookie: t=TOKEN\nCookie: t=TOKEN", Err(Refusal::Several)),
+            ("/?t=", "", Err(Refusal::Malformed)),
+        ] {
+            check_request(places, target, lines, want);
+        }
+        check_request("", "/?t=TOKEN", "\nX-Token: TOKEN", Err(Refusal::Missing));
+    }
+
+    #[test]
+    fn the_service_sees_claims_that_nobody_else_can_write() {
+        let rest = r#","hide_token":true,"claims_to_headers":{"X-User":"sub","X-Team":"team"}"#;
+        let forged = "\nX-User: root\nX_USER: root\nx-team: root\nAuthorization: Bearer TOKEN\nX-Else: 1";
+        check_request(rest, "/", forged, Ok(&["X-Else: 1", "X-User: me"]));
     }
 }
