@@ -5,12 +5,20 @@
 //! `proxy::error`.
 
 mod chain;
+mod edit;
 mod verdict;
 
+pub mod cors;
 pub mod ip_filter;
+pub mod request_id;
+pub mod request_size;
 pub mod request_termination;
+pub mod request_transform;
+pub mod response_transform;
+pub mod security_headers;
 
 pub use chain::{Chain, Order, Scope, Slot};
+pub use edit::{ArgumentValue, Edited, Given, Renamed};
 pub use verdict::{Context, Invalid, Response, Verdict};
 
 use crate::http::view::{RequestView, ResponseView};
@@ -84,7 +92,8 @@ macro_rules! policies {
                 }
             }
 
-            const fn priority(self) -> i32 {
+            /// Where it runs: higher is earlier.
+            pub const fn priority(self) -> i32 {
                 match self {
                     $(Self::$Policy => $priority,)*
                 }
@@ -134,7 +143,14 @@ macro_rules! policies {
 }
 
 policies! {
+    RequestId(request_id) = 100_001,
+    Cors(cors) = 2_000,
     IpFilter(ip_filter) = 990,
+    RequestSize(request_size) = 951,
+    RequestTransform(request_transform) = 801,
+    ResponseTransform(response_transform) = 800,
+    // After the transforms, so that they cannot undo it.
+    SecurityHeaders(security_headers) = 790,
     RequestTermination(request_termination) = 2,
 }
 
@@ -142,17 +158,23 @@ policies! {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Error {
     IpFilter(ip_filter::Error),
+    RequestSize(request_size::Error),
 }
 
 impl Error {
     /// Every refusal there is, in the order of their counters.
-    pub const ALL: &'static [Self] =
-        &[Self::IpFilter(ip_filter::Error::Denied), Self::IpFilter(ip_filter::Error::NotAllowed)];
+    pub const ALL: &'static [Self] = &[
+        Self::IpFilter(ip_filter::Error::Denied),
+        Self::IpFilter(ip_filter::Error::NotAllowed),
+        Self::RequestSize(request_size::Error::TooLarge),
+        Self::RequestSize(request_size::Error::LengthMissing),
+    ];
 
     /// Whose refusal it is.
     pub const fn kind(self) -> Kind {
         match self {
             Self::IpFilter(_) => Kind::IpFilter,
+            Self::RequestSize(_) => Kind::RequestSize,
         }
     }
 
@@ -160,6 +182,7 @@ impl Error {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::IpFilter(error) => error.reason(),
+            Self::RequestSize(error) => error.reason(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::http::body::BodyError;
 use crate::http::error::HeadError;
-use crate::policy::Error as PolicyError;
+use crate::policy::{Error as PolicyError, request_size};
 use crate::runtime::Error as IoError;
 use crate::wire::ReadError;
 
@@ -156,6 +156,10 @@ fn request_head(error: HeadError) -> Answer {
 fn policy(error: PolicyError) -> Answer {
     match error {
         PolicyError::IpFilter(_) => client(403, "ip_refused", "requests from this address are not allowed"),
+        PolicyError::RequestSize(request_size::Error::TooLarge) => Failure::BodyTooLarge.answer(),
+        PolicyError::RequestSize(request_size::Error::LengthMissing) => {
+            client(411, "length_missing", "the request's body must say its length beforehand")
+        }
     }
 }
 
