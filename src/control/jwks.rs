@@ -1,5 +1,5 @@
-//! Asks issuers for the keys that they publish, and tells shards. What comes back is judged by [`Jwks`]; a bad answer, a
-//! long one, a late one or none leaves the keys in force that there were.
+//! Asks issuers for the keys that they publish, and tells shards. What comes back is judged by [`Jwks`]; a bad answer,
+//! a long one, a late one or none leaves the keys in force that there were.
 
 use super::clock::clocks;
 use crate::config::snapshot::Snapshot;

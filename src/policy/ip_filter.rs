@@ -56,12 +56,18 @@ impl Member for IpFilter {
 
     fn on_request<'a>(&'a self, _request: &mut RequestView<'_>, context: &mut Context<'_>) -> Verdict<'a> {
         if self.deny.contains(context.client) {
-            Verdict::Reject(super::Error::IpFilter(Error::Denied))
+            Verdict::Reject(Error::Denied.into())
         } else if !self.allow.is_empty() && !self.allow.contains(context.client) {
-            Verdict::Reject(super::Error::IpFilter(Error::NotAllowed))
+            Verdict::Reject(Error::NotAllowed.into())
         } else {
             Verdict::Continue
         }
+    }
+}
+
+impl From<Error> for super::Error {
+    fn from(error: Error) -> Self {
+        Self::IpFilter(error)
     }
 }
 
@@ -76,7 +82,7 @@ mod tests {
         for &(client, want) in cases {
             trial.client = client.parse().unwrap();
             let refusal = trial.request("GET / HTTP/1.1\nHost: a\nX-Real-IP: 127.0.0.1").refusal();
-            assert_eq!(refusal, want.map(super::super::Error::IpFilter), "{client}");
+            assert_eq!(refusal, want.map(Into::into), "{client}");
         }
     }
 

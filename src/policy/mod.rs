@@ -5,13 +5,21 @@
 //! `proxy::error`.
 
 mod chain;
+mod edit;
 mod verdict;
 
+pub mod cors;
 pub mod ip_filter;
 pub mod jwt;
+pub mod request_id;
+pub mod request_size;
 pub mod request_termination;
+pub mod request_transform;
+pub mod response_transform;
+pub mod security_headers;
 
 pub use chain::{Chain, Order, Scope, Slot};
+pub use edit::{ArgumentValue, Edited, Given, Renamed};
 pub use verdict::{Context, Identity, Invalid, Response, Verdict};
 
 use crate::http::view::{RequestView, ResponseView};
@@ -86,7 +94,8 @@ macro_rules! policies {
                 }
             }
 
-            const fn priority(self) -> i32 {
+            /// Where it runs: higher is earlier.
+            pub const fn priority(self) -> i32 {
                 match self {
                     $(Self::$Policy => $priority,)*
                 }
@@ -136,8 +145,15 @@ macro_rules! policies {
 }
 
 policies! {
+    RequestId(request_id) = 100_001,
+    Cors(cors) = 2_000,
     Jwt(jwt) = 1450,
     IpFilter(ip_filter) = 990,
+    RequestSize(request_size) = 951,
+    RequestTransform(request_transform) = 801,
+    ResponseTransform(response_transform) = 800,
+    // After the transforms, so that they cannot undo it.
+    SecurityHeaders(security_headers) = 790,
     RequestTermination(request_termination) = 2,
 }
 
@@ -146,7 +162,7 @@ impl Config {
     pub fn load(&mut self, read: Read<'_>) -> Result<(), Invalid> {
         match self {
             Self::Jwt(config) => config.load(read),
-            Self::IpFilter(_) | Self::RequestTermination(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -179,26 +195,44 @@ impl State {
 pub enum Error {
     IpFilter(ip_filter::Error),
     Jwt(jwt::Refusal),
+    RequestSize(request_size::Error),
 }
 
 impl Error {
     /// Every refusal there is, in the order of their counters.
-    pub const ALL: &'static [Self] = &{
-        let mut all = [Self::IpFilter(ip_filter::Error::Denied); 2 + jwt::Refusal::ALL.len()];
-        all[1] = Self::IpFilter(ip_filter::Error::NotAllowed);
-        let mut place = 0;
-        while place < jwt::Refusal::ALL.len() {
-            all[2 + place] = Self::Jwt(jwt::Refusal::ALL[place]);
-            place += 1;
-        }
-        all
-    };
+    pub const ALL: &'static [Self] = &[
+        Self::IpFilter(ip_filter::Error::Denied),
+        Self::IpFilter(ip_filter::Error::NotAllowed),
+        Self::RequestSize(request_size::Error::TooLarge),
+        Self::RequestSize(request_size::Error::LengthMissing),
+        Self::Jwt(jwt::Refusal::Missing),
+        Self::Jwt(jwt::Refusal::Several),
+        Self::Jwt(jwt::Refusal::TooLong),
+        Self::Jwt(jwt::Refusal::Malformed),
+        Self::Jwt(jwt::Refusal::AlgorithmForbidden),
+        Self::Jwt(jwt::Refusal::CriticalHeader),
+        Self::Jwt(jwt::Refusal::KeyInHeader),
+        Self::Jwt(jwt::Refusal::OddType),
+        Self::Jwt(jwt::Refusal::UnknownIssuer),
+        Self::Jwt(jwt::Refusal::UnknownKey),
+        Self::Jwt(jwt::Refusal::KeyAmbiguous),
+        Self::Jwt(jwt::Refusal::BadSignature),
+        Self::Jwt(jwt::Refusal::Expired),
+        Self::Jwt(jwt::Refusal::NotYetValid),
+        Self::Jwt(jwt::Refusal::WithoutExpiry),
+        Self::Jwt(jwt::Refusal::IssuedInFuture),
+        Self::Jwt(jwt::Refusal::WrongAudience),
+        Self::Jwt(jwt::Refusal::ClaimMissing),
+        Self::Jwt(jwt::Refusal::ClaimUnusable),
+        Self::Jwt(jwt::Refusal::KeysUnavailable),
+    ];
 
     /// Whose refusal it is.
     pub const fn kind(self) -> Kind {
         match self {
             Self::IpFilter(_) => Kind::IpFilter,
             Self::Jwt(_) => Kind::Jwt,
+            Self::RequestSize(_) => Kind::RequestSize,
         }
     }
 
@@ -207,6 +241,7 @@ impl Error {
         match self {
             Self::IpFilter(error) => error.reason(),
             Self::Jwt(refusal) => refusal.reason(),
+            Self::RequestSize(error) => error.reason(),
         }
     }
 

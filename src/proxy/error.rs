@@ -2,8 +2,8 @@
 
 use crate::http::body::BodyError;
 use crate::http::error::HeadError;
-use crate::policy::Error as PolicyError;
 use crate::policy::jwt::Refusal;
+use crate::policy::{Error as PolicyError, request_size};
 use crate::runtime::Error as IoError;
 use crate::wire::ReadError;
 
@@ -160,6 +160,10 @@ fn policy(error: PolicyError) -> Answer {
     match error {
         PolicyError::IpFilter(_) => client(403, "ip_refused", "requests from this address are not allowed"),
         PolicyError::Jwt(refusal) => token(refusal),
+        PolicyError::RequestSize(request_size::Error::TooLarge) => Failure::BodyTooLarge.answer(),
+        PolicyError::RequestSize(request_size::Error::LengthMissing) => {
+            client(411, "length_missing", "the request's body must say its length beforehand")
+        }
     }
 }
 
@@ -253,8 +257,10 @@ pub const fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
-        200..=299 => "Success",
-        300..=399 => "Redirection",
-        _ => "Error",
+        _ => match status / 100 {
+            2 => "Success",
+            3 => "Redirection",
+            _ => "Error",
+        },
     }
 }

@@ -132,12 +132,6 @@ async fn proceed<'a>(
     };
     let RouteRecord { route, service, settings, chain } = &**account.record.get_or_init(|| found);
     guarded.pass(chain.as_deref())?;
-    let bytes_max = route.body_bytes_max.or(settings.limits.body_bytes_max);
-    if let (Framing::Length(length), Some(max)) = (request.framing, bytes_max)
-        && length > max
-    {
-        return Err(Failure::BodyTooLarge.into());
-    }
     let limits = &settings.limits;
     let exchange = Exchange {
         shared,
@@ -156,6 +150,9 @@ async fn proceed<'a>(
         guarded,
         deadline: service.timeouts.total.map_or(Mono::NEVER, |total| account.began.mono + total),
     };
+    if let Framing::Length(length) = request.framing {
+        exchange.check_body(length)?;
+    }
     let (answered, upstream) = attempt::forward(&exchange, &mut downstream.connection.reader, response).await?;
     if answered.switched {
         tunnel::run(&exchange, &mut downstream.connection.reader, upstream).await;
@@ -178,6 +175,15 @@ impl Exchange<'_> {
                 && upgrade.of(self.bytes).eq_ignore_ascii_case(b"websocket")
                 && self.request.framing == Framing::Empty
         })
+    }
+
+    /// Whether the request's body may have so many bytes.
+    pub fn check_body(&self, bytes: u64) -> Result<(), Failure> {
+        let bytes_max = self.route.body_bytes_max.or(self.settings.limits.body_bytes_max);
+        if bytes_max.is_some_and(|max| bytes > max) {
+            return Err(Failure::BodyTooLarge);
+        }
+        self.guarded.notes.check_body(bytes)
     }
 
     /// The request's head for this upstream.

@@ -17,7 +17,7 @@ use super::shared::Shared;
 use crate::http::field::Known;
 use crate::http::head::RequestHead;
 use crate::http::view::{Edits, Fields, Headers, RequestView, ResponseView};
-use crate::policy::{Chain, Context, Error, Identity, Response, Verdict};
+use crate::policy::{Chain, Context, Error, Identity, Response, Verdict, request_size};
 use crate::telemetry::counters::POLICY_REFUSALS_MAX;
 use std::cell::{Cell, Ref, RefCell};
 use std::net::IpAddr;
@@ -74,9 +74,12 @@ impl Notes {
         self.begun.get().then(|| self.request.borrow())
     }
 
-    /// How long the request's body may be, as far as policies say.
-    pub fn body_bytes_max(&self) -> Option<u64> {
-        self.body_bytes_max.get().filter(|_| self.begun.get())
+    /// Whether policies let the request's body have so many bytes.
+    pub fn check_body(&self, bytes: u64) -> Result<(), Failure> {
+        match self.body_bytes_max.get() {
+            Some(max) if self.begun.get() && bytes > max => Err(self.refuse(request_size::Error::TooLarge.into())),
+            _ => Ok(()),
+        }
     }
 
     /// Which policy refused the request, and why.
@@ -89,7 +92,7 @@ impl Notes {
         self.identity.borrow().clone().filter(|_| self.begun.get())
     }
 
-    pub fn refuse(&self, error: Error) -> Failure {
+    fn refuse(&self, error: Error) -> Failure {
         self.refusal.set(Some(error));
         Failure::Policy(error)
     }

@@ -255,7 +255,8 @@ mod tests {
                 r#""method":"GET","host":"example.org","path":"/a","query":"q=\u001b","version":"HTTP/1.1","#,
                 r#""status":404,"request_id":"r-1","request_body_bytes":0,"response_body_bytes":181,"#,
                 r#""upstream_duration_us":2000,"retried":true,"error":"upstream-timeout","policy":"cors","#,
-                r#""reason":"odd","consumer":"ann","credential":"a\"b","user_agent":"curl/8","referer":"\u000d\u000a{\"forged\":1}"}"#,
+                r#""reason":"odd","consumer":"ann","credential":"a\"b","user_agent":"curl/8","#,
+                r#""referer":"\u000d\u000a{\"forged\":1}"}"#,
             ),
         );
     }

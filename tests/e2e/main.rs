@@ -26,6 +26,7 @@ mod paths;
 mod policies;
 mod proxy_protocol;
 mod routing;
+mod transforms;
 mod upstream;
 
 // Bounds.

@@ -1,6 +1,8 @@
 //! Names and values that an operator gives: checked when the file is read, so that nothing has to be when they are
 //! sent.
 
+use std::borrow::Cow;
+
 use serde::de::{Deserialize, Deserializer};
 
 use super::query;
@@ -10,11 +12,7 @@ use crate::stdx::parsed::parsed;
 /// A header's name. Names are the same in any case, and with `_` for `-`: many programs cannot tell those apart, and
 /// what one of them would take for the name must not slip past a policy.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct FieldName {
-    /// As it is written out.
-    text: Box<str>,
-    folded: Box<[u8]>,
-}
+pub struct FieldName(Cow<'static, str>);
 
 /// A header's value: no control bytes, no space around it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -31,21 +29,27 @@ impl FieldName {
     pub fn new(text: &str) -> Option<Self> {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         let fits = (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_token);
-        fits.then(|| Self { text: text.into(), folded: text.bytes().map(fold).collect() })
+        fits.then(|| Self(text.to_owned().into()))
     }
 
+    /// A name of ours, which is one.
+    pub const fn fixed(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+
+    /// As it is written out.
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0
     }
 
     pub fn is(&self, name: &[u8]) -> bool {
-        name.len() == self.folded.len() && name.iter().zip(&self.folded).all(|(byte, folded)| fold(*byte) == *folded)
+        name.len() == self.0.len() && name.iter().zip(self.0.bytes()).all(|(a, b)| fold(*a) == fold(b))
     }
 
     /// The gateway writes this header itself or decides by it, so that no policy may touch it.
     pub fn is_the_gateways(&self) -> bool {
         !matches!(
-            Known::of(&self.folded),
+            Known::of(&self.0.bytes().map(fold).collect::<Vec<_>>()),
             Known::Other
                 | Known::Authorization
                 | Known::Cookie
@@ -80,7 +84,12 @@ impl FieldValue {
 impl ArgumentName {
     pub fn new(text: &str) -> Option<Self> {
         let fits = (1..=NAME_BYTES_MAX).contains(&text.len());
-        fits.then(|| Self { text: text.into(), encoded: query::encoded(text.as_bytes()) })
+        fits.then(|| Self { text: text.into(), encoded: Self::encode(text) })
+    }
+
+    /// A name or a value as it may stand in a query.
+    pub fn encode(text: &str) -> Box<[u8]> {
+        query::encoded(text.as_bytes())
     }
 
     /// As it stands in a query that we write.

@@ -81,7 +81,7 @@ pub struct KeyConfig {
     pub kid: Option<String>,
     /// What is in the file.
     #[serde(skip)]
-    pub content: Content,
+    pub(super) content: Content,
 }
 
 /// Perhaps a secret.

@@ -179,30 +179,6 @@ impl PartialEq for Jwt {
 impl Eq for Jwt {}
 
 impl Refusal {
-    /// Every one there is.
-    pub const ALL: &'static [Self] = &[
-        Self::Missing,
-        Self::Several,
-        Self::TooLong,
-        Self::Malformed,
-        Self::AlgorithmForbidden,
-        Self::CriticalHeader,
-        Self::KeyInHeader,
-        Self::OddType,
-        Self::UnknownIssuer,
-        Self::UnknownKey,
-        Self::KeyAmbiguous,
-        Self::BadSignature,
-        Self::Expired,
-        Self::NotYetValid,
-        Self::WithoutExpiry,
-        Self::IssuedInFuture,
-        Self::WrongAudience,
-        Self::ClaimMissing,
-        Self::ClaimUnusable,
-        Self::KeysUnavailable,
-    ];
-
     /// For the log and as a metric's label.
     pub const fn reason(self) -> &'static str {
         match self {

@@ -25,7 +25,7 @@ struct Verifier {
 #[derive(Debug)]
 pub enum Parsed {
     Public(ParsedPublicKey),
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
 }
 
 impl Verifiers {
@@ -68,7 +68,9 @@ impl Parsed {
             }
             (Material::Ec { point, .. }, Scheme::Ecdsa(ecdsa, _)) => ParsedPublicKey::new(ecdsa, point),
             (Material::Ed25519(point), Scheme::Ed25519) => ParsedPublicKey::new(&ED25519, point),
-            (Material::Secret(secret), Scheme::Hmac(hmac)) => return Some(Self::Secret(hmac::Key::new(hmac, secret))),
+            (Material::Secret(secret), Scheme::Hmac(hmac)) => {
+                return Some(Self::Secret(Box::new(hmac::Key::new(hmac, secret))));
+            }
             _ => return None,
         };
         public.ok().map(Self::Public)
