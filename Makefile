@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint conformance sim sim-mutants micro bench operate runtimes
+.PHONY: help run test lint docs conformance sim sim-mutants micro bench operate runtimes
 
 CARGO ?= cargo
 # Theirs alone: what the relays of benches/runtimes depend on is built for nobody else.
@@ -28,6 +28,9 @@ lint: ## Check form, lints and the links of the documentation only
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items
+
+docs: ## Write docs/policies.md anew from the comments in src/policy
+	SHARDGATE_RENDER=1 $(CARGO) test --test docs
 
 conformance: ## Run the outside judges: make conformance VECTORS=DIR
 	@[ -n "$(VECTORS)" ] || { echo 'say where the vectors are: make conformance VECTORS=DIR' >&2; exit 2; }

@@ -16,6 +16,8 @@ pub mod wire;
 
 pub mod route;
 
+pub mod policy;
+
 pub mod upstream;
 
 pub mod proxy;

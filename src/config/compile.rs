@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::attach;
 use super::ids::{Ids, Names};
 use super::ir::{self, Ir, Name};
 use super::problem::Problem;
@@ -25,14 +26,22 @@ pub fn compile(ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut Vec<P
     compile.unique("listener", ir.listeners.iter().map(|listener| &listener.name));
     compile.unique_addresses(&ir.listeners);
 
+    let attached = attach::all(&ir);
+    let gates: Vec<_> = ir.listeners.iter().map(|listener| attach::gate(listener, &ir.order)).collect();
+    let chains = attach::chains(&ir, &services_by_name);
+    let chain = attach::unrouted(&ir);
     let listeners = compile.listeners(ir.listeners, &mut ids.listeners);
+    let gates = listeners.iter().zip(gates).filter_map(|(listener, chain)| Some((listener.id, chain?))).collect();
     let services = compile.services(ir.services, &mut ids.services);
     let routes = compile.routes(ir.routes, &services_by_name, &mut ids.routes);
-    let settings = Settings { limits: ir.limits, trust: ir.trust, http: ir.http, access_log: ir.access_log };
-    let plan = Plan { services, table: Table::compile(&routes), routes, settings };
+    let settings =
+        Settings { limits: ir.limits, trust: ir.trust, http: ir.http, access_log: ir.access_log, gates, chain };
+    let plan = Plan { services, table: Table::compile(&routes), routes, chains, settings };
     Snapshot {
         listeners,
         plan: Arc::new(plan),
+        attached,
+        order: ir.order,
         admin: ir.admin,
         runtime: ir.runtime,
         shutdown_delay: ir.shutdown_delay,

@@ -46,6 +46,10 @@ impl Diff {
             named(&snapshot.plan.routes, |route| (&route.name, route_fields(route, &snapshot.plan.services)))
         };
         diff.named("route", &routes(old), &routes(new));
+        let policies =
+            |snapshot: &Snapshot| named(&snapshot.attached, |(name, policy)| (name, vec![field("keys", policy)]));
+        diff.named("policy", &policies(old), &policies(new));
+        diff.one("policy_order", &[field("kinds", &old.order)], &[field("kinds", &new.order)]);
         let (was, is) = (&old.plan.settings, &new.plan.settings);
         diff.one("limits", &fields(&was.limits), &fields(&is.limits));
         diff.one("http", &fields(&was.http), &fields(&is.http));

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::snapshot::Snapshot;
 use crate::http::head::RequestHead;
+use crate::policy::{Chain, Scope, Slot};
 use crate::route::Route;
 
 /// What is said of a request whose head has been read.
@@ -14,13 +15,23 @@ pub fn explain(snapshot: &Snapshot, head: &RequestHead) -> String {
     let mut say = |line: String| writeln!(text, "{line}").expect("a string takes all");
     say(format!("host {}", String::from_utf8_lossy(host)));
     say(format!("path {}", String::from_utf8_lossy(path)));
-    let found = plan.table.find(host, path).map(|index| &plan.routes[index]);
+    for listener in &snapshot.listeners {
+        if let Some(gate) = plan.settings.gate(listener.id) {
+            policies(gate, &format!("listener {}", listener.name), &mut say);
+        }
+    }
+    let index = plan.table.find(host, path);
+    let found = index.map(|index| &plan.routes[index]);
     let winner = found.and_then(|route| {
         route.rules.iter().filter(|rule| rule.host.matches(host) && rule.path.matches(path)).map(|rule| rule.rank).max()
     });
     match found {
         Some(route) => settings(snapshot, route, &mut say),
         None => say("no route: the answer is 404".to_owned()),
+    }
+    let chain = index.map_or(&plan.settings.chain, |index| &plan.chains[index]);
+    if let Some(chain) = chain {
+        policies(chain, "", &mut say);
     }
     let mut nearer: Vec<_> =
         plan.routes.iter().flat_map(|route| route.rules.iter().map(move |rule| (rule, route))).collect();
@@ -61,6 +72,17 @@ fn settings(snapshot: &Snapshot, route: &Route, say: &mut impl FnMut(String)) {
     say(format!("body at most: {}", body.map_or("no limit".to_owned(), |bytes| format!("{bytes} bytes"))));
     say(format!("host sent on: {}", if route.preserve_host { "the client's" } else { "the endpoint's" }));
     say(format!("websocket: {}", if route.websocket { "allowed" } else { "not allowed" }));
+}
+
+/// In the order in which the request meets them.
+fn policies(chain: &Chain, place: &str, say: &mut impl FnMut(String)) {
+    for Slot { policy, scope } in chain.slots() {
+        let name = policy.kind().name();
+        say(match scope {
+            Scope::Listener => format!("policy {name} of {place}"),
+            scope => format!("policy {name} of {scope}"),
+        });
+    }
 }
 
 /// Routes that are said not to match.

@@ -1,9 +1,11 @@
 //! What every front-end says in the same words. Names are not yet resolved, so each object carries its origin.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::problem::Origin;
+use crate::policy::{Order, Policy};
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
 use crate::route::Rule;
@@ -16,6 +18,9 @@ pub struct Ir {
     pub listeners: Vec<Listener>,
     pub services: Vec<Service>,
     pub routes: Vec<Route>,
+    /// Of each list of policies, no two are of one kind.
+    pub policies: Vec<Arc<Policy>>,
+    pub order: Order,
     pub limits: Limits,
     pub trust: Vec<Cidr>,
     pub http: HttpOptions,
@@ -41,6 +46,7 @@ pub struct Listener {
     pub address: SocketAddr,
     pub address_origin: Origin,
     pub proxies: Vec<Cidr>,
+    pub policies: Vec<Arc<Policy>>,
 }
 
 #[derive(Debug)]
@@ -51,6 +57,7 @@ pub struct Service {
     pub timeouts: Timeouts,
     pub pool: PoolLimits,
     pub retry: Retry,
+    pub policies: Vec<Arc<Policy>>,
 }
 
 #[derive(Debug)]
@@ -62,4 +69,5 @@ pub struct Route {
     pub preserve_host: bool,
     pub websocket: bool,
     pub body_bytes_max: Option<u64>,
+    pub policies: Vec<Arc<Policy>>,
 }

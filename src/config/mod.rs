@@ -6,6 +6,7 @@
 //!
 //! Our own file is one front-end; others end in the same [`ir`], which names no product.
 
+mod attach;
 pub mod compile;
 pub mod diff;
 pub mod explain;
@@ -15,7 +16,6 @@ pub mod last_good;
 pub mod load;
 pub mod matcher;
 pub mod model;
-pub mod number;
 pub mod parse;
 pub mod problem;
 pub mod profile;

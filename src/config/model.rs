@@ -10,9 +10,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 use serde_saphyr::Spanned;
 
-use super::number::{Bounded, Bytes, Count, Millis};
+use crate::policy;
 use crate::proxy::limits::Limits as Ceilings;
 use crate::runtime::options::SHARDS_MAX;
+use crate::stdx::number::{Bounded, Bytes, Count, Millis};
 
 /// Only 1 exists, which is checked where the answer can say so.
 pub type Version = Bounded<0, { u32::MAX as u64 }>;
@@ -31,6 +32,13 @@ pub struct Model {
     /// Which request goes to which service. Default: none, and every request is answered 404.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// What every request meets beside its route; `docs/policies.md` has them all. A policy of the same kind of a route
+    /// or its service stands in for one here. Default: none.
+    #[serde(default)]
+    pub policies: Vec<Spanned<policy::Config>>,
+    /// Names of policies in the order in which they run. Those that are left out run where they always do. Default:
+    /// none is named, and all run in the order of `docs/policies.md`.
+    pub policy_order: Option<Spanned<Vec<policy::Kind>>>,
     /// Bounds of what clients may use.
     #[serde(default)]
     pub limits: Limits,
@@ -58,7 +66,8 @@ pub struct Model {
 }
 
 /// Each may hold every section of the file but `version` and `profiles`. Sections merge key by key. A listener, service
-/// or route takes the place of the one of the same name, or is added. Other lists are replaced.
+/// or route takes the place of the one of the same name, a policy that of its kind, or is added. Other lists are
+/// replaced.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profiles {
@@ -73,6 +82,8 @@ pub struct Overlay {
     pub listeners: Vec<Listener>,
     pub services: Vec<Service>,
     pub routes: Vec<Route>,
+    pub policies: Vec<Spanned<policy::Config>>,
+    pub policy_order: Option<Spanned<Vec<policy::Kind>>>,
     pub limits: Limits,
     pub trust: Option<Trust>,
     pub http: Http,
@@ -94,6 +105,9 @@ pub struct Listener {
     /// none.
     #[serde(default)]
     pub proxy_protocol_from: Vec<Spanned<String>>,
+    /// What every request that comes in here meets, before a route is looked for. Default: none.
+    #[serde(default)]
+    pub policies: Vec<Spanned<policy::Config>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -110,6 +124,9 @@ pub struct Service {
     pub pool: Pool,
     #[serde(default)]
     pub retry: Retry,
+    /// What requests of its routes meet. One of a route stands in for one of the same kind here. Default: none.
+    #[serde(default)]
+    pub policies: Vec<Spanned<policy::Config>>,
 }
 
 /// How long the gateway waits for a service before it answers 504.
@@ -172,6 +189,9 @@ pub struct Route {
     pub upgrade: Vec<Upgrade>,
     /// This route's own bound on a request's body, in bytes. Default: that of `limits`.
     pub body_bytes_max: Option<Bytes>,
+    /// What its requests meet. Default: none of its own.
+    #[serde(default)]
+    pub policies: Vec<Spanned<policy::Config>>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]

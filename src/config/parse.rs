@@ -109,7 +109,7 @@ mod tests {
         check(
             "plugins: []",
             "f.yaml:3:1: unknown key `plugins`: known keys here: version, listeners, services, routes, \
-             limits, trust, http, access_log, admin, runtime, shutdown, profiles",
+             policies, policy_order, limits, trust, http, access_log, admin, runtime, shutdown, profiles",
         );
     }
 

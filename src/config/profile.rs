@@ -1,12 +1,14 @@
 //! Profiles: what one environment has otherwise, laid over the rest of the file.
 //!
-//! Sections merge key by key. An entry of a list that has a name takes the place of the base's entry of that name, or
-//! is added; every other list is replaced.
+//! Sections merge key by key. An entry of a list that has a name takes the place of the base's entry of that name, a
+//! policy that of its kind, or is added; every other list is replaced.
 
 use super::model::{
     AccessLog, Admin, Http, Limits, Listener, Model, Overlay, Profiles, Route, Runtime, Service, Shutdown,
 };
 use super::suggest::nearest;
+use crate::policy;
+use serde_saphyr::Spanned;
 
 /// Every profile that a file may have.
 pub const NAMES: [&str; 3] = ["development", "staging", "production"];
@@ -34,10 +36,27 @@ pub fn choose(mut model: Model, profile: Option<&str>) -> Result<Model, String> 
 }
 
 fn lay(model: &mut Model, overlay: Overlay) {
-    let Overlay { listeners, services, routes, limits, trust, http, access_log, admin, runtime, shutdown } = overlay;
+    let Overlay {
+        listeners,
+        services,
+        routes,
+        policies,
+        policy_order,
+        limits,
+        trust,
+        http,
+        access_log,
+        admin,
+        runtime,
+        shutdown,
+    } = overlay;
     by_name(&mut model.listeners.value, listeners, |listener: &Listener| &listener.name.value);
     by_name(&mut model.services, services, |service: &Service| &service.name.value);
     by_name(&mut model.routes, routes, |route: &Route| &route.name.value);
+    by_name(&mut model.policies, policies, |policy: &Spanned<policy::Config>| policy.value.kind().name());
+    if policy_order.is_some() {
+        model.policy_order = policy_order;
+    }
     model.limits.lay(limits);
     model.http.lay(http);
     model.access_log.lay(access_log);
@@ -49,7 +68,7 @@ fn lay(model: &mut Model, overlay: Overlay) {
     }
 }
 
-fn by_name<T>(base: &mut Vec<T>, over: Vec<T>, name: impl Fn(&T) -> &String) {
+fn by_name<T>(base: &mut Vec<T>, over: Vec<T>, name: impl Fn(&T) -> &str) {
     // Only the base's own entries give way: a name that comes twice in the overlay is the mistake it always is.
     let own = base.len();
     for entry in over {

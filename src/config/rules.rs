@@ -5,10 +5,10 @@ use serde_saphyr::{Location, Spanned};
 use super::ir::Route;
 use super::matcher::{host_rule, path_bytes};
 use super::model;
-use super::number::Bytes;
 use super::translate::Translate;
 use crate::route::{HostRule, PathRule, Rule};
 use crate::stdx::hash::FixedMap;
+use crate::stdx::number::Bytes;
 
 /// Reads the routes and ranks their rules against each other.
 pub(super) fn translate(routes: Vec<model::Route>, merge_slashes: bool, translate: &mut Translate<'_>) -> Vec<Route> {
@@ -47,6 +47,7 @@ impl Rules {
             preserve_host: route.preserve_host.unwrap_or(true),
             websocket: route.upgrade.contains(&model::Upgrade::Websocket),
             body_bytes_max: route.body_bytes_max.map(Bytes::get),
+            policies: translate.policies(route.policies),
         }
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::policy::{Order, Policy};
 use crate::proxy::Plan;
 use crate::runtime::options::RuntimeOptions;
 use crate::stdx::cidr::Cidr;
@@ -13,6 +14,9 @@ pub struct Snapshot {
     pub listeners: Vec<Listener>,
     /// What requests meet.
     pub plan: Arc<Plan>,
+    /// Every policy and what it was attached to.
+    pub attached: Vec<(String, Arc<Policy>)>,
+    pub order: Order,
     /// Where status is told; `None` is nowhere.
     pub admin: Option<SocketAddr>,
     pub runtime: RuntimeOptions,

@@ -9,15 +9,17 @@ use std::time::Duration;
 use serde_saphyr::{Location, Spanned};
 
 use super::ir::{self, Ir, Name};
+use super::load::read_beside;
 use super::model::{self, Model};
-use super::number::{Bounded, Millis};
 use super::problem::{Origin, Problem};
 use super::rules;
 use crate::http::authority::Authority;
+use crate::policy::{self, Kind, Order, Policy};
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
 use crate::runtime::options::{EventLoop, Pin, RuntimeOptions, Shards};
 use crate::stdx::cidr::Cidr;
+use crate::stdx::number::{Bounded, Millis};
 use crate::upstream::service::{PoolLimits, Retry, Timeouts};
 
 /// Adds what is wrong to `problems`; with any, the result is only good for finding more.
@@ -30,6 +32,8 @@ pub fn translate(file: &str, model: Model, problems: &mut Vec<Problem>) -> Ir {
         listeners: translate.listeners(model.listeners),
         services: model.services.into_iter().map(|service| translate.service(service)).collect(),
         routes,
+        policies: translate.policies(model.policies),
+        order: translate.order(model.policy_order),
         limits: limits(&model.limits),
         trust: translate.networks(&model.trust.proxies),
         http,
@@ -86,9 +90,13 @@ impl Translate<'_> {
     fn listener(&mut self, listener: model::Listener) -> Option<ir::Listener> {
         let name = self.name(listener.name);
         let proxies = self.networks(&listener.proxy_protocol_from);
+        let policies = self.policies(listener.policies);
         let (text, location) = (&listener.address.value, listener.address.referenced);
         match text.parse::<SocketAddr>() {
-            Ok(address) => Some(ir::Listener { name, address, address_origin: self.origin(location), proxies }),
+            Ok(address) => {
+                let address_origin = self.origin(location);
+                Some(ir::Listener { name, address, address_origin, proxies, policies })
+            }
             Err(_) => {
                 let help = "write IP:PORT, as in `0.0.0.0:8080`";
                 self.problem(location, format!("`{}` is not an address to listen on", text.escape_debug()), help);
@@ -114,7 +122,7 @@ impl Translate<'_> {
             }
         }
         let (timeouts, pool, retry) = (timeouts(&service.timeouts), pool(&service.pool), retry(&service.retry));
-        ir::Service { name, endpoints, timeouts, pool, retry }
+        ir::Service { name, endpoints, timeouts, pool, retry, policies: self.policies(service.policies) }
     }
 
     fn endpoint(&mut self, endpoint: Spanned<String>) -> Option<Name> {
@@ -145,6 +153,35 @@ impl Translate<'_> {
             }
         }
         networks
+    }
+
+    /// The policies of one list, compiled.
+    pub(super) fn policies(&mut self, given: Vec<Spanned<policy::Config>>) -> Vec<Arc<Policy>> {
+        let mut policies: Vec<Arc<Policy>> = Vec::new();
+        let file = self.file.clone();
+        for mut config in given {
+            let (kind, location) = (config.value.kind(), config.referenced);
+            let loaded = config.value.load(&|name| read_beside(&file, name));
+            match loaded.and_then(|()| Policy::new(config.value)) {
+                Err(invalid) => {
+                    self.problem(location, format!("`{}` has {}", kind.name(), invalid.what), invalid.help);
+                }
+                Ok(_) if policies.iter().any(|other| other.kind() == kind) => {
+                    self.problem(location, format!("policy `{}` is given twice", kind.name()), "keep one");
+                }
+                Ok(policy) => policies.push(Arc::new(policy)),
+            }
+        }
+        policies
+    }
+
+    fn order(&mut self, given: Option<Spanned<Vec<Kind>>>) -> Order {
+        let Some(Spanned { value: kinds, referenced, .. }) = given else { return Order::default() };
+        if let Some(twice) = kinds.iter().enumerate().find(|(place, kind)| kinds[..*place].contains(kind)) {
+            self.problem(referenced, format!("policy `{}` is named twice", twice.1.name()), "keep one");
+            return Order::default();
+        }
+        Order::new(kinds)
     }
 
     fn admin(&mut self, admin: model::Admin) -> Option<SocketAddr> {

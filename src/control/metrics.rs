@@ -5,7 +5,8 @@
 //! whole.
 
 use super::clock::Clocks;
-use super::status::{Names, Status};
+use super::status::{self, Names, Status};
+use crate::policy;
 use crate::stdx::histogram::Histogram;
 use crate::telemetry::counters::{Counters, Refusal};
 use crate::telemetry::route_stats::{Block, GATEWAY_BOUNDS_MS, Millis, NO_ROUTE, SERVICE_BOUNDS_MS};
@@ -153,6 +154,7 @@ fn node(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
     text.sample("kong_node_info", &[("node_id", ""), ("version", env!("CARGO_PKG_VERSION"))], 1);
     shards(text, status, clocks);
     traffic(text, status, &counters);
+    authentication(text, status, &counters);
     configuration(text, status, clocks);
 }
 
@@ -261,11 +263,44 @@ fn traffic(text: &mut Text<'_>, status: &Status, counters: &Counters) {
         text.family(name, "counter", help);
         text.sample(name, &[], value);
     }
+    let family = "shardgate_policy_refusals_total";
+    text.family(family, "counter", "Requests that a policy refused, by policy and reason");
+    for (error, count) in policy::Error::ALL.iter().zip(counters.policy_refusals) {
+        text.sample(family, &[("policy", error.kind().name()), ("reason", error.reason())], count);
+    }
     let upstream_idle: u64 = status.shards.iter().map(|shard| shard.gauges.upstream_idle).sum();
     text.family("shardgate_requests_in_flight", "gauge", "Requests being served");
     text.sample("shardgate_requests_in_flight", &[], counters.requests_in_flight);
     text.family("shardgate_upstream_idle_connections", "gauge", "Connections to services that are kept for reuse");
     text.sample("shardgate_upstream_idle_connections", &[], upstream_idle);
+}
+
+/// Who sends requests, and where issuers of tokens publish their keys.
+fn authentication(text: &mut Text<'_>, status: &Status, counters: &Counters) {
+    let counts = status::authentication(counters);
+    text.family("authentication_attempts_total", "counter", "Requests that were asked who sends them");
+    text.sample("authentication_attempts_total", &[], counts.attempts);
+    let family = "authentication_failures_total";
+    text.family(family, "counter", "Those that could not prove it, by policy and reason");
+    for (error, count) in policy::Error::ALL.iter().zip(counters.policy_refusals) {
+        if error.kind().authenticates() {
+            text.sample(family, &[("policy", error.kind().name()), ("reason", error.reason())], count);
+        }
+    }
+    let family = "authentication_failure_rate";
+    text.family(family, "gauge", "Failures by attempts in the last minute");
+    text.sample_f(family, &[], status.authentication.rate(counts));
+    let family = "shardgate_jwks_fetches_total";
+    text.family(family, "counter", "Times that an issuer was asked for its keys, by outcome");
+    for issuer in &status.issuers {
+        text.sample(family, &[("url", &issuer.url), ("outcome", "answered")], issuer.answered);
+        text.sample(family, &[("url", &issuer.url), ("outcome", "failed")], issuer.failed);
+    }
+    let family = "shardgate_jwks_keys";
+    text.family(family, "gauge", "Keys of an issuer that are in force");
+    for issuer in &status.issuers {
+        text.sample(family, &[("url", &issuer.url)], issuer.keys);
+    }
 }
 
 fn configuration(text: &mut Text<'_>, status: &Status, clocks: Clocks) {

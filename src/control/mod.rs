@@ -3,7 +3,9 @@
 mod admin;
 mod clock;
 mod cpus;
+mod failure_rate;
 mod handover;
+mod jwks;
 mod listeners;
 pub mod log;
 mod metrics;

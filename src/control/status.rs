@@ -1,6 +1,9 @@
 //! What the control thread knows of the node: what shards told it, and what became of the configuration.
 
+use super::failure_rate::{Counts, FailureRate};
+use super::jwks::IssuerStatus;
 use crate::config::snapshot::Snapshot;
+use crate::policy;
 use crate::runtime::driver::choice::Choice;
 use crate::stdx::board::Board;
 use crate::stdx::hash::FixedMap;
@@ -31,6 +34,9 @@ pub struct Status {
     pub event_loop_failures: u64,
     /// Attempts to take this process's sockets over, or by it to take others', that came to nothing.
     pub handovers_failed: u64,
+    /// Those that publish keys for tokens.
+    pub issuers: Vec<IssuerStatus>,
+    pub authentication: FailureRate,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -101,6 +107,8 @@ impl Status {
             admin_connections_ended: 0,
             event_loop_failures: 0,
             handovers_failed: 0,
+            issuers: Vec::new(),
+            authentication: FailureRate::default(),
         };
         status.name(snapshot);
         status
@@ -173,6 +181,13 @@ impl Status {
         let known = &self.names;
         self.routes.retain(|route, _| *route == NO_ROUTE || known.contains_key(route));
     }
+}
+
+/// Of all requests that were asked who sends them.
+pub fn authentication(counters: &Counters) -> Counts {
+    let refusals = policy::Error::ALL.iter().zip(counters.policy_refusals);
+    let failures = refusals.filter(|(error, _)| error.kind().authenticates()).map(|(_, count)| count).sum();
+    Counts { attempts: counters.authentication_attempts, failures }
 }
 
 /// A shard that has not turned for so long does not turn any more.

@@ -9,6 +9,7 @@
 
 use super::cpus;
 use super::start::StartError;
+use crate::policy::jwt::jwks::KeyBook;
 use crate::proxy::Plan;
 use crate::runtime::driver::choice::Choice;
 use crate::runtime::mailbox::{Bell, Latest, Outbox, mailbox};
@@ -33,6 +34,8 @@ pub struct Workers {
 /// What the shards begin with.
 pub struct Beginning {
     pub plan: Arc<Plan>,
+    /// Those that were fetched.
+    pub keys: KeyBook,
     /// Of each shard.
     pub listeners: Vec<Vec<Listen>>,
     /// Of each shard, or none.
@@ -54,6 +57,7 @@ struct Worker {
     /// What its mailbox has no room for yet.
     waiting: VecDeque<Mail>,
     publications: Latest<Publication>,
+    keys: Latest<KeyBook>,
 }
 
 /// A thread that has an event loop, or will have, and waits for the rest of its shard.
@@ -73,7 +77,7 @@ pub type Addresses = Vec<(String, SocketAddr)>;
 impl Workers {
     /// Starts them all, and says where they listen.
     pub fn start(shards: usize, beginning: Beginning) -> Result<(Self, Addresses), StartError> {
-        let Beginning { plan, listeners, logs, reporters, event_loop, pins, on_end } = beginning;
+        let Beginning { plan, keys: book, listeners, logs, reporters, event_loop, pins, on_end } = beginning;
         let board = Arc::new(Board::new(shards, random_seed()?, HANDOFF_MARGIN_MIN));
         let receive_bytes_max = plan.settings.limits.receive_bytes_max;
         let spawn = |shard: usize| {
@@ -87,7 +91,8 @@ impl Workers {
         let (mut workers, mut logs, mut reporters) = (Vec::new(), logs.into_iter(), reporters.into_iter());
         for (shard, ((bell, listeners), handoffs)) in bells.into_iter().zip(listeners).zip(inboxes).enumerate() {
             let (outbox, inbox) = mailbox(MAIL_MAX, Some(bell.clone()));
-            let publications = Latest::new(Some(bell));
+            let (publications, keys) = (Latest::new(Some(bell.clone())), Latest::new(Some(bell)));
+            let _empty_before = keys.publish(book.clone());
             let parts = Parts {
                 shard,
                 board: board.clone(),
@@ -99,21 +104,23 @@ impl Workers {
                 handoffs,
                 peers: peers.clone(),
                 publications: publications.clone(),
+                keys: keys.clone(),
                 reporter: reporters.next(),
             };
             threads[shard].parts.send(parts).map_err(|_| StartError::ShardEnded)?;
-            workers.push((outbox, publications));
+            workers.push((outbox, publications, keys));
         }
         let mut addresses = Vec::new();
         for thread in &threads {
             addresses.extend(thread.started.recv().map_err(|_| StartError::ShardEnded)??);
         }
-        let join = |(thread, (outbox, publications)): (Thread, _)| Worker {
+        let join = |(thread, (outbox, publications, keys)): (Thread, _)| Worker {
             thread: Some(thread.handle),
             end: Ok(Ok(Counters::default())),
             outbox,
             waiting: VecDeque::new(),
             publications,
+            keys,
         };
         Ok((Self { board, workers: threads.into_iter().zip(workers).map(join).collect() }, addresses))
     }
@@ -152,6 +159,13 @@ impl Workers {
         for worker in &self.workers {
             // What nobody has read is older.
             let _displaced = worker.publications.publish(publication.clone());
+        }
+    }
+
+    /// From now on tokens are verified with these.
+    pub fn publish_keys(&self, book: &KeyBook) {
+        for worker in &self.workers {
+            let _displaced = worker.keys.publish(book.clone());
         }
     }
 

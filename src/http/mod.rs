@@ -13,3 +13,4 @@ pub mod head;
 pub mod method;
 pub mod path;
 pub mod target;
+pub mod view;

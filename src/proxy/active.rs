@@ -9,6 +9,7 @@
 //! configuration alive, not all of it, and counts references on no line of the cache that another shard uses.
 
 use super::plan::{Plan, Settings};
+use crate::policy::Chain;
 use crate::route::Route;
 use crate::upstream::Service;
 use std::rc::Rc;
@@ -28,6 +29,7 @@ pub struct RouteRecord {
     pub route: Arc<Route>,
     pub service: Arc<Service>,
     pub settings: Rc<Settings>,
+    pub chain: Option<Arc<Chain>>,
 }
 
 impl Active {
@@ -46,7 +48,8 @@ impl Active {
         let record = self.records[index].get_or_insert_with(|| {
             let route = self.plan.routes[index].clone();
             let service = self.plan.services[route.service as usize].clone();
-            Rc::new(RouteRecord { route, service, settings: self.settings.clone() })
+            let chain = self.plan.chains[index].clone();
+            Rc::new(RouteRecord { route, service, settings: self.settings.clone(), chain })
         });
         Some(record.clone())
     }
@@ -103,6 +106,7 @@ mod tests {
             pool: PoolLimits::default(),
             retry: Retry::default(),
         };
+        let chains = vec![None; routes];
         let routes: Vec<_> = (0..routes)
             .map(|index| {
                 let path = PathRule::Exact(format!("/{index}").into_bytes().into());
@@ -119,7 +123,7 @@ mod tests {
             .collect();
         let limits = Limits { retry_after_s, ..Limits::default() };
         let settings = Settings { limits, ..Settings::default() };
-        Arc::new(Plan { services: vec![Arc::new(service)], table: Table::compile(&routes), routes, settings })
+        Arc::new(Plan { services: vec![Arc::new(service)], table: Table::compile(&routes), routes, chains, settings })
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A response's head edited where it lies, which saves a buffer and a copy of all that came with it.
 
-use super::forward::{NOT_RESPONDED, is_stopped};
+use super::forward::{NOT_RESPONDED, is_stopped_down};
 use crate::http::body::Framing;
 use crate::http::field::Known;
 use crate::http::head::{ResponseHead, Version};
@@ -25,7 +25,7 @@ pub fn left_out(head: &ResponseHead, bytes: &[u8], framing: Framing) -> Option<L
                 return None;
             }
             is_framed = true;
-        } else if is_stopped(NOT_RESPONDED, field.known, || head.connection_lists(bytes, field.name.of(bytes))) {
+        } else if is_stopped_down(head, bytes, field, NOT_RESPONDED) {
             left_out.push(line)?;
         }
     }

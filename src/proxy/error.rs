@@ -2,6 +2,8 @@
 
 use crate::http::body::BodyError;
 use crate::http::error::HeadError;
+use crate::policy::jwt::Refusal;
+use crate::policy::{Error as PolicyError, request_size};
 use crate::runtime::Error as IoError;
 use crate::wire::ReadError;
 
@@ -30,6 +32,8 @@ pub enum Failure {
     /// The client went away, or takes nothing of what it is sent: nobody is left to answer.
     ClientGone,
     Upstream(UpstreamFailure),
+    /// A policy refused the request.
+    Policy(PolicyError),
 }
 
 /// What an upstream did wrong.
@@ -64,6 +68,8 @@ pub struct Answer {
     pub part: &'static str,
     /// For people; the same for every occurrence, so that it never tells an address.
     pub detail: &'static str,
+    /// What `WWW-Authenticate` says.
+    pub challenge: Option<&'static str>,
 }
 
 impl Failure {
@@ -129,6 +135,7 @@ impl Failure {
             Self::ServiceFull => gateway(503, "service_full", "the service has as many connections as it may"),
             Self::NoBuffer => gateway(503, "no_buffer", "the gateway is out of memory for requests"),
             Self::Upstream(failure) => upstream(failure),
+            Self::Policy(error) => policy(error),
         }
     }
 }
@@ -149,6 +156,41 @@ fn request_head(error: HeadError) -> Answer {
     }
 }
 
+fn policy(error: PolicyError) -> Answer {
+    match error {
+        PolicyError::IpFilter(_) => client(403, "ip_refused", "requests from this address are not allowed"),
+        PolicyError::Jwt(refusal) => token(refusal),
+        PolicyError::RequestSize(request_size::Error::TooLarge) => Failure::BodyTooLarge.answer(),
+        PolicyError::RequestSize(request_size::Error::LengthMissing) => {
+            client(411, "length_missing", "the request's body must say its length beforehand")
+        }
+    }
+}
+
+/// RFC 6750 §3: the challenge says what was wrong, unless there was nothing.
+fn token(refusal: Refusal) -> Answer {
+    let invalid = |kind, detail, challenge| Answer { challenge: Some(challenge), ..client(401, kind, detail) };
+    match refusal {
+        Refusal::KeysUnavailable => gateway(503, "keys_unavailable", "the keys of the token's issuer cannot be had"),
+        Refusal::Missing => invalid("token_missing", "the request has no token", r#"Bearer realm="gateway""#),
+        Refusal::Several => invalid(
+            "token_repeated",
+            "the request has more than one token",
+            r#"Bearer realm="gateway", error="invalid_request", error_description="more than one token""#,
+        ),
+        Refusal::Expired => invalid(
+            "token_expired",
+            "the token has expired",
+            r#"Bearer realm="gateway", error="invalid_token", error_description="the token has expired""#,
+        ),
+        _ => invalid(
+            "token_invalid",
+            "the token is not valid here",
+            r#"Bearer realm="gateway", error="invalid_token", error_description="the token is not valid here""#,
+        ),
+    }
+}
+
 fn upstream(failure: UpstreamFailure) -> Answer {
     use UpstreamFailure as F;
     let (status, kind, detail) = match failure {
@@ -166,33 +208,59 @@ fn upstream(failure: UpstreamFailure) -> Answer {
         F::UnexpectedSwitch => (502, "upstream_unasked_switch", "the upstream switched protocols unasked"),
         F::TooManyInformational => (502, "upstream_informational", "the upstream sent too many interim answers"),
     };
-    Answer { status, kind, part: if failure == F::Exhausted { "gateway" } else { "upstream" }, detail }
+    Answer { status, kind, part: if failure == F::Exhausted { "gateway" } else { "upstream" }, detail, challenge: None }
 }
 
 const fn client(status: u16, kind: &'static str, detail: &'static str) -> Answer {
-    Answer { status, kind, part: "client", detail }
+    Answer { status, kind, part: "client", detail, challenge: None }
 }
 
 const fn gateway(status: u16, kind: &'static str, detail: &'static str) -> Answer {
-    Answer { status, kind, part: "gateway", detail }
+    Answer { status, kind, part: "gateway", detail, challenge: None }
 }
 
-/// The phrase of every status that the gateway itself answers with.
+/// The phrase of a status that the gateway itself answers with: RFC 9110 §15, and nginx' 499.
 pub const fn reason(status: u16) -> &'static str {
     match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
+        405 => "Method Not Allowed",
         408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",
+        418 => "I'm a Teapot",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
         499 => "Client Closed Request",
+        500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
-        _ => "Error",
+        _ => match status / 100 {
+            2 => "Success",
+            3 => "Redirection",
+            _ => "Error",
+        },
     }
 }

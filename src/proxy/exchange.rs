@@ -6,15 +6,17 @@ use super::attempt;
 use super::downstream::{Downstream, NoRequest};
 use super::error::Failure;
 use super::forward::ForwardedRequest;
+use super::guard::{Guarded, Notes, Stop};
 use super::origin::Origin;
 use super::plan::Settings;
-use super::reply;
+use super::reply::{Content, Reply};
 use super::shared::{Scratch, Shared};
 use super::tunnel;
 use super::writer::Unwritten;
 use crate::http::body::Framing;
 use crate::http::field::Known;
 use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
+use crate::policy::Error;
 use crate::route::Route;
 use crate::runtime::tcp::SendAll;
 use crate::runtime::{Buf, Pieces, TcpStream};
@@ -45,6 +47,7 @@ pub struct Exchange<'a> {
     pub service: &'a Service,
     pub settings: &'a Settings,
     pub account: &'a Account,
+    pub guarded: Guarded<'a>,
     /// When the whole exchange must be over.
     pub deadline: Mono,
 }
@@ -61,7 +64,7 @@ pub struct Client<'a> {
 
 /// Reads one request and answers it.
 pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downstream) -> Next {
-    let Scratch { request, response } = scratch;
+    let Scratch { request, response, notes } = scratch;
     let began = shared.runtime.now();
     let settings = &*shared.settings();
     let head = match downstream.read_head(shared, settings, request).await {
@@ -74,37 +77,61 @@ pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downst
     };
     let is_trusted = settings.trusts(downstream.peer.ip());
     let account = Account::new(began, is_trusted, RequestId::of(shared, request, head.bytes(), is_trusted));
-    let next = match proceed(shared, settings, request, response, head.bytes(), downstream, &account).await {
+    notes.forget();
+    let guarded = Guarded {
+        shared,
+        settings,
+        head: request,
+        bytes: head.bytes(),
+        account: &account,
+        notes,
+        peer: downstream.peer.ip(),
+        gate: settings.gate(downstream.listener.id),
+    };
+    let next = match proceed(shared, guarded, response, downstream).await {
         Ok(next) => next,
-        Err(failure) => fail(shared, settings, (request, head.bytes()), downstream, &account, failure).await,
+        Err(Stop::Failed(failure)) => fail(shared, guarded, downstream, failure).await,
+        Err(Stop::Answered(response)) => reply(shared, guarded, downstream, Content::Direct(response), false).await,
     };
     downstream.count(shared, &account);
+    count_policies(shared, notes);
     if shared.logs() {
-        log(shared, settings, downstream, &account, Some((request, head.bytes())));
+        log(shared, settings, downstream, &account, Some(guarded));
     }
     next
 }
 
+fn count_policies(shared: &Shared, notes: &Notes) {
+    let (refusal, identity) = (notes.refusal(), notes.identity());
+    if refusal.is_none() && identity.is_none() {
+        return;
+    }
+    let mut counters = shared.counters.borrow_mut();
+    if identity.is_some() || refusal.is_some_and(|refusal| refusal.kind().authenticates()) {
+        counters.authentication_attempts += 1;
+    }
+    if let Some(refusal) = refusal {
+        counters.policy_refusals[refusal.index()] += 1;
+    }
+}
+
 async fn proceed<'a>(
-    shared: &'a Shared,
-    settings: &'a Settings,
-    request: &'a RequestHead,
-    response: &'a mut ResponseHead,
-    bytes: &'a [u8],
-    downstream: &'a mut Downstream,
-    account: &'a Account,
-) -> Result<Next, Failure> {
+    shared: &Shared,
+    guarded: Guarded<'a>,
+    response: &mut ResponseHead,
+    downstream: &mut Downstream,
+) -> Result<Next, Stop<'a>> {
+    let Guarded { settings, head: request, bytes, account, .. } = guarded;
     downstream.connection.reader.begin_body(request.framing, &settings.body_limits());
     account.request_read.set(request.framing == Framing::Empty);
     let _in_flight = shared.enter(settings)?;
-    let found = shared.find(&request.host, &request.path).ok_or(Failure::NoRoute)?;
-    let RouteRecord { route, service, settings } = &**account.record.get_or_init(|| found);
-    let bytes_max = route.body_bytes_max.or(settings.limits.body_bytes_max);
-    if let (Framing::Length(length), Some(max)) = (request.framing, bytes_max)
-        && length > max
-    {
-        return Err(Failure::BodyTooLarge);
-    }
+    guarded.pass(guarded.gate)?;
+    let Some(found) = shared.find(&request.host, &request.path) else {
+        guarded.pass(settings.chain.as_deref())?;
+        return Err(Failure::NoRoute.into());
+    };
+    let RouteRecord { route, service, settings, chain } = &**account.record.get_or_init(|| found);
+    guarded.pass(chain.as_deref())?;
     let limits = &settings.limits;
     let exchange = Exchange {
         shared,
@@ -120,8 +147,12 @@ async fn proceed<'a>(
         service,
         settings,
         account,
+        guarded,
         deadline: service.timeouts.total.map_or(Mono::NEVER, |total| account.began.mono + total),
     };
+    if let Framing::Length(length) = request.framing {
+        exchange.check_body(length)?;
+    }
     let (answered, upstream) = attempt::forward(&exchange, &mut downstream.connection.reader, response).await?;
     if answered.switched {
         tunnel::run(&exchange, &mut downstream.connection.reader, upstream).await;
@@ -146,6 +177,15 @@ impl Exchange<'_> {
         })
     }
 
+    /// Whether the request's body may have so many bytes.
+    pub fn check_body(&self, bytes: u64) -> Result<(), Failure> {
+        let bytes_max = self.route.body_bytes_max.or(self.settings.limits.body_bytes_max);
+        if bytes_max.is_some_and(|max| bytes > max) {
+            return Err(Failure::BodyTooLarge);
+        }
+        self.guarded.notes.check_body(bytes)
+    }
+
     /// The request's head for this upstream.
     pub fn forwarded_head(&self, endpoint: &str, expect_continue: bool) -> Result<Buf, Failure> {
         let authority = self.request.authority.of(self.bytes);
@@ -154,6 +194,7 @@ impl Exchange<'_> {
             true => Some(authority),
             false => Some(endpoint.as_bytes()),
         };
+        let edits = self.guarded.notes.request();
         let head = ForwardedRequest {
             head: self.request,
             bytes: self.bytes,
@@ -165,6 +206,7 @@ impl Exchange<'_> {
             peer_is_trusted: self.client.is_trusted,
             request_id: self.account.request_id.bytes(self.bytes),
             http: &self.settings.http,
+            edits: edits.as_deref(),
         };
         head.write(self.shared.runtime.pool()).map_err(|error| match error {
             Unwritten::NoBuffer => Failure::NoBuffer,
@@ -202,15 +244,8 @@ impl Exchange<'_> {
 }
 
 /// Answers a request that went wrong, or ends its response visibly if that has begun.
-async fn fail(
-    shared: &Shared,
-    settings: &Settings,
-    (request, bytes): (&RequestHead, &[u8]),
-    downstream: &mut Downstream,
-    account: &Account,
-    failure: Failure,
-) -> Next {
-    let answer = failure.answer();
+async fn fail(shared: &Shared, guarded: Guarded<'_>, downstream: &mut Downstream, failure: Failure) -> Next {
+    let (account, answer) = (guarded.account, failure.answer());
     account.error.set(Some(answer.kind));
     if account.status.get() != 0 || account.sending_interim.get() {
         // Without its last chunk or its last byte the client sees that the response is cut; one that ends with the
@@ -221,17 +256,31 @@ async fn fail(
     if failure == Failure::ClientGone {
         return Next::Close;
     }
+    let is_odd = answer.part == "client" && !matches!(failure, Failure::NoRoute | Failure::Policy(_));
+    reply(shared, guarded, downstream, Content::Problem(answer), is_odd).await
+}
+
+/// Answers a request instead of a service. The connection ends with it if the request was `odd`.
+async fn reply(
+    shared: &Shared,
+    guarded: Guarded<'_>,
+    downstream: &mut Downstream,
+    content: Content<'_>,
+    odd: bool,
+) -> Next {
+    let Guarded { settings, head: request, bytes, account, .. } = guarded;
     let request_read = account.request_read.get();
     let close = !(request.keep_alive && request_read && request.upgrade.is_none() && !shared.draining.get())
         || downstream.requests >= settings.limits.requests_per_connection_max
-        || answer.part == "client" && failure != Failure::NoRoute;
-    let reply = reply::Reply {
-        answer,
+        || odd;
+    let reply = Reply {
+        content,
         request_id: account.request_id.bytes(bytes),
         head_only: request.method == Method::Head,
         close,
         keep_alive_told: request.version == Version::Http10,
-        retry_after_s: (answer.status == 503).then_some(settings.limits.retry_after_s),
+        retry_after_s: content.is_overload().then_some(settings.limits.retry_after_s),
+        guarded: Some(guarded),
     };
     if reply.send(shared, settings, &downstream.connection.stream, account).await.is_err() {
         return Next::Close;
@@ -250,9 +299,15 @@ async fn refuse_head(
     shared.counters.borrow_mut().requests_total += 1;
     let answer = failure.answer();
     account.error.set(Some(answer.kind));
-    let request_id = account.request_id.bytes(b"");
-    let reply =
-        reply::Reply { answer, request_id, head_only: false, close: true, keep_alive_told: false, retry_after_s: None };
+    let reply = Reply {
+        content: Content::Problem(answer),
+        request_id: account.request_id.bytes(b""),
+        head_only: false,
+        close: true,
+        keep_alive_told: false,
+        retry_after_s: None,
+        guarded: None,
+    };
     let sent = reply.send(shared, settings, &downstream.connection.stream, account).await;
     downstream.count(shared, account);
     if shared.logs() {
@@ -261,14 +316,11 @@ async fn refuse_head(
     if sent.is_ok() { Next::Linger } else { Next::Close }
 }
 
-fn log(
-    shared: &Shared,
-    settings: &Settings,
-    downstream: &Downstream,
-    account: &Account,
-    request: Option<(&RequestHead, &[u8])>,
-) {
+fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &Account, guarded: Option<Guarded<'_>>) {
     let record = account.record.get();
+    let request = guarded.map(|guarded| (guarded.head, guarded.bytes));
+    let refusal = guarded.and_then(|guarded| guarded.notes.refusal());
+    let identity = guarded.and_then(|guarded| guarded.notes.identity());
     let value = |known| request.and_then(|(head, bytes)| head.value(bytes, known));
     let now = shared.runtime.now();
     shared.log(&Record {
@@ -295,13 +347,17 @@ fn log(
         upstream_duration: account.first_byte_after.get(),
         retried: account.retried.get(),
         error: account.error.get(),
+        policy: refusal.map(|refusal| refusal.kind().name()),
+        reason: refusal.map(Error::reason),
+        consumer: identity.as_ref().and_then(|identity| identity.consumer.as_deref()),
+        credential: identity.as_ref().and_then(|identity| identity.credential.as_deref()),
         user_agent: value(Known::UserAgent),
         referer: value(Known::Referer),
     });
 }
 
-/// Who asked, for the log: the rightmost address of `X-Forwarded-For` that is not a trusted proxy's own.
-fn client_address(
+/// Who asked: the rightmost address of `X-Forwarded-For` that is not a trusted proxy's own.
+pub fn client_address(
     settings: &Settings,
     peer: IpAddr,
     request: Option<(&RequestHead, &[u8])>,

@@ -7,8 +7,9 @@ use super::origin::Origin;
 use super::plan::HttpOptions;
 use super::writer::{Lines, Unwritten, Writer};
 use crate::http::body::Framing;
-use crate::http::field::Known;
+use crate::http::field::{Field, Known};
 use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
+use crate::http::view::Edits;
 use crate::runtime::{Buf, Pool};
 use std::ops::Range;
 
@@ -30,6 +31,8 @@ pub struct ForwardedRequest<'a> {
     pub peer_is_trusted: bool,
     pub request_id: &'a [u8],
     pub http: &'a HttpOptions,
+    /// What policies changed.
+    pub edits: Option<&'a Edits>,
 }
 
 /// A response on its way to the client.
@@ -42,13 +45,16 @@ pub struct ForwardedResponse<'a> {
     pub switch: bool,
     /// The connection ends after this response.
     pub close: bool,
+    /// What policies changed.
+    pub edits: Option<&'a Edits>,
 }
 
 impl ForwardedRequest<'_> {
     /// The head in a buffer of its own.
     pub fn write(&self, pool: &Pool) -> Result<Buf, Unwritten> {
         let authority = self.head.authority.len as usize;
-        Writer::head(pool, self.bytes.len() + 3 * authority + ADDED_BYTES_MAX, |out| self.write_lines(out))
+        let more = self.edits.map_or(0, Edits::bytes_more) + ADDED_BYTES_MAX;
+        Writer::head(pool, self.bytes.len() + 3 * authority + more, |out| self.write_lines(out))
     }
 
     fn write_lines(&self, out: &mut Writer<'_>) {
@@ -57,32 +63,33 @@ impl ForwardedRequest<'_> {
             Some(line) => lines.copy(line, out),
             None => self.write_request_line(out),
         }
-        let mut stops = NOT_REQUESTED;
+        let mut stops = stops(self.peer_is_trusted);
         if let Some(host) = self.host {
             stops |= 1 << Known::Host as u32;
             lines.flush(out);
             out.field(b"Host", host);
         }
-        if !self.peer_is_trusted {
-            stops |= ONLY_TRUSTED;
-        }
-        for field in self.head.fields() {
-            // What the gateway or an origin decides by is never removed by a client's Connection.
-            let listed = || {
-                let name = field.name.of(self.bytes);
-                !self.peer_is_trusted && is_forwarded(name) || self.head.connection_lists(self.bytes, name)
-            };
-            if !is_stopped(stops, field.known, listed) {
-                lines.copy_field(field, out);
+        match self.edits {
+            None => {
+                let fields = self.head.fields().iter();
+                let is_kept = |field: &&Field| !is_stopped(self.head, self.bytes, field, self.peer_is_trusted, stops);
+                fields.filter(is_kept).for_each(|field| lines.copy_field(field, out));
+                lines.flush(out);
+            }
+            Some(edits) => {
+                let is_host = |field: &Field| field.known == Known::Host && self.host.is_some();
+                write_edited(edits, self.head.fields(), is_host, &mut lines, out);
             }
         }
-        lines.flush(out);
         self.write_origin(out);
         self.write_hop(out);
     }
 
     /// The client's own request line, if we would write it just so.
     fn request_line(&self) -> Option<Range<usize>> {
+        if self.edits.is_some_and(|edits| edits.query().is_some()) {
+            return None;
+        }
         let RequestHead { path, method_span, target, query, .. } = self.head;
         let start = usize::from(method_span.start);
         let path_start = start + usize::from(method_span.len) + 1;
@@ -99,9 +106,10 @@ impl ForwardedRequest<'_> {
         out.push(self.head.method_span.of(self.bytes));
         out.push(b" ");
         out.push(&self.head.path);
-        if let Some(query) = self.head.query {
+        let sent = self.head.query.map(|query| query.of(self.bytes));
+        if let Some(query) = self.edits.and_then(Edits::query).unwrap_or(sent) {
             out.push(b"?");
-            out.push(query.of(self.bytes));
+            out.push(query);
         }
         out.push(VERSION);
     }
@@ -186,7 +194,25 @@ impl ForwardedRequest<'_> {
 impl ForwardedResponse<'_> {
     /// The head in a buffer of its own.
     pub fn write(&self, pool: &Pool) -> Result<Buf, Unwritten> {
-        Writer::head(pool, self.bytes.len() + ADDED_BYTES_MAX, |out| self.write_lines(out))
+        let more = self.edits.map_or(0, Edits::bytes_more) + ADDED_BYTES_MAX;
+        Writer::head(pool, self.bytes.len() + more, |out| self.write_lines(out))
+    }
+
+    /// Whether the field is for the upstream's connection only, or is written anew.
+    pub fn is_for_one_hop(&self, field: &Field) -> bool {
+        is_stopped_down(self.head, self.bytes, field, self.stops())
+    }
+
+    fn stops(&self) -> u32 {
+        let mut stops = NOT_RESPONDED;
+        if self.switch {
+            stops &= !(1 << Known::Upgrade as u32);
+        }
+        if self.framing == Framing::Empty && (self.request_method == Method::Head || self.head.status == 304) {
+            // Of a body that is not sent it tells the length (RFC 9110 §8.6): that is not framing.
+            stops &= !(1 << Known::ContentLength as u32);
+        }
+        stops
     }
 
     fn write_lines(&self, out: &mut Writer<'_>) {
@@ -202,21 +228,15 @@ impl ForwardedResponse<'_> {
             out.push(self.head.reason.of(self.bytes));
             out.push(CRLF);
         }
-        let mut stops = NOT_RESPONDED;
-        if self.switch {
-            stops &= !(1 << Known::Upgrade as u32);
-        }
-        if self.framing == Framing::Empty && (self.request_method == Method::Head || self.head.status == 304) {
-            // Of a body that is not sent it tells the length (RFC 9110 §8.6): that is not framing.
-            stops &= !(1 << Known::ContentLength as u32);
-        }
-        for field in self.head.fields() {
-            let listed = || self.head.connection_lists(self.bytes, field.name.of(self.bytes));
-            if !is_stopped(stops, field.known, listed) {
-                lines.copy_field(field, out);
+        match self.edits {
+            None => {
+                let stops = self.stops();
+                let is_kept = |field: &&Field| !is_stopped_down(self.head, self.bytes, field, stops);
+                self.head.fields().iter().filter(is_kept).for_each(|field| lines.copy_field(field, out));
+                lines.flush(out);
             }
+            Some(edits) => write_edited(edits, self.head.fields(), |_| false, &mut lines, out),
         }
-        lines.flush(out);
         self.write_hop(out);
     }
 
@@ -239,12 +259,47 @@ impl ForwardedResponse<'_> {
     }
 }
 
-/// Whether a field stays here: a known name by its bit in `stops`, any other if it is `listed` as one of this hop.
-pub(super) fn is_stopped(stops: u32, known: Known, listed: impl FnOnce() -> bool) -> bool {
-    match known {
-        Known::Other => listed(),
+/// The fields that policies left and those that they added. What is not to go on was dropped before they saw it.
+fn write_edited(
+    edits: &Edits,
+    fields: &[Field],
+    is_written: impl Fn(&Field) -> bool,
+    lines: &mut Lines<'_>,
+    out: &mut Writer<'_>,
+) {
+    let kept = fields.iter().enumerate().filter(|(index, field)| !edits.drops(*index) && !is_written(field));
+    kept.for_each(|(_, field)| lines.copy_field(field, out));
+    lines.flush(out);
+    edits.added().for_each(|(name, value)| out.field(name, value));
+}
+
+/// Whether a request's field is for the client's connection only, or is written anew, or is not its sender's to say.
+pub fn is_for_one_hop(head: &RequestHead, bytes: &[u8], field: &Field, peer_is_trusted: bool) -> bool {
+    is_stopped(head, bytes, field, peer_is_trusted, stops(peer_is_trusted))
+}
+
+#[inline(always)]
+fn is_stopped(head: &RequestHead, bytes: &[u8], field: &Field, peer_is_trusted: bool, stops: u32) -> bool {
+    // What the gateway or an origin decides by is never removed by a client's Connection.
+    match field.known {
+        Known::Other => {
+            let name = field.name.of(bytes);
+            !peer_is_trusted && is_forwarded(name) || head.connection_lists(bytes, name)
+        }
         known => stops >> known as u32 & 1 == 1,
     }
+}
+
+#[inline(always)]
+pub(super) fn is_stopped_down(head: &ResponseHead, bytes: &[u8], field: &Field, stops: u32) -> bool {
+    match field.known {
+        Known::Other => head.connection_lists(bytes, field.name.of(bytes)),
+        known => stops >> known as u32 & 1 == 1,
+    }
+}
+
+fn stops(peer_is_trusted: bool) -> u32 {
+    if peer_is_trusted { NOT_REQUESTED } else { NOT_REQUESTED | ONLY_TRUSTED }
 }
 
 /// `X-Forwarded-` and anything behind it: the known ones have siblings (-Prefix, -Ssl, -User) that backends believe in.

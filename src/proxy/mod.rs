@@ -8,6 +8,7 @@ mod edit;
 pub mod error;
 pub mod exchange;
 pub mod forward;
+pub mod guard;
 pub mod limits;
 pub mod origin;
 pub mod plan;

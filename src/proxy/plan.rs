@@ -3,6 +3,7 @@
 use super::limits::Limits;
 use crate::http::body::BodyLimits;
 use crate::http::head::{HeadLimits, Underscores};
+use crate::policy::Chain;
 use crate::route::{Route, Table};
 use crate::stdx::cidr::Cidr;
 use crate::upstream::Service;
@@ -16,6 +17,8 @@ pub struct Plan {
     pub routes: Vec<Arc<Route>>,
     /// Answers with an index into `routes`.
     pub table: Table,
+    /// What the requests of each route meet, by its index.
+    pub chains: Vec<Option<Arc<Chain>>>,
     pub settings: Settings,
 }
 
@@ -27,6 +30,10 @@ pub struct Settings {
     pub trust: Vec<Cidr>,
     pub http: HttpOptions,
     pub access_log: bool,
+    /// What requests meet before a route is looked for, by the id of their listener.
+    pub gates: Vec<(u32, Arc<Chain>)>,
+    /// What those meet for which there is no route.
+    pub chain: Option<Arc<Chain>>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,6 +48,11 @@ pub struct HttpOptions {
 impl Settings {
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trust.iter().any(|network| network.contains(peer))
+    }
+
+    /// What requests of this listener meet.
+    pub fn gate(&self, listener: u32) -> Option<&Chain> {
+        self.gates.iter().find(|(id, _)| *id == listener).map(|(_, chain)| &**chain)
     }
 
     pub fn head_limits(&self) -> HeadLimits {

@@ -1,15 +1,19 @@
-//! The gateway's own answers: RFC 9457 problem documents, with Kong's `message` and `request_id` beside them.
+//! The gateway's own answers: RFC 9457 problem documents, with Kong's `message` and `request_id` beside them, and those
+//! that a policy gives in place of a service.
 
 use super::account::Account;
 use super::error::{Answer, Failure, reason};
+use super::guard::Guarded;
 use super::plan::Settings;
 use super::shared::Shared;
 use super::writer::Writer;
+use crate::http::view::{Edits, FieldValue, Fields};
+use crate::policy::Response;
 use crate::runtime::{Buf, Error, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 
 pub struct Reply<'a> {
-    pub answer: Answer,
+    pub content: Content<'a>,
     pub request_id: &'a [u8],
     /// The request was HEAD.
     pub head_only: bool,
@@ -17,6 +21,35 @@ pub struct Reply<'a> {
     /// The client has to be told that the connection is kept, as HTTP/1.0 has.
     pub keep_alive_told: bool,
     pub retry_after_s: Option<u32>,
+    /// The request, if it was one: its policies see the answer.
+    pub guarded: Option<Guarded<'a>>,
+}
+
+#[derive(Clone, Copy)]
+pub enum Content<'a> {
+    Problem(Answer),
+    Direct(&'a Response),
+}
+
+impl Content<'_> {
+    /// It asks the client to come again.
+    pub fn is_overload(&self) -> bool {
+        matches!(self, Self::Problem(answer) if answer.status == 503)
+    }
+
+    fn challenge(&self) -> Option<&'static str> {
+        match self {
+            Self::Problem(answer) => answer.challenge,
+            Self::Direct(_) => None,
+        }
+    }
+
+    fn status(&self) -> u16 {
+        match self {
+            Self::Problem(answer) => answer.status,
+            Self::Direct(response) => response.status,
+        }
+    }
 }
 
 impl Reply<'_> {
@@ -28,31 +61,53 @@ impl Reply<'_> {
         account: &Account,
     ) -> Result<(), Error> {
         let pieces = self.write(shared).ok_or(Error::Exhausted)?;
-        account.status.set(self.answer.status);
+        account.status.set(self.content.status());
         account.sent_bytes.set(account.sent_bytes.get() + pieces.len() as u64);
         stream.send_all(pieces, settings.limits.send_timeout, Mono::NEVER).await
     }
 
     fn write(&self, shared: &Shared) -> Option<Pieces> {
-        let mut body = Vec::with_capacity(PROBLEM_BYTES_USUAL);
-        self.problem(&mut body);
-        let head = Writer::head(shared.runtime.pool(), HEAD_BYTES_MAX + body.len(), |out| self.write_lines(out, &body));
+        let mut problem = Vec::new();
+        let (content_type, body) = match self.content {
+            Content::Problem(answer) => {
+                problem.reserve(PROBLEM_BYTES_USUAL);
+                self.problem(&answer, &mut problem);
+                (Some(&b"application/problem+json"[..]), &problem[..])
+            }
+            Content::Direct(response) => (response.content_type.as_ref().map(FieldValue::bytes), &*response.body),
+        };
+        let mut number = itoa::Buffer::new();
+        let retry_after = self.retry_after_s.map(|seconds| number.format(seconds).as_bytes());
+        let mut fields = [(&b"X-Request-Id"[..], self.request_id); FIELDS_MAX];
+        let mut count = 1;
+        let challenge = self.content.challenge().map(str::as_bytes);
+        let optional =
+            [(&b"Content-Type"[..], content_type), (b"Retry-After", retry_after), (b"WWW-Authenticate", challenge)];
+        for (name, value) in optional.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            fields[count] = (name, value);
+            count += 1;
+        }
+        let fields = &fields[..count];
+        let edits = self.guarded.and_then(|it| it.answer(self.content.status(), Fields::Own(fields), |_| false));
+        let more = edits.as_ref().map_or(0, |edits| edits.bytes_more());
+        let head = Writer::head(shared.runtime.pool(), HEAD_BYTES_MAX + more + body.len(), |out| {
+            self.write_lines(out, fields, edits.as_deref(), body);
+        });
         head.ok().map(Pieces::one)
     }
 
-    fn write_lines(&self, out: &mut Writer<'_>, body: &[u8]) {
+    fn write_lines(&self, out: &mut Writer<'_>, fields: &[(&[u8], &[u8])], edits: Option<&Edits>, body: &[u8]) {
+        let status = self.content.status();
         out.push(b"HTTP/1.1 ");
-        out.number(u64::from(self.answer.status));
+        out.number(u64::from(status));
         out.push(b" ");
-        out.push(reason(self.answer.status).as_bytes());
+        out.push(reason(status).as_bytes());
         out.push(b"\r\n");
-        out.field(b"Content-Type", b"application/problem+json");
-        out.length(body.len() as u64);
-        out.field(b"X-Request-Id", self.request_id);
-        if let Some(seconds) = self.retry_after_s {
-            out.push(b"Retry-After: ");
-            out.number(u64::from(seconds));
-            out.push(b"\r\n");
+        let kept = fields.iter().enumerate().filter(|(index, _)| edits.is_none_or(|edits| !edits.drops(*index)));
+        kept.for_each(|(_, (name, value))| out.field(name, value));
+        edits.into_iter().flat_map(Edits::added).for_each(|(name, value)| out.field(name, value));
+        if !matches!(status, 204 | 304) {
+            out.length(body.len() as u64);
         }
         if self.close {
             out.push(b"Connection: close\r\n");
@@ -66,8 +121,7 @@ impl Reply<'_> {
     }
 
     /// None of the values needs an escape: they are ours, or a request id of harmless characters.
-    fn problem(&self, out: &mut Vec<u8>) {
-        let answer = &self.answer;
+    fn problem(&self, answer: &Answer, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"type\":\"urn:shardgate:problem:");
         out.extend_from_slice(answer.kind.as_bytes());
         out.extend_from_slice(b"\",\"title\":\"");
@@ -97,3 +151,5 @@ pub fn continue_(shared: &Shared) -> Result<Buf, Failure> {
 const PROBLEM_BYTES_USUAL: usize = 512;
 /// The lines of our own head.
 const HEAD_BYTES_MAX: usize = 512;
+/// Fields of our own that policies see.
+const FIELDS_MAX: usize = 4;

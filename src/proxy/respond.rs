@@ -12,6 +12,7 @@ use crate::http::error::HeadError;
 use crate::http::field::Known;
 use crate::http::h1::Scan;
 use crate::http::head::{ResponseHead, Version};
+use crate::http::view::Fields;
 use crate::runtime::wait::until;
 use crate::runtime::{Buf, Error as IoError, Pieces, TcpStream};
 use crate::stdx::time::Mono;
@@ -58,7 +59,8 @@ pub async fn respond(
         (other, _) => other,
     };
     let close = closes(exchange, down_framing);
-    let adds_nothing = !close && exchange.request.version == Version::Http11;
+    let adds_nothing =
+        !close && exchange.request.version == Version::Http11 && !exchange.guarded.answers_meet_policies();
     let bytes = &reader.input()[..length];
     let brings_more = announces_body_without_right(head, bytes);
     let opening = match edit::left_out(head, bytes, down_framing).filter(|_| adds_nothing) {
@@ -116,7 +118,7 @@ fn forwarded(
     framing: Framing,
     close: bool,
 ) -> Result<Buf, Failure> {
-    let response = ForwardedResponse {
+    let mut response = ForwardedResponse {
         head,
         bytes,
         framing,
@@ -124,7 +126,20 @@ fn forwarded(
         request_version: exchange.request.version,
         switch: head.status == 101,
         close,
+        edits: None,
     };
+    let edits = match head.status {
+        // These say nothing of the answer.
+        100..=199 => None,
+        status => {
+            let fields = Fields::Read(head.fields(), bytes);
+            exchange.guarded.answer(status, fields, |index| response.is_for_one_hop(&head.fields()[index]))
+        }
+    };
+    if edits.as_ref().is_some_and(|edits| edits.overflowed()) {
+        return Err(failed(UpstreamFailure::Head(HeadError::HeadTooLarge)));
+    }
+    response.edits = edits.as_deref();
     response.write(exchange.shared.runtime.pool()).map_err(|error| match error {
         Unwritten::NoBuffer => Failure::NoBuffer,
         Unwritten::TooLarge => failed(UpstreamFailure::Head(HeadError::HeadTooLarge)),

@@ -2,8 +2,10 @@
 
 use super::active::{Active, RouteRecord};
 use super::error::Failure;
+use super::guard::Notes;
 use super::plan::{Plan, Settings};
 use crate::http::head::{RequestHead, ResponseHead};
+use crate::policy;
 use crate::runtime::Runtime;
 use crate::stdx::board::{Board, Lease};
 use crate::stdx::rng::Rng;
@@ -29,6 +31,8 @@ pub struct Shared {
     pub counters: RefCell<Counters>,
     pub routes: RefCell<RouteStats>,
     pub rng: RefCell<Rng>,
+    /// What policies keep from one request to the next.
+    pub policies: RefCell<policy::State>,
     log: Option<RefCell<Log>>,
     /// The shard is ending: every answer says that its connection closes.
     pub draining: Cell<bool>,
@@ -44,6 +48,7 @@ struct Log {
 pub struct Scratch {
     pub request: RequestHead,
     pub response: ResponseHead,
+    pub notes: Notes,
 }
 
 impl Shared {
@@ -53,9 +58,10 @@ impl Shared {
         plan: Arc<Plan>,
         board: Arc<Board>,
         pools: Pools,
-        rng: Rng,
+        mut rng: Rng,
         log: Option<LogRing>,
     ) -> Self {
+        let policies = policy::State::new(rng.next_u64());
         Self {
             runtime,
             active: RefCell::new(Active::new(plan)),
@@ -66,6 +72,7 @@ impl Shared {
             counters: RefCell::default(),
             routes: RefCell::default(),
             rng: RefCell::new(rng),
+            policies: RefCell::new(policies),
             log: log.map(|ring| RefCell::new(Log { ring, clock: Clock::new() })),
             draining: Cell::new(false),
         }
@@ -84,6 +91,7 @@ impl Shared {
     /// From now on requests meet this plan; those in flight keep what they began with.
     pub fn swap(&self, plan: Arc<Plan>) {
         self.active.borrow_mut().swap(plan);
+        self.policies.borrow_mut().jwt.swapped();
     }
 
     /// Lets go of some of what earlier plans left behind; false if there is nothing left.

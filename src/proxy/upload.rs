@@ -100,7 +100,7 @@ pub async fn upload(
             Piece::Data { payload, last } => (Some(payload), last),
             Piece::End => (None, true),
         };
-        check_size(exchange, body)?;
+        exchange.check_body(body.payload_total()).map_err(UploadEnd::Unreadable)?;
         if let Some(payload) = &payload {
             replay.keep(payload);
         }
@@ -128,14 +128,6 @@ async fn receive(exchange: &Exchange<'_>, body: &mut Reader, pace: &mut Pace) ->
             other => Failure::downstream(other),
         })
     })
-}
-
-fn check_size(exchange: &Exchange<'_>, body: &Reader) -> Result<(), UploadEnd> {
-    let bytes_max = exchange.route.body_bytes_max.or(exchange.settings.limits.body_bytes_max);
-    match bytes_max {
-        Some(max) if body.payload_total() > max => Err(UploadEnd::Unreadable(Failure::BodyTooLarge)),
-        _ => Ok(()),
-    }
 }
 
 /// How fast the client must be. Only the time in which it is waited for counts: a slow upstream is not its fault.

@@ -15,6 +15,7 @@ mod worker;
 pub use self::mail::{Described, Handoff, Listen, Mail, Publication};
 
 use self::state::State;
+use crate::policy::jwt::jwks::KeyBook;
 use crate::proxy::{ListenerInfo, Plan, Shared};
 use crate::runtime::mailbox::{Inbox, Latest, Outbox};
 use crate::runtime::{Error, Runtime, TcpListener, Turns};
@@ -36,6 +37,7 @@ pub struct Shard {
     inbox: Inbox<Mail>,
     handoffs: Inbox<Handoff>,
     publications: Latest<Publication>,
+    keys: Latest<KeyBook>,
     /// Without it nobody asks.
     reporter: Option<Reporter>,
     /// How long each piece of a new configuration took to be put in force, since the last report.
@@ -59,6 +61,8 @@ pub struct Parts {
     /// By the number of the shard; one for itself too.
     pub peers: Vec<Outbox<Handoff>>,
     pub publications: Latest<Publication>,
+    /// The keys that issuers of tokens publish.
+    pub keys: Latest<KeyBook>,
     /// Without it nothing is told of what the shard does.
     pub reporter: Option<Reporter>,
 }
@@ -74,12 +78,13 @@ pub struct ListenError {
 impl Shard {
     /// Opens the listeners; connections are accepted from the first turn on. Also returns where it listens.
     pub fn new(runtime: Runtime, parts: Parts) -> Result<(Self, Vec<(String, SocketAddr)>), ListenError> {
-        let Parts { shard, board, plan, listeners, log, seed, inbox, handoffs, peers, publications, reporter } = parts;
+        let Parts { shard, board, plan, listeners, log, seed, inbox, handoffs, peers, publications, keys, reporter } =
+            parts;
         let pools = Pools::new(state::UPSTREAM_MARK, (shard, board.shards()));
         let shared = Shared::new(runtime, plan, board, pools, Rng::new(seed), log);
         let state = Rc::new(State::new(shared, shard, peers));
         let shard =
-            Self { state, inbox, handoffs, publications, reporter, changes: Histogram::default(), ends_at: None };
+            Self { state, inbox, handoffs, publications, keys, reporter, changes: Histogram::default(), ends_at: None };
         let addresses = listeners.into_iter().map(|listen| shard.listen(listen)).collect::<Result<_, _>>()?;
         shard.state.begin();
         Ok((shard, addresses))
@@ -141,6 +146,9 @@ impl Shard {
             self.configure(|shard| shard.state.shared.swap(plan));
             self.state.shared.board.adopt_generation(self.state.shard, generation);
         }
+        if let Some(book) = self.keys.take() {
+            self.state.shared.policies.borrow_mut().jwt.publish(book);
+        }
         while let Some(mail) = self.inbox.take() {
             match mail {
                 Mail::Drain { .. } => self.obey(mail),
@@ -165,6 +173,7 @@ impl Shard {
             (report.counters, report.gauges) = (state.counters(), state.gauges());
             (report.busy, report.lag) = (busy, lag);
             report.changes = std::mem::take(changes);
+            report.keys_wanted = state.shared.policies.borrow_mut().jwt.take_wanted();
         });
     }
 
@@ -265,7 +274,7 @@ mod tests {
         let driver = Driver::Epoll(Box::new(Epoll::new().expect("epoll is there")));
         let (bell, runtime) = (driver.bell(), Runtime::new(driver, 1 << 20));
         let (services, routes, settings) = (Vec::new(), Vec::new(), Settings::default());
-        let plan = Arc::new(Plan { services, routes, table: Table::compile(&[]), settings });
+        let plan = Arc::new(Plan { services, routes, table: Table::compile(&[]), chains: Vec::new(), settings });
         let (peer, handoffs) = mailbox(4 * HANDOFFS_MAX, bell.clone());
         let (_outbox, inbox) = mailbox(1, bell);
         let parts = Parts {
@@ -279,6 +288,7 @@ mod tests {
             handoffs,
             peers: vec![peer.clone()],
             publications: Latest::new(None),
+            keys: Latest::new(None),
             reporter: None,
         };
         let (mut shard, _) = Shard::new(runtime, parts).expect("it listens nowhere");

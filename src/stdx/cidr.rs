@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+
 /// A network, its host bits all zero.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cidr {
@@ -72,6 +74,21 @@ impl FromStr for Cidr {
 }
 
 impl Cidr {
+    /// Its lowest and its highest address.
+    pub(super) fn ends(&self) -> (IpAddr, IpAddr) {
+        let last = match self.base {
+            IpAddr::V4(base) => {
+                let host_bits = u32::MAX.checked_shr(self.prefix_bits.into()).unwrap_or(0);
+                IpAddr::V4(Ipv4Addr::from_bits(base.to_bits() | host_bits))
+            }
+            IpAddr::V6(base) => {
+                let host_bits = u128::MAX.checked_shr(self.prefix_bits.into()).unwrap_or(0);
+                IpAddr::V6(Ipv6Addr::from_bits(base.to_bits() | host_bits))
+            }
+        };
+        (self.base, last)
+    }
+
     /// `::ffff:10.0.0.0/104` names the same peers as `10.0.0.0/8`, and only the latter is ever compared.
     fn unmapped(self) -> Self {
         match self.base {
@@ -81,6 +98,29 @@ impl Cidr {
             },
             _ => self,
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Cidr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(VisitCidr)
+    }
+}
+
+struct VisitCidr;
+
+impl Visitor<'_> for VisitCidr {
+    type Value = Cidr;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a network as in `10.0.0.0/8` or `::1`")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Cidr, E> {
+        text.parse().map_err(|error: CidrError| {
+            let help = error.help();
+            E::invalid_value(Unexpected::Str(text), &help.strip_prefix("write ").unwrap_or(&help))
+        })
     }
 }
 

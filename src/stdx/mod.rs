@@ -1,9 +1,13 @@
 //! What the standard library lacks. No word of HTTP here, and no dependency on any other module.
 
+pub mod base64;
 pub mod board;
 pub mod cidr;
+pub mod cidr_set;
 pub mod hash;
 pub mod histogram;
+pub mod number;
+pub mod parsed;
 pub mod rng;
 pub mod slab;
 pub mod swar;

@@ -40,6 +40,12 @@ pub struct Record<'a> {
     pub retried: bool,
     /// The problem type of our own answer, or what ended the exchange.
     pub error: Option<&'static str>,
+    /// The policy that refused the request, and why.
+    pub policy: Option<&'static str>,
+    pub reason: Option<&'static str>,
+    /// Who asked, and by what that is known, as a policy has verified.
+    pub consumer: Option<&'a str>,
+    pub credential: Option<&'a str>,
     pub user_agent: Option<&'a [u8]>,
     pub referer: Option<&'a [u8]>,
 }
@@ -74,6 +80,10 @@ impl Record<'_> {
         }
         line.flag(key!("retried"), self.retried);
         line.maybe_text(text_key!("error"), self.error.map(str::as_bytes), NAME_BYTES_MAX);
+        line.maybe_text(text_key!("policy"), self.policy.map(str::as_bytes), NAME_BYTES_MAX);
+        line.maybe_text(text_key!("reason"), self.reason.map(str::as_bytes), NAME_BYTES_MAX);
+        line.maybe_text(text_key!("consumer"), self.consumer.map(str::as_bytes), NAME_BYTES_MAX);
+        line.maybe_text(text_key!("credential"), self.credential.map(str::as_bytes), NAME_BYTES_MAX);
         line.maybe_text(text_key!("user_agent"), self.user_agent, TEXT_BYTES_MAX);
         line.maybe_text(text_key!("referer"), self.referer, TEXT_BYTES_MAX);
         let cut = line.cut;
@@ -155,9 +165,9 @@ const TEXT_BYTES_MAX: usize = 2_048;
 /// The same for names, which are short when they are honest.
 const NAME_BYTES_MAX: usize = 256;
 const TEXTS: usize = 4;
-const NAMES: usize = 7;
+const NAMES: usize = 9;
 /// Keys, quotes, numbers at their longest, three addresses.
-const FIXED_BYTES_MAX: usize = STAMP_BYTES + 576 + 3 * 64;
+const FIXED_BYTES_MAX: usize = STAMP_BYTES + 768 + 3 * 64;
 /// No line is longer.
 pub const LINE_BYTES_MAX: usize =
     (TEXTS * TEXT_BYTES_MAX + NAMES * NAME_BYTES_MAX) * ESCAPED_BYTES_MAX + FIXED_BYTES_MAX;
@@ -188,6 +198,10 @@ mod tests {
             upstream_duration: None,
             retried: false,
             error: None,
+            policy: None,
+            reason: None,
+            consumer: None,
+            credential: None,
             user_agent: None,
             referer: None,
         }
@@ -225,6 +239,10 @@ mod tests {
             upstream_duration: Some(Duration::from_millis(2)),
             retried: true,
             error: Some("upstream-timeout"),
+            policy: Some("cors"),
+            reason: Some("odd"),
+            consumer: Some("ann"),
+            credential: Some("a\"b"),
             user_agent: Some(b"curl/8"),
             referer: Some(b"\r\n{\"forged\":1}"),
             ..smallest()
@@ -236,7 +254,8 @@ mod tests {
                 r#""listener":"public","route":"agents","service":"pool \"a\"","upstream":"127.0.0.1:9000","#,
                 r#""method":"GET","host":"example.org","path":"/a","query":"q=\u001b","version":"HTTP/1.1","#,
                 r#""status":404,"request_id":"r-1","request_body_bytes":0,"response_body_bytes":181,"#,
-                r#""upstream_duration_us":2000,"retried":true,"error":"upstream-timeout","user_agent":"curl/8","#,
+                r#""upstream_duration_us":2000,"retried":true,"error":"upstream-timeout","policy":"cors","#,
+                r#""reason":"odd","consumer":"ann","credential":"a\"b","user_agent":"curl/8","#,
                 r#""referer":"\u000d\u000a{\"forged\":1}"}"#,
             ),
         );
@@ -265,6 +284,10 @@ mod tests {
             upstream_duration: Some(Duration::MAX),
             retried: true,
             error: Some("e"),
+            policy: Some("p"),
+            reason: Some("r"),
+            consumer: Some(&name),
+            credential: Some(&name),
             user_agent: Some(&bytes),
             referer: Some(&bytes),
             ..smallest()

@@ -74,7 +74,14 @@ counters! {
     upstream_retries: u64,
     /// Access log lines that found no room on their way to the writer.
     log_lines_dropped: u64,
+    /// Requests that were asked who sends them, and answered or not.
+    authentication_attempts: u64,
+    /// Requests that a policy refused, by the place of the refusal in the list of all.
+    policy_refusals: [u64; POLICY_REFUSALS_MAX],
 }
+
+/// Refusals told apart.
+pub const POLICY_REFUSALS_MAX: usize = 64;
 
 impl Counters {
     /// Counts a response by its status; 0 means that none was sent.
@@ -183,6 +190,8 @@ mod tests {
         one.upstream_reuses = 29 * step;
         one.upstream_retries = 30 * step;
         one.log_lines_dropped = 31 * step;
+        one.authentication_attempts = 32 * step;
+        one.policy_refusals = std::array::from_fn(|place| (33 + place as u64) * step);
         counters.merge(&one);
         counters
     }
@@ -191,10 +200,10 @@ mod tests {
     fn the_list_holds_every_field_once_and_in_order() {
         let counters = distinct(1);
         let values: Vec<u64> = counters.iter().flat_map(|(_, cells)| cells).copied().collect();
-        assert_eq!(values, (1..=31).collect::<Vec<u64>>());
+        assert_eq!(values, (1..33 + POLICY_REFUSALS_MAX as u64).collect::<Vec<u64>>());
         assert_eq!(size_of::<Counters>(), values.len() * size_of::<u64>());
         assert_eq!(counters.iter().next().unwrap().0, "connections_accepted");
-        assert_eq!(counters.iter().last().unwrap().0, "log_lines_dropped");
+        assert_eq!(counters.iter().last().unwrap().0, "policy_refusals");
     }
 
     #[test]

@@ -12,6 +12,11 @@ fn ask(address: SocketAddr, path: &str) -> (u16, String) {
     (answer.status(), answer.text())
 }
 
+/// Every metric as it is scraped now.
+pub fn metrics(gateway: &Gateway) -> String {
+    ask(gateway.admin(), "/metrics").1
+}
+
 #[test]
 fn what_was_served_is_told_under_kongs_names() {
     let origin = Origin::answering(OK);

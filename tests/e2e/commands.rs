@@ -69,6 +69,23 @@ fn explain_says_which_route_and_why_no_nearer_one() {
 }
 
 #[test]
+fn explain_lists_the_policies_in_their_order_and_plan_says_which_changed() {
+    let policies = "policies: [{ request_termination: { status: 410 } }, { ip_filter: { deny: [10.0.0.0/8] } }]
+services: [";
+    let own = "127.0.0.1:2\"], policies: [{ ip_filter: { deny: [10.1.0.0/16] } }]";
+    let with = YAML.replace("services: [", policies).replace("127.0.0.1:2\"]", own);
+    let path = file("policies", &with);
+    let explained = Finished::run(&["explain", path.to_str().unwrap(), "GET", "http://api.example.com/users"]);
+    let wanted = "policy ip_filter of the service\npolicy request_termination of every request\n";
+    assert!(explained.stdout.contains(wanted), "{}", explained.stdout);
+    let changed = file("policies-changed", &with.replace("10.1.0.0", "10.2.0.0").replace("410", "418"));
+    let plan = Finished::run(&["plan", path.to_str().unwrap(), changed.to_str().unwrap()]).stdout;
+    for words in ["~ policy ip_filter of service users\n", "~ policy request_termination of every request\n"] {
+        assert!(plan.contains(words), "{plan}");
+    }
+}
+
+#[test]
 fn a_profile_that_is_not_chosen_is_checked_too() {
     let wrong = Finished::run_on("check", &YAML.replace("service: rest }] }", "service: none }] }"));
     assert_eq!(wrong.code, Some(1));

@@ -21,9 +21,12 @@ mod tunnel;
 
 // What a gateway does with them.
 mod forwarding;
+mod jwt;
 mod paths;
+mod policies;
 mod proxy_protocol;
 mod routing;
+mod transforms;
 mod upstream;
 
 // Bounds.

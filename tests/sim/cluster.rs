@@ -306,6 +306,7 @@ fn start_shards(world: &World, plan: &Arc<Plan>, board: &Arc<Board>, rng: &mut R
             handoffs,
             peers: peers.clone(),
             publications: publications.clone(),
+            keys: Latest::new(None),
             reporter: None,
         };
         let shard = Shard::new(runtime.clone(), parts);
@@ -411,7 +412,7 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
     let routes = vec![Arc::new(route)];
     let table = Table::compile(&routes);
     let settings = Settings { limits, ..Settings::default() };
-    Plan { services: vec![Arc::new(service)], routes, table, settings }
+    Plan { services: vec![Arc::new(service)], routes, table, chains: vec![None], settings }
 }
 
 /// The same plan with a number: see `judge`.
@@ -422,7 +423,7 @@ fn numbered(plan: &Plan, generation: u64) -> Plan {
     let routes: Vec<_> = plan.routes.iter().map(|route| Arc::new((**route).clone())).collect();
     let mut settings = plan.settings.clone();
     settings.http.via = Some(format!("plan-{generation}"));
-    Plan { services: vec![Arc::new(service)], table: Table::compile(&routes), routes, settings }
+    Plan { services: vec![Arc::new(service)], table: Table::compile(&routes), routes, chains: vec![None], settings }
 }
 
 /// Which origin the service of a numbered plan has.

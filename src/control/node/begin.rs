@@ -7,6 +7,7 @@ use crate::control::nursery::Nursery;
 use crate::control::sockets::Sockets;
 use crate::control::start::StartError;
 use crate::control::workers::{Beginning, Workers};
+use crate::policy::jwt::jwks::KeyBook;
 use crate::runtime::driver::choice::Choice;
 use crate::telemetry::log_ring;
 use crate::telemetry::report::{self, Reports};
@@ -26,6 +27,7 @@ pub(super) fn start_shards(
     snapshot: &Snapshot,
     sockets: &mut Sockets,
     event_loop: &Choice,
+    keys: KeyBook,
 ) -> Result<(Started, mpsc::UnboundedReceiver<usize>), StartError> {
     let listeners = sockets.open(snapshot.listeners.iter(), shards).map_err(StartError::Listen)?;
     eprintln!("shardgate: event loop {}: {}", event_loop.name(), event_loop.reason);
@@ -36,6 +38,7 @@ pub(super) fn start_shards(
     let (on_end, ended) = mpsc::unbounded_channel();
     let beginning = Beginning {
         plan: snapshot.plan.clone(),
+        keys,
         listeners,
         logs,
         reporters,

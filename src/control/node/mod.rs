@@ -11,6 +11,7 @@ use super::admin;
 use super::clock::clocks;
 use super::cpus::{Cpus, give_way};
 use super::handover::{self, Asked, Refused};
+use super::jwks::Issuers;
 use super::log::LogWriter;
 use super::notify::Notify;
 use super::nursery::Nursery;
@@ -18,7 +19,7 @@ use super::signals::{Heard, Signals};
 use super::sockets::Sockets;
 use super::source::Source;
 use super::start::{StartError, inherited, raise_descriptor_limit};
-use super::status::Status;
+use super::status::{Status, authentication};
 use super::warnings::Warnings;
 use super::watch::Watch;
 use super::workers::Workers;
@@ -63,6 +64,7 @@ struct Node {
     workers: Workers,
     writer: LogWriter,
     reports: Reports,
+    issuers: Issuers,
     status: Rc<RefCell<Status>>,
     /// What serves the admin listener.
     admin: Option<JoinHandle<()>>,
@@ -96,8 +98,11 @@ impl Node {
         let mut signals = Signals::new().map_err(StartError::Signals)?;
         let mut watch = Watch::new(&source.file);
         let (tell, mut asked) = mpsc::unbounded_channel();
-        let (node, mut ended) = Self::start(source, beginning.snapshot, beginning.text, inherited, tell)?;
-        let mut node = node;
+        let (mut issuers, mut keys) = Issuers::new();
+        issuers.configure(&beginning.snapshot);
+        issuers.begin(&mut keys).await;
+        let started = Self::start(source, beginning.snapshot, beginning.text, issuers, inherited, tell)?;
+        let (mut node, mut ended) = started;
         node.begun(beginning.from_last_good);
         let mut chores = tokio::time::interval(CHORES_INTERVAL);
         let mut left = node.workers.len();
@@ -115,6 +120,11 @@ impl Node {
                 () = watch.changed() => node.look(false),
                 news = node.looked() => node.reload(news),
                 Some(asked) = asked.recv() => node.handed_over(asked).await,
+                Some(answer) = keys.recv() => {
+                    if node.issuers.answered(answer) {
+                        node.workers.publish_keys(&node.issuers.book());
+                    }
+                }
                 _ = chores.tick() => node.chores(),
             }
         }
@@ -126,6 +136,7 @@ impl Node {
         source: Source,
         snapshot: Snapshot,
         text: String,
+        issuers: Issuers,
         mut inherited: Vec<OwnedFd>,
         tell: mpsc::UnboundedSender<Asked>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<usize>), StartError> {
@@ -150,7 +161,7 @@ impl Node {
         let event_loop = Choice::make(snapshot.runtime.event_loop).map_err(StartError::EventLoop)?;
         let shards = Cpus::read().shards(snapshot.runtime.shards);
         let (Started { workers, writer, reports }, ended) =
-            start_shards(&nursery, shards, &snapshot, &mut sockets, &event_loop)?;
+            start_shards(&nursery, shards, &snapshot, &mut sockets, &event_loop, issuers.book())?;
         sockets.begun();
         let mut status = Status::new(event_loop, workers.board.clone(), &snapshot, clocks().wall, clocks().now);
         status.handovers_failed += u64::from(stranger);
@@ -164,6 +175,7 @@ impl Node {
             workers,
             writer,
             reports,
+            issuers,
             status: Rc::new(RefCell::new(status)),
             admin: None,
             notify: Notify::from_environment(),
@@ -226,9 +238,14 @@ impl Node {
         for _ in 0..REPORTS_MAX {
             let Some(mut report) = self.reports.next() else { break };
             status.told(&mut report);
+            self.issuers.wanted(&std::mem::take(&mut report.keys_wanted));
             self.reports.give_back(report);
         }
         status.log_lines_lost += self.writer.take_lines_lost();
+        status.issuers = self.issuers.status();
+        let authentication = authentication(&status.counters());
+        status.authentication.sample(clocks().mono, authentication);
+        self.issuers.ask();
         let alive = status.is_alive(clocks().mono);
         for warning in self.warnings.due(&status, clocks().now) {
             eprintln!("shardgate: warning: {warning}");

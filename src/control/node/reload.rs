@@ -132,6 +132,9 @@ impl Node {
         self.generation += 1;
         self.workers.publish(&Publication { generation: self.generation, plan: snapshot.plan.clone() });
         self.status.borrow_mut().applied(self.generation, &snapshot, clocks().wall);
+        self.issuers.configure(&snapshot);
+        self.issuers.ask();
+        self.workers.publish_keys(&self.issuers.book());
         self.snapshot = snapshot;
         Ok(())
     }

@@ -12,6 +12,7 @@ pub struct Config {
     shards: String,
     event_loop: String,
     proxies: String,
+    listener: String,
     admin: String,
     services: Vec<String>,
     routes: Vec<String>,
@@ -35,6 +36,7 @@ impl Config {
             // So that the whole suite can be run on each.
             event_loop: std::env::var("SHARDGATE_TEST_EVENT_LOOP").unwrap_or_else(|_| "auto".to_owned()),
             proxies: String::new(),
+            listener: String::new(),
             admin: "enabled: false".to_owned(),
             services: Vec::new(),
             routes: Vec::new(),
@@ -83,6 +85,12 @@ impl Config {
         self
     }
 
+    /// Adds to the listener.
+    pub fn of_listener(mut self, more: &str) -> Self {
+        self.listener.push_str(&comma(more));
+        self
+    }
+
     /// Adds to the last service.
     pub fn of_service(mut self, more: &str) -> Self {
         self.services.last_mut().unwrap().push_str(&comma(more));
@@ -103,7 +111,8 @@ impl Config {
 
     pub fn yaml(&self) -> String {
         let proxies = if self.proxies.is_empty() { "[]".to_owned() } else { format!("[\"{}\"]", self.proxies) };
-        let listener = format!("name: public, address: \"{}\", proxy_protocol_from: {proxies}", self.address);
+        let listener =
+            format!("name: public, address: \"{}\", proxy_protocol_from: {proxies}{}", self.address, self.listener);
         let mut yaml = format!("version: 1\nlisteners:\n  - {{ {listener} }}\n");
         writeln!(yaml, "runtime: {{ shards: {}, event_loop: {} }}", self.shards, self.event_loop).unwrap();
         writeln!(yaml, "admin: {{ {} }}", self.admin).unwrap();

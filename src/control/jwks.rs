@@ -1,0 +1,270 @@
+//! Asks issuers for the keys that they publish, and tells shards. What comes back is judged by [`Jwks`]; a bad answer,
+//! a long one, a late one or none leaves the keys in force that there were.
+
+use super::clock::clocks;
+use crate::config::snapshot::Snapshot;
+use crate::policy::Policy;
+use crate::policy::jwt::jwks::{Jwks, KeyBook, Source};
+use crate::stdx::time::Mono;
+use hyper::body::{Body, Incoming};
+use hyper::header::{ACCEPT, CACHE_CONTROL, HOST, HeaderMap, USER_AGENT};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+/// All issuers that publish their keys.
+pub struct Issuers {
+    issuers: Vec<Issuer>,
+    generation: u64,
+    tell: mpsc::UnboundedSender<Answer>,
+}
+
+struct Issuer {
+    jwks: Jwks,
+    /// Why it could not be asked last time.
+    error: Option<String>,
+    answered: u64,
+    failed: u64,
+}
+
+/// What became of one question.
+pub struct Answer {
+    source: u64,
+    got: Result<Fetched, FetchError>,
+}
+
+struct Fetched {
+    body: Vec<u8>,
+    /// How long it may be kept.
+    max_age: Option<Duration>,
+}
+
+/// What there is to say of one issuer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IssuerStatus {
+    pub url: String,
+    pub keys: u64,
+    pub answered: u64,
+    pub failed: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("its address is not one")]
+    Address,
+    #[error("it cannot be reached: {0}")]
+    Connect(#[from] std::io::Error),
+    #[error("it does not speak HTTP: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("it answers {0}")]
+    Status(StatusCode),
+    #[error("its answer has more than {BODY_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("it does not answer within {} s", FETCH_TIMEOUT.as_secs())]
+    Late,
+}
+
+impl Issuers {
+    /// Also returns where answers arrive.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Answer>) {
+        let (tell, told) = mpsc::unbounded_channel();
+        (Self { issuers: Vec::new(), generation: 0, tell }, told)
+    }
+
+    /// Those of a new configuration. Keys that were fetched from the same place stay.
+    pub fn configure(&mut self, snapshot: &Snapshot) {
+        let mut sources: Vec<&Source> = Vec::new();
+        for (_, policy) in &snapshot.attached {
+            let Policy::Jwt(jwt) = &**policy else { continue };
+            for source in jwt.sources() {
+                match sources.iter_mut().find(|other| other.id == source.id) {
+                    // Who asks more often asks for both.
+                    Some(other) if source.refresh < other.refresh => *other = source,
+                    Some(_) => {}
+                    None => sources.push(source),
+                }
+            }
+        }
+        let now = clocks().mono;
+        let keep = |source: &Source| {
+            let place = self.issuers.iter().position(|issuer| issuer.jwks.source == *source);
+            if let Some(place) = place {
+                return self.issuers.swap_remove(place);
+            }
+            let same_place = self.issuers.iter().find(|issuer| issuer.jwks.source.id == source.id);
+            let last_good = same_place.and_then(|issuer| issuer.jwks.keys().cloned());
+            Issuer { jwks: Jwks::new(source.clone(), last_good, now), error: None, answered: 0, failed: 0 }
+        };
+        self.issuers = sources.into_iter().map(keep).collect();
+        self.generation += 1;
+    }
+
+    /// Asks those that are due.
+    pub fn ask(&mut self) {
+        let now = clocks().mono;
+        for issuer in self.issuers.iter_mut().filter(|issuer| issuer.jwks.due() <= now) {
+            issuer.jwks.began(now);
+            let (source, tell) = (issuer.jwks.source.clone(), self.tell.clone());
+            tokio::task::spawn_local(async move {
+                let got = tokio::time::timeout(FETCH_TIMEOUT, fetch(&source.url)).await;
+                // Nobody listens any more when the gateway ends.
+                let _gone = tell.send(Answer { source: source.id, got: got.unwrap_or(Err(FetchError::Late)) });
+            });
+        }
+    }
+
+    /// Asks all, and waits a while for their first answers: with them, no token has to wait for a key.
+    pub async fn begin(&mut self, told: &mut mpsc::UnboundedReceiver<Answer>) {
+        self.ask();
+        let mut left = self.issuers.len();
+        let all = async {
+            while left > 0 {
+                let Some(answer) = told.recv().await else { break };
+                self.answered(answer);
+                left -= 1;
+            }
+        };
+        // Whoever is late is heard later.
+        let _late = tokio::time::timeout(START_PATIENCE, all).await;
+    }
+
+    /// True when other keys are in force now.
+    pub fn answered(&mut self, answer: Answer) -> bool {
+        // Another configuration may not ask there any more.
+        let Some(issuer) = self.issuers.iter_mut().find(|issuer| issuer.jwks.source.id == answer.source) else {
+            return false;
+        };
+        let changed = issuer.answered(answer.got, clocks().mono);
+        self.generation += u64::from(changed);
+        changed
+    }
+
+    /// Tokens name keys that these sources do not have.
+    pub fn wanted(&mut self, sources: &[u64]) {
+        let now = clocks().mono;
+        let wanted = self.issuers.iter_mut().filter(|issuer| sources.contains(&issuer.jwks.source.id));
+        wanted.for_each(|issuer| issuer.jwks.wanted(now));
+    }
+
+    /// The keys in force.
+    pub fn book(&self) -> KeyBook {
+        let sets = self.issuers.iter().filter_map(|issuer| Some((issuer.jwks.source.id, issuer.jwks.keys()?.clone())));
+        KeyBook { generation: self.generation, sets: sets.collect() }
+    }
+
+    pub fn status(&self) -> Vec<IssuerStatus> {
+        let status = self.issuers.iter().map(|issuer| IssuerStatus {
+            url: issuer.jwks.source.url.clone(),
+            keys: issuer.jwks.keys().map_or(0, |keys| keys.keys.len() as u64),
+            answered: issuer.answered,
+            failed: issuer.failed,
+        });
+        status.collect()
+    }
+}
+
+impl Issuer {
+    fn answered(&mut self, got: Result<Fetched, FetchError>, now: Mono) -> bool {
+        let judged = match got {
+            Ok(Fetched { body, max_age }) => {
+                self.jwks.answered(&body, max_age, now).map_err(|unusable| format!("they are not used: {unusable}"))
+            }
+            Err(error) => {
+                self.jwks.failed(now);
+                Err(error.to_string())
+            }
+        };
+        let url = &self.jwks.source.url;
+        match judged {
+            Ok(changed) => {
+                self.answered += 1;
+                if changed || self.error.take().is_some() {
+                    let count = self.jwks.keys().map_or(0, |keys| keys.keys.len());
+                    eprintln!("shardgate: {count} keys of {url} are in force");
+                }
+                changed
+            }
+            Err(error) => {
+                self.failed += 1;
+                // Once is enough, however often it is asked.
+                if self.error.as_ref() != Some(&error) {
+                    let rest = if self.jwks.keys().is_some() { "those from before stay" } else { "there are none yet" };
+                    eprintln!("shardgate: warning: keys of {url}: {error}; {rest}");
+                    self.error = Some(error);
+                }
+                false
+            }
+        }
+    }
+}
+
+/// One request, one answer: redirections are not followed, as nobody configured where they go.
+async fn fetch(url: &str) -> Result<Fetched, FetchError> {
+    let uri: Uri = url.parse().map_err(|_| FetchError::Address)?;
+    let authority = uri.authority().ok_or(FetchError::Address)?.clone();
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
+    let mut http = hyper::client::conn::http1::Builder::new();
+    let (mut sender, connection) = http.max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await?;
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let request = Request::get(target)
+        .header(HOST, authority.as_str())
+        .header(ACCEPT, "application/jwk-set+json, application/json")
+        .header(USER_AGENT, "shardgate")
+        .body(String::new())
+        .map_err(|_| FetchError::Address)?;
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(response.status()));
+        }
+        let max_age = max_age(response.headers());
+        Ok(Fetched { body: read(response.into_body()).await?, max_age })
+    };
+    // The connection moves only when it is polled, and both end together.
+    let (mut answer, mut connection) = (pin!(answer), pin!(connection));
+    tokio::select! {
+        answer = &mut answer => answer,
+        // It may have ended after the last byte of the answer.
+        ended = &mut connection => match ended {
+            Ok(()) => answer.await,
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+async fn read(body: Incoming) -> Result<Vec<u8>, FetchError> {
+    let (mut body, mut bytes) = (pin!(body), Vec::new());
+    while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
+        if let Some(data) = frame?.data_ref() {
+            bytes.extend_from_slice(data);
+        }
+        if bytes.len() > BODY_BYTES_MAX {
+            return Err(FetchError::TooLong);
+        }
+    }
+    Ok(bytes)
+}
+
+/// RFC 9111 §5.2.2.1. What must not be kept at all is kept as shortly as anything is.
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).find_map(|directive| {
+        let directive = directive.trim().to_ascii_lowercase();
+        if matches!(&*directive, "no-store" | "no-cache") {
+            return Some(Duration::ZERO);
+        }
+        directive.strip_prefix("max-age=")?.parse().ok().map(Duration::from_secs)
+    })
+}
+
+/// 64 keys of 8192 bits, and what else is written of them.
+const BODY_BYTES_MAX: usize = 256 << 10;
+const HEAD_BYTES_MAX: usize = 16 << 10;
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the gateway waits for keys before it serves without them.
+const START_PATIENCE: Duration = Duration::from_secs(2);

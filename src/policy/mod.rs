@@ -1,0 +1,257 @@
+//! Policies: what happens to a request beside being carried to its service.
+//!
+//! A policy is one file here: its configuration, its decision, its refusals, its tests. It knows bytes and time, no
+//! socket, no shard and none of its neighbours. A new one is its file, a line in the list below, and its answers in
+//! `proxy::error`.
+
+mod chain;
+mod edit;
+mod verdict;
+
+pub mod cors;
+pub mod ip_filter;
+pub mod jwt;
+pub mod request_id;
+pub mod request_size;
+pub mod request_termination;
+pub mod request_transform;
+pub mod response_transform;
+pub mod security_headers;
+
+pub use chain::{Chain, Order, Scope, Slot};
+pub use edit::{ArgumentValue, Edited, Given, Renamed};
+pub use verdict::{Context, Identity, Invalid, Response, Verdict};
+
+use crate::http::view::{RequestView, ResponseView};
+use std::io;
+
+/// What each policy's file has. Hooks that are not in `HOOKS` are never called.
+pub trait Member: Sized {
+    /// What the operator writes. Its comments are the user's documentation.
+    type Config;
+    const HOOKS: Hooks;
+
+    /// Compiles the configuration, or says what is wrong with it as a whole.
+    fn new(config: Self::Config) -> Result<Self, Invalid>;
+
+    /// Before the request is sent on.
+    fn on_request<'a>(&'a self, _request: &mut RequestView<'_>, _context: &mut Context<'_>) -> Verdict<'a> {
+        Verdict::Continue
+    }
+
+    /// Before the response is sent on, or the gateway's own answer is sent. The request is as it was sent on.
+    fn on_response(&self, _request: &RequestView<'_>, _response: &mut ResponseView<'_>, _context: &Context<'_>) {}
+}
+
+/// Which hooks a policy has.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Hooks(u8);
+
+impl Hooks {
+    pub const REQUEST: Self = Self(1);
+    pub const RESPONSE: Self = Self(2);
+    pub const BOTH: Self = Self(3);
+
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// Declares every policy from one list: its name, its type, and its place in the order, which is Kong's priority of the
+/// plugin that does the same. Higher runs earlier.
+macro_rules! policies {
+    ($($Policy:ident($file:ident) = $priority:literal,)*) => {
+        /// A policy as the operator writes it.
+        #[derive(Clone, Debug, serde::Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Config {
+            $($Policy($file::Config),)*
+        }
+
+        /// A policy as a shard runs it: compiled and immutable.
+        #[derive(Debug, Eq, PartialEq)]
+        pub enum Policy {
+            $($Policy($file::$Policy),)*
+        }
+
+        /// Which policy it is. A request meets at most one of each kind.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Kind {
+            $($Policy,)*
+        }
+
+        impl Kind {
+            pub const ALL: &'static [Self] = &[$(Self::$Policy,)*];
+
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$Policy => stringify!($file),)*
+                }
+            }
+
+            /// Where it runs: higher is earlier.
+            pub const fn priority(self) -> i32 {
+                match self {
+                    $(Self::$Policy => $priority,)*
+                }
+            }
+        }
+
+        impl Config {
+            pub const fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$Policy(_) => Kind::$Policy,)*
+                }
+            }
+        }
+
+        impl Policy {
+            pub fn new(config: Config) -> Result<Self, Invalid> {
+                match config {
+                    $(Config::$Policy(config) => Member::new(config).map(Self::$Policy),)*
+                }
+            }
+
+            pub const fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$Policy(_) => Kind::$Policy,)*
+                }
+            }
+
+            pub const fn hooks(&self) -> Hooks {
+                match self {
+                    $(Self::$Policy(_) => <$file::$Policy as Member>::HOOKS,)*
+                }
+            }
+
+            fn on_request<'a>(&'a self, request: &mut RequestView<'_>, context: &mut Context<'_>) -> Verdict<'a> {
+                match self {
+                    $(Self::$Policy(policy) => policy.on_request(request, context),)*
+                }
+            }
+
+            fn on_response(&self, request: &RequestView<'_>, response: &mut ResponseView<'_>, context: &Context<'_>) {
+                match self {
+                    $(Self::$Policy(policy) => policy.on_response(request, response, context),)*
+                }
+            }
+        }
+    };
+}
+
+policies! {
+    RequestId(request_id) = 100_001,
+    Cors(cors) = 2_000,
+    Jwt(jwt) = 1450,
+    IpFilter(ip_filter) = 990,
+    RequestSize(request_size) = 951,
+    RequestTransform(request_transform) = 801,
+    ResponseTransform(response_transform) = 800,
+    // After the transforms, so that they cannot undo it.
+    SecurityHeaders(security_headers) = 790,
+    RequestTermination(request_termination) = 2,
+}
+
+impl Config {
+    /// Reads the files that it names. `read` knows where they are.
+    pub fn load(&mut self, read: Read<'_>) -> Result<(), Invalid> {
+        match self {
+            Self::Jwt(config) => config.load(read),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How files are read that a configuration names.
+pub type Read<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
+
+impl Kind {
+    /// It finds out who asks.
+    pub const fn authenticates(self) -> bool {
+        matches!(self, Self::Jwt)
+    }
+}
+
+/// What a shard keeps of its policies from one request to the next.
+#[derive(Debug, Default)]
+pub struct State {
+    pub jwt: jwt::States,
+}
+
+impl State {
+    /// `seed`: clients must not know how what they send is hashed.
+    pub fn new(seed: u64) -> Self {
+        Self { jwt: jwt::States::new(seed) }
+    }
+}
+
+/// Why a policy refused a request. Who refuses is in the variant; `proxy::error` knows the answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Error {
+    IpFilter(ip_filter::Error),
+    Jwt(jwt::Refusal),
+    RequestSize(request_size::Error),
+}
+
+impl Error {
+    /// Every refusal there is, in the order of their counters.
+    pub const ALL: &'static [Self] = &[
+        Self::IpFilter(ip_filter::Error::Denied),
+        Self::IpFilter(ip_filter::Error::NotAllowed),
+        Self::RequestSize(request_size::Error::TooLarge),
+        Self::RequestSize(request_size::Error::LengthMissing),
+        Self::Jwt(jwt::Refusal::Missing),
+        Self::Jwt(jwt::Refusal::Several),
+        Self::Jwt(jwt::Refusal::TooLong),
+        Self::Jwt(jwt::Refusal::Malformed),
+        Self::Jwt(jwt::Refusal::AlgorithmForbidden),
+        Self::Jwt(jwt::Refusal::CriticalHeader),
+        Self::Jwt(jwt::Refusal::KeyInHeader),
+        Self::Jwt(jwt::Refusal::OddType),
+        Self::Jwt(jwt::Refusal::UnknownIssuer),
+        Self::Jwt(jwt::Refusal::UnknownKey),
+        Self::Jwt(jwt::Refusal::KeyAmbiguous),
+        Self::Jwt(jwt::Refusal::BadSignature),
+        Self::Jwt(jwt::Refusal::Expired),
+        Self::Jwt(jwt::Refusal::NotYetValid),
+        Self::Jwt(jwt::Refusal::WithoutExpiry),
+        Self::Jwt(jwt::Refusal::IssuedInFuture),
+        Self::Jwt(jwt::Refusal::WrongAudience),
+        Self::Jwt(jwt::Refusal::ClaimMissing),
+        Self::Jwt(jwt::Refusal::ClaimUnusable),
+        Self::Jwt(jwt::Refusal::KeysUnavailable),
+    ];
+
+    /// Whose refusal it is.
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::IpFilter(_) => Kind::IpFilter,
+            Self::Jwt(_) => Kind::Jwt,
+            Self::RequestSize(_) => Kind::RequestSize,
+        }
+    }
+
+    /// For the log and the metric.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::IpFilter(error) => error.reason(),
+            Self::Jwt(refusal) => refusal.reason(),
+            Self::RequestSize(error) => error.reason(),
+        }
+    }
+
+    /// Its place among all.
+    pub fn index(self) -> usize {
+        Self::ALL.iter().position(|error| *error == self).unwrap_or(Self::ALL.len())
+    }
+}
+
+#[cfg(test)]
+mod trial;
+#[cfg(test)]
+pub use trial::Trial;

@@ -1,0 +1,121 @@
+//! How a policy is tried: a configuration as the operator writes it, a request, and what came of it.
+
+use std::cell::RefCell;
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::{Context, Error, Identity, Invalid, Member, Response, State, Verdict};
+use crate::http::view::sample::Sample;
+use crate::http::view::{Edits, Fields, Headers, ResponseView};
+use crate::stdx::time::{Mono, Now, Wall};
+
+/// A policy, and what is known of its requests beside their heads.
+pub struct Trial<P> {
+    policy: P,
+    pub client: IpAddr,
+    pub is_https: bool,
+    pub now_s: u64,
+    pub state: RefCell<State>,
+}
+
+/// What became of one request.
+pub struct Tried<'a, P> {
+    trial: &'a Trial<P>,
+    verdict: Verdict<'a>,
+    sample: Sample,
+    pub body_bytes_max: Option<u64>,
+    pub identity: Option<Rc<Identity>>,
+}
+
+impl<P: Member + Debug> Trial<P>
+where
+    P::Config: for<'de> serde::Deserialize<'de>,
+{
+    #[track_caller]
+    pub fn new(config: &str) -> Self {
+        let config = serde_saphyr::from_str(config).unwrap_or_else(|error| panic!("{config}: {error}"));
+        Self::of(P::new(config).unwrap_or_else(|invalid| panic!("{invalid:?}")))
+    }
+
+    pub fn of(policy: P) -> Self {
+        Self { policy, client: [192, 0, 2, 1].into(), is_https: false, now_s: 0, state: RefCell::default() }
+    }
+
+    /// A configuration that can be read and makes no sense.
+    #[track_caller]
+    pub fn refused(config: &str, want: &str) {
+        let config = serde_saphyr::from_str(config).unwrap_or_else(|error| panic!("{config}: {error}"));
+        let Invalid { what, help } = P::new(config).expect_err("it makes no sense");
+        assert_eq!(format!("{what}: {help}"), want);
+    }
+
+    /// A configuration that cannot be read.
+    #[track_caller]
+    pub fn unread(config: &str, words: &str) {
+        match serde_saphyr::from_str::<P::Config>(config) {
+            Ok(_) => panic!("it is read: {config}"),
+            Err(error) => assert!(error.to_string().contains(words), "{error}"),
+        }
+    }
+
+    /// `head` has lines that end in `\n`, the last one left out.
+    #[track_caller]
+    pub fn request(&self, head: &str) -> Tried<'_, P> {
+        let mut sample = Sample::new(head);
+        sample.begin(|_| false);
+        let mut context = self.context();
+        let verdict = self.policy.on_request(&mut sample.view(), &mut context);
+        assert!(!sample.edits().overflowed());
+        let Context { body_bytes_max, identity, .. } = context;
+        Tried { trial: self, verdict, sample, body_bytes_max, identity }
+    }
+
+    fn context(&self) -> Context<'_> {
+        let Self { client, is_https, now_s, ref state, .. } = *self;
+        let now = Now { mono: Mono::ZERO, wall: Wall::from_nanos(now_s * 1_000_000_000) };
+        Context { client, is_https, request_id: REQUEST_ID, body_bytes_max: None, identity: None, now, state }
+    }
+}
+
+impl<P: Member + Debug> Tried<'_, P>
+where
+    P::Config: for<'de> serde::Deserialize<'de>,
+{
+    pub fn refusal(&self) -> Option<Error> {
+        match self.verdict {
+            Verdict::Reject(error) => Some(error),
+            Verdict::Continue | Verdict::Respond(_) => None,
+        }
+    }
+
+    pub fn response(&self) -> Option<&Response> {
+        match self.verdict {
+            Verdict::Respond(response) => Some(response),
+            Verdict::Continue | Verdict::Reject(_) => None,
+        }
+    }
+
+    /// The request's header lines as they go on.
+    pub fn fields(&self) -> Vec<String> {
+        self.sample.fields()
+    }
+
+    pub fn query(&mut self) -> Option<String> {
+        self.sample.view().query().map(|query| String::from_utf8_lossy(query).into_owned())
+    }
+
+    /// The header lines of an answer with these, once the policy has seen it.
+    pub fn answered(&mut self, status: u16, fields: &[(&str, &str)]) -> Vec<String> {
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        let mut edits = Edits::default();
+        let mut response = ResponseView { status, headers: Headers::new(Fields::Own(&fields), &mut edits) };
+        self.trial.policy.on_response(&self.sample.view(), &mut response, &self.trial.context());
+        assert!(!edits.overflowed());
+        let kept = fields.iter().enumerate().filter(|(index, _)| !edits.drops(*index)).map(|(_, field)| *field);
+        let text = |(name, value)| format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        kept.chain(edits.added()).map(text).collect()
+    }
+}
+
+pub const REQUEST_ID: &[u8] = b"00112233445566778899aabbccddeeff";

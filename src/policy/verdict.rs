@@ -1,0 +1,71 @@
+//! What policies are told and what they say.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::{Error, State};
+use crate::http::view::FieldValue;
+use crate::stdx::time::Now;
+
+/// What becomes of the request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict<'a> {
+    /// It meets the next policy.
+    Continue,
+    /// It is refused.
+    Reject(Error),
+    /// The policy has answered it.
+    Respond(&'a Response),
+}
+
+/// An answer of the gateway's own, made when the configuration was read; what differs from one request to the next are
+/// headers, which the response hook sets.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Response {
+    pub status: u16,
+    pub content_type: Option<FieldValue>,
+    pub body: Box<[u8]>,
+}
+
+/// What is known of a request apart from its head, and what policies tell those after them.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// Who asks, by the configured trust.
+    pub client: IpAddr,
+    /// The client's own connection is encrypted, as far as those are believed that say so.
+    pub is_https: bool,
+    pub request_id: &'a [u8],
+    /// The request's body may have no more bytes than this.
+    pub body_bytes_max: Option<u64>,
+    /// Who asks, once a policy has found out.
+    pub identity: Option<Rc<Identity>>,
+    pub now: Now,
+    /// The shard's.
+    pub state: &'a RefCell<State>,
+}
+
+/// Who asks, as a policy has verified.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct Identity {
+    /// The name of the consumer, if it is one's.
+    pub consumer: Option<Box<str>>,
+    /// What it was proved with, in short and no secret: a token's subject.
+    pub credential: Option<Box<str>>,
+    pub roles: Box<[Box<str>]>,
+    pub scopes: Box<[Box<str>]>,
+}
+
+/// What is wrong with a policy's configuration as a whole.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Invalid {
+    pub what: String,
+    /// What to do.
+    pub help: String,
+}
+
+impl Invalid {
+    pub fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { what: what.into(), help: help.into() }
+    }
+}

@@ -1,0 +1,191 @@
+//! Where a request and its answer meet their policies.
+//!
+//! ```text
+//!   head read --> gate (the listener's) --> route --> chain --> forward.rs writes the head with its edits
+//!   answer    <-- edits <-- chain <-- gate <-- response.rs, or an answer of our own
+//! ```
+//!
+//! A request that meets no policy costs a look at two empty places. One that does allocates nothing either, once the
+//! memory for edits has grown to what such requests need.
+
+use super::account::Account;
+use super::error::Failure;
+use super::exchange::client_address;
+use super::forward::is_for_one_hop;
+use super::plan::Settings;
+use super::shared::Shared;
+use crate::http::field::Known;
+use crate::http::head::RequestHead;
+use crate::http::view::{Edits, Fields, Headers, RequestView, ResponseView};
+use crate::policy::{Chain, Context, Error, Hooks, Identity, Response, Verdict, request_size};
+use crate::telemetry::counters::POLICY_REFUSALS_MAX;
+use std::cell::{Cell, Ref, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+
+/// What policies note of one exchange: a part of its coroutine's memory.
+#[derive(Default)]
+pub struct Notes {
+    /// Whether this exchange met a policy; the rest is of an earlier one until then.
+    begun: Cell<bool>,
+    request: RefCell<Edits>,
+    response: RefCell<Edits>,
+    body_bytes_max: Cell<Option<u64>>,
+    refusal: Cell<Option<Error>>,
+    identity: RefCell<Option<Rc<Identity>>>,
+}
+
+/// A request that has been read, and what its policies have to know.
+#[derive(Clone, Copy)]
+pub struct Guarded<'a> {
+    pub shared: &'a Shared,
+    pub settings: &'a Settings,
+    pub head: &'a RequestHead,
+    /// What `head` points into.
+    pub bytes: &'a [u8],
+    pub account: &'a Account,
+    pub notes: &'a Notes,
+    pub peer: IpAddr,
+    /// The policies of its listener.
+    pub gate: Option<&'a Chain>,
+}
+
+/// Why a request is answered by the gateway.
+pub enum Stop<'a> {
+    Failed(Failure),
+    /// A policy answered it.
+    Answered(&'a Response),
+}
+
+impl From<Failure> for Stop<'_> {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Notes {
+    /// Another exchange begins.
+    pub fn forget(&self) {
+        self.begun.set(false);
+    }
+
+    /// What has become of the request's head, if any policy was asked.
+    pub fn request(&self) -> Option<Ref<'_, Edits>> {
+        self.begun.get().then(|| self.request.borrow())
+    }
+
+    /// Whether policies let the request's body have so many bytes.
+    pub fn check_body(&self, bytes: u64) -> Result<(), Failure> {
+        match self.body_bytes_max.get() {
+            Some(max) if self.begun.get() && bytes > max => Err(self.refuse(request_size::Error::TooLarge.into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which policy refused the request, and why.
+    pub fn refusal(&self) -> Option<Error> {
+        self.refusal.get().filter(|_| self.begun.get())
+    }
+
+    /// Who asked, if a policy has found out.
+    pub fn identity(&self) -> Option<Rc<Identity>> {
+        self.identity.borrow().clone().filter(|_| self.begun.get())
+    }
+
+    fn refuse(&self, error: Error) -> Failure {
+        self.refusal.set(Some(error));
+        Failure::Policy(error)
+    }
+}
+
+impl<'a> Guarded<'a> {
+    /// The request meets the policies of a chain.
+    pub fn pass(&self, chain: Option<&'a Chain>) -> Result<(), Stop<'a>> {
+        match chain {
+            None => Ok(()),
+            Some(chain) => self.meet(chain),
+        }
+    }
+
+    fn meet(&self, chain: &'a Chain) -> Result<(), Stop<'a>> {
+        let notes = self.notes;
+        self.begin();
+        let mut context = self.context();
+        let mut edits = notes.request.borrow_mut();
+        let verdict = chain.on_request(&mut RequestView::new(self.head, self.bytes, &mut edits), &mut context);
+        notes.body_bytes_max.set(context.body_bytes_max);
+        notes.identity.replace(context.identity);
+        match verdict {
+            Verdict::Continue if edits.overflowed() => Err(Stop::Failed(Failure::ForwardedHeadTooLarge)),
+            Verdict::Continue => Ok(()),
+            Verdict::Respond(response) => Err(Stop::Answered(response)),
+            Verdict::Reject(error) => Err(Stop::Failed(notes.refuse(error))),
+        }
+    }
+
+    /// An answer meets them, whose fields are these. `None` if there is no policy for it.
+    pub fn answer(
+        &self,
+        status: u16,
+        fields: Fields<'_>,
+        stays_behind: impl FnMut(usize) -> bool,
+    ) -> Option<Ref<'a, Edits>> {
+        if !self.answers_meet_policies() {
+            return None;
+        }
+        self.begin();
+        let (context, mut request) = (self.context(), self.notes.request.borrow_mut());
+        let mut edits = self.notes.response.borrow_mut();
+        edits.begin(fields.len(), stays_behind);
+        let request = RequestView::new(self.head, self.bytes, &mut request);
+        let mut response = ResponseView { status, headers: Headers::new(fields, &mut edits) };
+        for chain in self.chains() {
+            chain.on_response(&request, &mut response, &context);
+        }
+        drop(edits);
+        Some(self.notes.response.borrow())
+    }
+
+    /// Whether there is a policy for what is answered.
+    pub fn answers_meet_policies(&self) -> bool {
+        self.chains().any(|chain| chain.hooks().has(Hooks::RESPONSE))
+    }
+
+    fn chains(&self) -> impl Iterator<Item = &'a Chain> {
+        let chain = match self.account.record.get() {
+            Some(record) => record.chain.as_deref(),
+            None => self.settings.chain.as_deref(),
+        };
+        [self.gate, chain].into_iter().flatten()
+    }
+
+    /// Makes the notes this exchange's own. What would not go on to a service is not there for policies.
+    fn begin(&self) {
+        let notes = self.notes;
+        if !notes.begun.replace(true) {
+            let fields = self.head.fields();
+            let is_trusted = self.account.peer_is_trusted;
+            let stays_behind = |index: usize| is_for_one_hop(self.head, self.bytes, &fields[index], is_trusted);
+            notes.request.borrow_mut().begin(fields.len(), stays_behind);
+            notes.body_bytes_max.set(None);
+            notes.refusal.set(None);
+            notes.identity.replace(None);
+        }
+    }
+
+    fn context(&self) -> Context<'a> {
+        let is_trusted = self.account.peer_is_trusted;
+        let scheme = self.head.value(self.bytes, Known::XForwardedProto).filter(|_| is_trusted);
+        Context {
+            client: client_address(self.settings, self.peer, Some((self.head, self.bytes)), is_trusted),
+            is_https: scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https")),
+            request_id: self.account.request_id.bytes(self.bytes),
+            body_bytes_max: self.notes.body_bytes_max.get(),
+            identity: self.notes.identity.borrow().clone(),
+            now: self.shared.runtime.now(),
+            state: &self.shared.policies,
+        }
+    }
+}
+
+const _: () = assert!(Error::ALL.len() <= POLICY_REFUSALS_MAX, "every refusal has a counter");

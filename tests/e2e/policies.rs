@@ -1,0 +1,132 @@
+//! Policies from end to end: where they are attached, in which order they run, and what a refusal looks like.
+
+use crate::admin::metrics;
+use crate::harness::{Config, Gateway, Message, OK, Origin, wait_until};
+
+/// The least request, with these header lines.
+#[track_caller]
+fn ask(gateway: &Gateway, target: &str, fields: &str) -> Message {
+    let mut client = gateway.client();
+    client.send(format!("GET {target} HTTP/1.1\r\nHost: a.test\r\n{fields}Connection: close\r\n\r\n"));
+    client.response()
+}
+
+#[test]
+fn a_refusal_has_its_status_its_type_its_counter_and_its_place_in_the_log() {
+    let origin = Origin::answering(OK);
+    let config = Config::to(&origin).of_route("policies: [{ ip_filter: { deny: [127.0.0.0/8] } }]").one_shard().admin();
+    let gateway = Gateway::start(&config);
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Real-IP: 10.0.0.1\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n");
+    let response = client.response();
+    assert_eq!(response.status(), 403);
+    assert_eq!(response.problem()["type"], "urn:shardgate:problem:ip_refused");
+    assert!(!response.closes(), "nothing was wrong with the request: {response:?}");
+    // What was in its body must not be taken for the next request.
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 25\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(client.response().closes());
+    client.expect_closed();
+    let line = &gateway.log_lines(2)[0];
+    assert_eq!((&line["status"], &line["error"]), (&403.into(), &"ip_refused".into()));
+    assert_eq!(
+        (&line["policy"], &line["reason"], &line["route"]),
+        (&"ip_filter".into(), &"denied".into(), &"all".into())
+    );
+    assert_eq!(origin.requests().len(), 0);
+    let counted = "shardgate_policy_refusals_total{policy=\"ip_filter\",reason=\"denied\"} 2\n";
+    wait_until("the counter", || metrics(&gateway).contains(counted));
+}
+
+#[test]
+fn a_trusted_proxy_says_whom_the_filter_looks_at() {
+    let origin = Origin::answering(OK);
+    let config = Config::to(&origin)
+        .with("trust: { proxies: [127.0.0.0/8] }")
+        .with("policies: [{ ip_filter: { allow: [10.0.0.0/8] } }]");
+    let gateway = Gateway::start(&config);
+    for (chain, status) in [("10.0.0.1", 200), ("10.0.0.1, 192.0.2.1", 403), ("192.0.2.1, 10.0.0.1", 200)] {
+        let response = ask(&gateway, "/", &format!("X-Forwarded-For: {chain}\r\n"));
+        assert_eq!(response.status(), status, "{chain}");
+    }
+    assert_eq!(ask(&gateway, "/", "").status(), 403, "the proxy itself is not allowed");
+}
+
+#[test]
+fn the_closer_policy_stands_in_for_the_farther_one() {
+    let origin = Origin::answering(OK);
+    let ends = |status: u16| format!("policies: [{{ request_termination: {{ status: {status} }} }}]");
+    let config = Config::empty()
+        .service("bare", &[origin.address], "")
+        .service("closed", &[origin.address], &ends(410))
+        .route("a", "bare", "paths: [/a]")
+        .route("b", "closed", "paths: [/b]")
+        .route("c", "closed", &format!("paths: [/c], {}", ends(418)))
+        .route("d", "bare", &format!("paths: [/d], {}", ends(204)))
+        .with(&ends(503));
+    let gateway = Gateway::start(&config);
+    for (path, status) in [("/a", 503), ("/b", 410), ("/c", 418), ("/d", 204), ("/none", 503)] {
+        let response = ask(&gateway, path, "");
+        assert_eq!((response.status(), response.body.len()), (status, 0), "{path}");
+        assert!(response.has("x-request-id"));
+    }
+    assert_eq!(origin.requests().len(), 0);
+}
+
+#[test]
+fn an_answer_of_the_operators_own_is_sent_as_written() {
+    let origin = Origin::answering(OK);
+    let policy = "policies: [{ request_termination: { status: 503, message: \"back at \\\"8\\\"\" } }]";
+    let gateway = Gateway::start(&Config::to(&origin).of_route(policy));
+    let mut client = gateway.client();
+    client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let head = client.response_to("HEAD");
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let response = client.response();
+    assert_eq!(response.value("content-type"), Some("application/json; charset=utf-8"));
+    assert_eq!(response.text(), r#"{"message":"back at \"8\""}"#);
+    assert_eq!(head.value("content-length"), response.value("content-length"));
+    assert!(!response.has("retry-after") && !response.closes());
+}
+
+/// The order is Kong's: a filter of addresses comes before an answer, unless the file says otherwise.
+#[test]
+fn policies_run_in_kongs_order_or_in_the_files() {
+    let origin = Origin::answering(OK);
+    let both = "policies: [{ request_termination: { status: 410 } }, { ip_filter: { deny: [127.0.0.1] } }]";
+    let gateway = Gateway::start(&Config::to(&origin).of_route(both));
+    assert_eq!(ask(&gateway, "/", "").status(), 403);
+    let order = "policy_order: [request_termination, ip_filter]";
+    let gateway = Gateway::start(&Config::to(&origin).of_route(both).with(order));
+    assert_eq!(ask(&gateway, "/", "").status(), 410);
+}
+
+#[test]
+fn a_listeners_policies_come_before_the_route() {
+    let origin = Origin::answering(OK);
+    let allow = "policies: [{ ip_filter: { allow: [127.0.0.0/8] } }]";
+    let config = Config::to(&origin).of_route(allow).of_listener("policies: [{ ip_filter: { deny: [127.0.0.1] } }]");
+    let gateway = Gateway::start(&config);
+    assert_eq!(ask(&gateway, "/", "").status(), 403);
+    assert_eq!(ask(&gateway, "/none", "").status(), 403);
+    let line = &gateway.log_lines(1)[0];
+    assert!(line.get("route").is_none(), "no route was looked for: {line}");
+}
+
+#[test]
+fn a_policy_changes_with_the_configuration() {
+    let origin = Origin::answering(OK);
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("policies-reload.yaml");
+    let write = |network: &str| {
+        let policy = format!("policies: [{{ ip_filter: {{ deny: [{network}] }} }}]");
+        std::fs::write(&file, Config::to(&origin).of_route(&policy).one_shard().yaml()).unwrap();
+    };
+    write("10.0.0.0/8");
+    let gateway = Gateway::start_on(&file, &[]);
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().status(), 200);
+    write("127.0.0.0/8");
+    wait_until("the new filter", || ask(&gateway, "/", "").status() == 403);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().status(), 403);
+}
