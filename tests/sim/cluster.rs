@@ -52,12 +52,15 @@ struct Cluster {
     measure: Measure,
     /// The gateway is told to end after so many rounds, whatever is under way.
     drain_after: Option<usize>,
+    /// How long the shards are given that are still to be told to end, each when it happens.
+    draining: Option<Duration>,
 }
 
 /// One shard, until it has ended, and where it is told.
 struct Node {
     runtime: Runtime,
     shard: Option<Shard>,
+    is_told: bool,
     outbox: Outbox<Mail>,
     publications: Latest<Publication>,
 }
@@ -146,9 +149,26 @@ impl Cluster {
             let client = Client { ledger, runtime, gateway: GATEWAY.into(), ids, seed, patience: weather.patience };
             clients.spawn(client.run());
         }
-        let drain_after = rng.chance(250).then(|| rng.below(4000) as usize);
+        // As often while all connect as when they are long there.
+        let rounds_max = 1 << rng.between(2, 12);
+        let drain_after = rng.chance(250).then(|| rng.below(rounds_max) as usize);
         let (measure, counters, plans) = (weather.measure, Counters::default(), vec![plan]);
-        Self { world, rng, shards, board, plans, swaps, counters, origin, clients, ledger, measure, drain_after }
+        let draining = None;
+        Self {
+            world,
+            rng,
+            shards,
+            board,
+            plans,
+            swaps,
+            counters,
+            origin,
+            clients,
+            ledger,
+            measure,
+            drain_after,
+            draining,
+        }
     }
 
     /// Turns everybody until the clients are done.
@@ -175,6 +195,7 @@ impl Cluster {
 
     /// One turn of everybody, in any order.
     fn round(&mut self) {
+        self.tell();
         let turns = self.shards.len() + 2;
         let first = self.rng.below(turns as u64) as usize;
         for turn in (0..turns).map(|turn| (first + turn) % turns) {
@@ -225,24 +246,29 @@ impl Cluster {
     fn drain_early(&mut self) {
         self.measure.drained = true;
         if self.measure.all_succeed {
-            return self.drain(VERY_LONG);
+            self.draining = Some(VERY_LONG);
+            return;
         }
         self.measure.all_end = false;
-        let patience = Duration::from_millis(self.rng.below(DRAIN_PATIENCE_MS_MAX));
-        self.drain(patience);
+        self.draining = Some(Duration::from_millis(self.rng.below(DRAIN_PATIENCE_MS_MAX)));
     }
 
-    fn drain(&self, patience: Duration) {
-        for node in &self.shards {
-            // A box that is full, or nobody's any more, has told the shard already.
-            let _told = node.outbox.post(Mail::Drain { patience, stop: Stop::Dry });
+    /// Tells some of those that are to end, as threads hear of it when they do.
+    fn tell(&mut self) {
+        let Some(patience) = self.draining else { return };
+        for node in self.shards.iter_mut().filter(|node| !node.is_told) {
+            node.is_told = self.rng.chance(300);
+            if node.is_told {
+                // A box that is full has told the shard already.
+                let _told = node.outbox.post(Mail::Drain { patience, stop: Stop::Dry });
+            }
         }
     }
 
     /// Drains the gateway, then everybody goes; says what is left that should not be.
     fn end(&mut self) -> Vec<String> {
-        let patience = Duration::from_millis(self.rng.below(DRAIN_PATIENCE_MS_MAX));
-        self.drain(patience);
+        self.draining = Some(Duration::from_millis(self.rng.below(DRAIN_PATIENCE_MS_MAX)));
+        self.shards.iter_mut().for_each(|node| node.is_told = false);
         let mut rounds = 0;
         while self.shards.iter().any(|node| node.shard.is_some()) && rounds < ROUNDS_MAX {
             self.round();
@@ -265,6 +291,11 @@ impl Cluster {
         }
         if self.world.open_links() > 0 {
             wrong.push(format!("{} connections were never closed", self.world.open_links()));
+        }
+        let counted: u32 = (0..self.board.shards()).map(|shard| self.board.connections_of(shard)).sum();
+        let (connections, requests) = (self.board.connections.taken(), self.board.requests.taken());
+        if (counted, connections, requests) != (0, 0, 0) {
+            wrong.push(format!("the board still counts {counted} connections, and {connections}, {requests} places"));
         }
         // What came for a shard that had ended by then.
         self.shards.iter().for_each(|node| drop(node.publications.take()));
@@ -311,7 +342,7 @@ fn start_shards(world: &World, plan: &Arc<Plan>, board: &Arc<Board>, rng: &mut R
         };
         let shard = Shard::new(runtime.clone(), parts);
         let (shard, _) = shard.unwrap_or_else(|_| panic!("the simulation lets anybody listen"));
-        Node { runtime, shard: Some(shard), outbox, publications }
+        Node { runtime, shard: Some(shard), is_told: false, outbox, publications }
     };
     handoffs.into_iter().enumerate().map(start).collect()
 }
