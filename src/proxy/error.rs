@@ -229,8 +229,8 @@ pub const fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
-        200..=299 => "Success",
-        300..=399 => "Redirection",
+        _ if status < 300 => "Success",
+        _ if status < 400 => "Redirection",
         _ => "Error",
     }
 }
