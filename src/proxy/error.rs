@@ -257,10 +257,8 @@ pub const fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
-        _ => match status / 100 {
-            2 => "Success",
-            3 => "Redirection",
-            _ => "Error",
-        },
+        _ if status < 300 => "Success",
+        _ if status < 400 => "Redirection",
+        _ => "Error",
     }
 }

@@ -284,7 +284,7 @@ fn is_stopped(head: &RequestHead, bytes: &[u8], field: &Field, peer_is_trusted: 
     match field.known {
         Known::Other => {
             let name = field.name.of(bytes);
-            !peer_is_trusted && is_forwarded(name) || head.connection_lists(bytes, name)
+            !peer_is_trusted && is_a_gateways(name) || head.connection_lists(bytes, name)
         }
         known => stops >> known as u32 & 1 == 1,
     }
@@ -302,10 +302,12 @@ fn stops(peer_is_trusted: bool) -> u32 {
     if peer_is_trusted { NOT_REQUESTED } else { NOT_REQUESTED | ONLY_TRUSTED }
 }
 
-/// `X-Forwarded-` and anything behind it: the known ones have siblings (-Prefix, -Ssl, -User) that backends believe in.
-fn is_forwarded(name: &[u8]) -> bool {
-    const PREFIX: &[u8] = b"x-forwarded-";
-    name.get(..PREFIX.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(PREFIX))
+/// What backends believe of a gateway: `X-Forwarded-` and anything behind it, as the known ones have siblings (-Prefix,
+/// -Ssl, -User), and what Kong's and Envoy's backends know the client by.
+fn is_a_gateways(name: &[u8]) -> bool {
+    let Some((begin, rest)) = name.split_at_checked(2) else { return false };
+    let starts = |with: &&[u8]| rest.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
+    begin.eq_ignore_ascii_case(b"x-") && GATEWAYS.iter().any(starts)
 }
 
 /// Fields of a request that are written anew or are meant for this hop.
@@ -347,6 +349,9 @@ const fn bits(names: &[Known]) -> u32 {
     }
     bits
 }
+
+/// How names go on, behind their `x-`, that only a gateway may send.
+const GATEWAYS: [&[u8]; 5] = [b"forwarded-", b"consumer-", b"credential-identifier", b"anonymous-consumer", b"envoy-"];
 
 const VERSION: &[u8] = b" HTTP/1.1\r\n";
 const CRLF: &[u8] = b"\r\n";

@@ -130,6 +130,25 @@ fn what_a_trusted_proxy_says_of_its_client_is_kept() {
     assert_eq!(request.value("x-request-id"), Some("from-the-edge-0001"));
 }
 
+/// Backends of Kong and of Envoy know the client by these: from a client they would be its own word for who it is.
+#[test]
+fn what_only_a_gateway_may_say_of_the_client_is_dropped_unless_the_peer_is_trusted() {
+    let names = [
+        "X-Consumer-Username",
+        "x-consumer-groups",
+        "X-Credential-Identifier",
+        "X-Anonymous-Consumer",
+        "x-envoy-internal",
+        "X-Forwarded-User",
+    ];
+    let fields: String = names.map(|name| format!("{name}: admin\r\n")).concat() + "X-Consumed: 1\r\nX-: 2\r\n";
+    let (untrusted, trusted) = (forwarded(as_it_is, &fields), forwarded(trusting, &fields));
+    for name in names {
+        assert!(!untrusted.has(name) && trusted.has(name), "{name}");
+    }
+    assert_eq!((untrusted.value("x-consumed"), untrusted.value("x-")), (Some("1"), Some("2")));
+}
+
 /// The client of the log is the last address in the chain that no trusted proxy speaks for.
 #[test]
 fn the_client_is_the_last_untrusted_address() {
