@@ -60,7 +60,8 @@ impl States {
         std::mem::take(&mut self.wanted)
     }
 
-    pub(super) fn decide(&mut self, jwt: &Jwt, token: &[u8], now_s: u64) -> Result<Rc<Verified>, Refusal> {
+    /// Who sends this token.
+    pub fn decide(&mut self, jwt: &Jwt, token: &[u8], now_s: u64) -> Result<Rc<Verified>, Refusal> {
         let (seed, book) = (self.seed, &self.book);
         let state = self.states.entry(jwt.fingerprint).or_insert_with(|| State::new(seed, jwt, book));
         state.used = true;

@@ -8,8 +8,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use rustix::thread::{CpuSet, sched_setaffinity};
-use shardgate::policy::jwt::jwks::KeyBook;
-use shardgate::policy::jwt::{Config, Jwt, State};
+use shardgate::policy::Member;
+use shardgate::policy::jwt::{Config, Jwt, States};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -57,10 +57,9 @@ impl Subject {
     }
 
     fn rate(&self, jwt: &Jwt) -> f64 {
-        let book = KeyBook::default();
-        let mut state = State::new(7, jwt, &book);
+        let mut states = States::new(7);
         let mut decide = |token: &String| {
-            jwt.decide(&mut state, token.as_bytes(), &book, NOW_S).expect("a good token");
+            states.decide(jwt, token.as_bytes(), NOW_S).expect("a good token");
         };
         self.tokens.iter().for_each(&mut decide);
         let (began, mut decided) = (Instant::now(), 0u32);
@@ -99,8 +98,9 @@ fn subject(name: &'static str, yardstick: &'static str, der: &[u8], sign: &dyn F
                "consumer_claim":"sub","roles_claim":"roles","claims_to_headers":{{"X-User":"sub"}},
                "cache_bytes_max":{cache_bytes_max}}}"#
         );
-        let config: Config = serde_json::from_str(&config).expect("a configuration");
-        Jwt::load(config, &|_| Ok(pem.clone().into_bytes()), &mut |_| 0).expect("a configuration").0
+        let mut config: Config = serde_json::from_str(&config).expect("a configuration");
+        config.load(&|_| Ok(pem.clone().into_bytes())).expect("a key");
+        Jwt::new(config).expect("a good configuration")
     };
     let header = base64url(format!(r#"{{"alg":"{name}","typ":"JWT","kid":"2026-11"}}"#).as_bytes());
     let token = |number: usize| {
