@@ -98,7 +98,7 @@ async fn proceed<'a>(
     account.request_read.set(request.framing == Framing::Empty);
     let _in_flight = shared.enter(settings)?;
     let found = shared.find(&request.host, &request.path).ok_or(Failure::NoRoute)?;
-    let RouteRecord { route, service, settings } = &**account.record.get_or_init(|| found);
+    let RouteRecord { route, service, settings, .. } = &**account.record.get_or_init(|| found);
     let bytes_max = route.body_bytes_max.or(settings.limits.body_bytes_max);
     if let (Framing::Length(length), Some(max)) = (request.framing, bytes_max)
         && length > max
