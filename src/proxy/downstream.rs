@@ -120,7 +120,6 @@ impl Downstream {
         let mut counters = shared.counters.borrow_mut();
         counters.downstream_received_bytes += received;
         counters.downstream_sent_bytes += sent;
-        counters.count_response(account.status.get());
         let sample = Sample {
             status: account.status.get(),
             by_service: account.error.get().is_none() && account.record.get().is_some(),
