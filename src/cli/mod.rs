@@ -43,7 +43,7 @@ enum Command {
         #[command(flatten)]
         profile: Profile,
     },
-    /// Say what a new configuration changes; exits with 0 if nothing, 2 if something
+    /// Say what a new configuration changes; exits with 0 if nothing, 3 if something
     Plan {
         /// The configuration that is in force
         old: PathBuf,

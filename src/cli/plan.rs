@@ -7,7 +7,8 @@ use crate::config::diff::Diff;
 use crate::config::ids::Ids;
 use crate::config::load::load;
 
-/// What the new file changes, on standard output. 0 if that is nothing, 2 if it is something.
+/// What the new file changes, on standard output. 0 if that is nothing, 3 if it is something: 1 is for a
+/// file that is no good, and 2 for a command line that makes no sense.
 pub fn plan(old: &Path, new: &Path, profile: Option<&str>) -> ExitCode {
     let mut ids = Ids::default();
     let mut read = |file| load(file, profile, &mut ids).inspect_err(|problems| eprint!("{problems}"));
@@ -17,4 +18,4 @@ pub fn plan(old: &Path, new: &Path, profile: Option<&str>) -> ExitCode {
     if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(CHANGES) }
 }
 
-const CHANGES: u8 = 2;
+const CHANGES: u8 = 3;

@@ -165,13 +165,21 @@ fn field(name: &str, value: &impl Debug) -> (String, String) {
 /// The fields of a struct, from how it shows itself: `Name { key: value, key: value }`.
 fn fields(value: &impl Debug) -> Fields {
     let text = format!("{value:?}");
-    let inside = text.split_once(" { ").map_or("", |(_, inside)| inside.trim_end_matches(" }"));
+    // A struct's name has no spaces: what follows the first is its own.
+    let inside = text.split_once(" { ").and_then(|(_, inside)| inside.strip_suffix(" }")).unwrap_or_default();
     let (mut fields, mut depth, mut begin) = (Fields::new(), 0, 0);
+    // What quotes a text, and whether a backslash stands before the next character of it.
+    let (mut quote, mut escaped) = (None, false);
     for (at, character) in inside.char_indices().chain([(inside.len(), ',')]) {
-        match character {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth -= 1,
-            ',' if depth == 0 => {
+        match (quote, character) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(end), _) if end == character => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(character),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => depth -= 1,
+            (None, ',') if depth == 0 => {
                 if let Some((key, value)) = inside[begin..at].trim().split_once(": ") {
                     fields.push((key.to_owned(), value.to_owned()));
                 }
@@ -195,6 +203,33 @@ mod tests {
     fn load(text: &str, ids: &mut Ids) -> Snapshot {
         let resolve = |name: &str| Ok(vec![name.parse().expect("an address")]);
         load_text("f.yaml", text, ids, &resolve).expect("it is good")
+    }
+
+    #[derive(Debug)]
+    struct Inner {
+        _a: Option<u8>,
+    }
+
+    #[derive(Debug)]
+    struct Outer {
+        _text: &'static str,
+        _inner: Inner,
+        _sign: char,
+        _last: Inner,
+    }
+
+    #[test]
+    fn fields_are_told_apart_whatever_is_in_them() {
+        let (inner, last) = (Inner { _a: Some(1) }, Inner { _a: None });
+        let outer = Outer { _text: "a, b: c } \\ \" { (", _inner: inner, _sign: '\'', _last: last };
+        let found = fields(&outer);
+        let want = [
+            ("_text", r#""a, b: c } \\ \" { (""#),
+            ("_inner", "Inner { _a: Some(1) }"),
+            ("_sign", r"'\''"),
+            ("_last", "Inner { _a: None }"),
+        ];
+        assert_eq!(found, want.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 
     const OLD: &str = "version: 1

@@ -253,17 +253,17 @@ mod tests {
     #[test]
     fn a_scrape_reads_as_the_text_format_and_has_kongs_names() {
         let status = status();
-        for (route, code) in [(0, 200), (2, 503), (crate::telemetry::route_stats::NO_ROUTE, 404)] {
+        for (route, code) in [(Some(0), 200), (Some(2), 503), (None, 404)] {
             let mut stats = crate::telemetry::route_stats::RouteStats::default();
-            stats.record(&crate::telemetry::route_stats::Sample {
-                route,
+            let sample = crate::telemetry::route_stats::Sample {
                 status: code,
                 by_service: code == 200,
                 request: Duration::from_millis(60),
                 upstream: Some(Duration::from_millis(30)),
                 ingress_bytes: 5,
                 egress_bytes: 7,
-            });
+            };
+            stats.record(route.map(crate::telemetry::route_stats::Tally::new).as_ref(), &sample);
             let mut report = crate::telemetry::report::Report::default();
             stats.take(1, &mut report.routes);
             status.borrow_mut().told(&mut report);

@@ -12,13 +12,14 @@
 //!
 //! Over a Unix socket that only this user may open; each side asks the kernel who the other is.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{
     self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
 };
-use rustix::process::Uid;
+use rustix::process::{Pid, PidfdFlags, Uid, pidfd_open};
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::unix::fs::PermissionsExt;
@@ -47,6 +48,14 @@ pub struct Taken {
 /// The process that serves until this one does.
 #[derive(Debug)]
 pub struct Old(UnixStream);
+
+/// What became of the old process when this one was ready.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Farewell {
+    Told,
+    /// It died before it could be told: this one is the only one.
+    Gone,
+}
 
 /// What the old process's control thread is asked.
 #[derive(Debug)]
@@ -92,9 +101,24 @@ pub fn take(path: &Path, me: Uid) -> Result<Option<Taken>, Refused> {
 }
 
 impl Old {
-    /// This process accepts: the old one may go.
-    pub fn confirm(mut self) -> io::Result<()> {
-        self.0.write_all(READY)
+    /// This process accepts: the old one may go. Fails if it has lost patience, and accepts too.
+    pub fn confirm(mut self) -> io::Result<Farewell> {
+        match self.0.write_all(READY) {
+            Ok(()) => Ok(Farewell::Told),
+            Err(_) if has_ended(sockopt::socket_peercred(&self.0)?.pid) => Ok(Farewell::Gone),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether this process has ended, also if nobody has asked yet how.
+fn has_ended(process: Pid) -> bool {
+    match pidfd_open(process, PidfdFlags::empty()) {
+        Ok(process) => {
+            let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+            poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&at_once)).is_ok_and(|ended| ended > 0)
+        }
+        Err(errno) => errno == Errno::SRCH,
     }
 }
 
@@ -173,7 +197,7 @@ fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
 }
 
 fn peer(stream: &UnixStream) -> io::Result<Uid> {
-    Ok(net::sockopt::socket_peercred(stream)?.uid)
+    Ok(sockopt::socket_peercred(stream)?.uid)
 }
 
 const TAKE: &[u8; 7] = b"TAKE 1\n";
@@ -223,6 +247,21 @@ mod tests {
             );
         }
         std::fs::remove_file(path).expect("it was bound above");
+    }
+
+    #[test]
+    fn an_old_process_that_has_died_is_told_apart_from_one_that_gave_up() {
+        let (mine, its) = UnixStream::pair().expect("two ends");
+        drop(its);
+        // The other end is this process's, which goes on.
+        assert!(Old(mine).confirm().is_err());
+        let mut child = std::process::Command::new("true").spawn().expect("a process");
+        let process = Pid::from_child(&child);
+        while !has_ended(process) {
+            std::thread::yield_now();
+        }
+        child.wait().expect("it has ended");
+        assert!(has_ended(process), "nobody has its number any more");
     }
 
     #[test]

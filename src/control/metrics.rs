@@ -155,6 +155,7 @@ fn node(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
     shards(text, status, clocks);
     traffic(text, status, &counters);
     authentication(text, status, &counters);
+    bytes(text, &counters);
     configuration(text, status, clocks);
 }
 
@@ -202,8 +203,11 @@ fn shards(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
     of_shards(text, "shardgate_buffer_bytes", "gauge", "Memory of buffers in use", &|index| {
         shard(index).gauges.buffer_bytes as f64
     });
-    of_shards(text, "shardgate_receives_parked_total", "counter", "Receives that waited for a buffer", &|index| {
+    of_shards(text, "shardgate_receives_parked_total", "counter", "Receives that had to wait for memory", &|index| {
         shard(index).gauges.receives_parked as f64
+    });
+    of_shards(text, "shardgate_coroutines", "gauge", "Coroutines, with those that wait for a connection", &|index| {
+        shard(index).gauges.coroutines as f64
     });
     text.family("shardgate_loop_lag_seconds", "histogram", "Turns of the event loop, from waking to the next sleep");
     for (index, shard) in status.shards.iter().enumerate() {
@@ -303,6 +307,18 @@ fn authentication(text: &mut Text<'_>, status: &Status, counters: &Counters) {
     }
 }
 
+fn bytes(text: &mut Text<'_>, counters: &Counters) {
+    for (name, help, value) in [
+        ("shardgate_downstream_received_bytes_total", "Bytes read from clients", counters.downstream_received_bytes),
+        ("shardgate_downstream_sent_bytes_total", "Bytes written to clients", counters.downstream_sent_bytes),
+        ("shardgate_upstream_received_bytes_total", "Bytes read from services", counters.upstream_received_bytes),
+        ("shardgate_upstream_sent_bytes_total", "Bytes written to services", counters.upstream_sent_bytes),
+    ] {
+        text.family(name, "counter", help);
+        text.sample(name, &[], value);
+    }
+}
+
 fn configuration(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
     let configuration = &status.configuration;
     for (name, help, value) in [
@@ -315,7 +331,7 @@ fn configuration(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
         ),
         (
             "shardgate_config_connections_closed_total",
-            "Connections closed by a change of configuration",
+            "Client connections that changing over closed at once; it closes none, so 0 but for a mistake",
             status.counters().connections_closed_by_configuration,
         ),
     ] {

@@ -80,11 +80,14 @@ impl Source {
         News::Bad(Problems { list: vec![problem], text: "".into() })
     }
 
-    /// Keeps what is in force. Says why if that cannot be done.
-    pub fn keep(&self, text: &str, snapshot: &Snapshot) -> Result<(), String> {
-        let Some(store) = &self.store else { return Ok(()) };
+    /// Keeps what is in force, on a thread of its own, which blocks; it says why if that cannot be done. `None` if
+    /// nothing is to be kept.
+    pub fn keep(&self, text: &str, snapshot: &Snapshot) -> Option<JoinHandle<Result<(), String>>> {
+        let store = self.store.clone()?;
         let last_good = LastGood::new(text, self.profile.as_deref(), snapshot);
-        store.keep(&last_good).map_err(|error| format!("the configuration in force cannot be kept: {error}"))
+        Some(tokio::task::spawn_blocking(move || {
+            store.keep(&last_good).map_err(|error| format!("the configuration in force cannot be kept: {error}"))
+        }))
     }
 
     fn name(&self) -> String {

@@ -39,7 +39,7 @@ impl Warnings {
     }
 }
 
-const WARNINGS: [Warning; 4] = [
+const WARNINGS: [Warning; 5] = [
     Warning {
         text: "connections were closed unserved, as descriptors had run out: raise the limit (`ulimit -n`, systemd's \
                LimitNOFILE) or lower limits.connections_max",
@@ -56,6 +56,11 @@ const WARNINGS: [Warning; 4] = [
     Warning {
         text: "connections to the admin listener were ended: they had lasted too long, or there were too many",
         count: |status, _| status.admin_connections_ended,
+    },
+    Warning {
+        text: "listening sockets were given to a shard that cannot accept on them, and who connects to those is not \
+               served: see that descriptors and memory are left, and restart",
+        count: |_, counters| counters.listens_failed,
     },
 ];
 

@@ -11,6 +11,7 @@
 use super::plan::{Plan, Settings};
 use crate::policy::Chain;
 use crate::route::Route;
+use crate::telemetry::route_stats::Tally;
 use crate::upstream::Service;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct RouteRecord {
     pub service: Arc<Service>,
     pub settings: Rc<Settings>,
     pub chain: Option<Arc<Chain>>,
+    /// What they add to. Of one route there may be several, of plans that followed one another: each tells its own.
+    pub tally: Rc<Tally>,
 }
 
 impl Active {
@@ -48,8 +51,8 @@ impl Active {
         let record = self.records[index].get_or_insert_with(|| {
             let route = self.plan.routes[index].clone();
             let service = self.plan.services[route.service as usize].clone();
-            let chain = self.plan.chains[index].clone();
-            Rc::new(RouteRecord { route, service, settings: self.settings.clone(), chain })
+            let (chain, tally) = (self.plan.chains[index].clone(), Tally::new(route.id));
+            Rc::new(RouteRecord { route, service, settings: self.settings.clone(), chain, tally })
         });
         Some(record.clone())
     }
@@ -133,6 +136,8 @@ mod tests {
         let pinned = active.find(b"", b"/7").expect("there is a route");
         assert!(Rc::ptr_eq(&pinned, &active.find(b"", b"/7").expect("there is a route")));
         (0..1000).for_each(|index| assert!(active.find(b"", format!("/{index}").as_bytes()).is_some()));
+        let tally = |active: &mut Active, path: &[u8]| active.find(b"", path).expect("there is a route").tally.clone();
+        let [gone, kept] = [b"/8", b"/7"].map(|path| Rc::downgrade(&tally(&mut active, path)));
         active.swap(plan(5, 2));
         assert_eq!(Arc::strong_count(&old), 1);
         assert_eq!(Arc::strong_count(&old.routes[7]), 2);
@@ -142,6 +147,7 @@ mod tests {
         }
         assert_eq!(turns, 1000usize.div_ceil(RETIRED_A_TURN_MAX));
         assert_eq!((Arc::strong_count(&old.routes[8]), Arc::strong_count(&old.routes[7])), (1, 2));
+        assert_eq!((gone.strong_count(), kept.strong_count()), (0, 1), "what is counted goes with the record");
         assert_eq!((pinned.settings.limits.retry_after_s, active.settings().limits.retry_after_s), (1, 2));
         assert!(active.find(b"", b"/7").is_none());
     }

@@ -10,7 +10,7 @@ use crate::http::h1::Scan;
 use crate::http::head::RequestHead;
 use crate::runtime::{Buf, Class, Error, Received, TcpStream};
 use crate::stdx::cidr::Cidr;
-use crate::telemetry::route_stats::{NO_ROUTE, Sample};
+use crate::telemetry::route_stats::Sample;
 use crate::transport::proxy_protocol::{self, Header};
 use crate::wire::{Connection, ReadError};
 use std::net::{IpAddr, SocketAddr};
@@ -120,16 +120,15 @@ impl Downstream {
         let mut counters = shared.counters.borrow_mut();
         counters.downstream_received_bytes += received;
         counters.downstream_sent_bytes += sent;
-        counters.count_response(account.status.get());
-        shared.routes.borrow_mut().record(&Sample {
-            route: account.record.get().map_or(NO_ROUTE, |record| record.route.id),
+        let sample = Sample {
             status: account.status.get(),
             by_service: account.error.get().is_none() && account.first_byte_after.get().is_some(),
             request: shared.runtime.now().mono.since(account.began.mono),
             upstream: account.first_byte_after.get(),
             ingress_bytes: received,
             egress_bytes: sent,
-        });
+        };
+        shared.routes.borrow_mut().record(account.record.get().map(|record| &record.tally), &sample);
     }
 }
 

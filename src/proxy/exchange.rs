@@ -130,7 +130,7 @@ async fn proceed<'a>(
         guarded.pass(settings.chain.as_deref())?;
         return Err(Failure::NoRoute.into());
     };
-    let RouteRecord { route, service, settings, chain } = &**account.record.get_or_init(|| found);
+    let RouteRecord { route, service, settings, chain, .. } = &**account.record.get_or_init(|| found);
     guarded.pass(chain.as_deref())?;
     let limits = &settings.limits;
     let exchange = Exchange {

@@ -90,6 +90,7 @@ impl Shared {
 
     /// From now on requests meet this plan; those in flight keep what they began with.
     pub fn swap(&self, plan: Arc<Plan>) {
+        self.balancer.borrow_mut().retain(&plan.services);
         self.active.borrow_mut().swap(plan);
         self.policies.borrow_mut().jwt.swapped();
     }

@@ -177,7 +177,8 @@ impl Shard {
         });
     }
 
-    /// Does what a changed configuration asks for, and counts the connections that this cost: there should be none.
+    /// Does what a changed configuration asks for, and counts the connections that this cost at once: there should be
+    /// none, and what ends later for another reason is not told apart from what would have ended anyway.
     fn configure(&mut self, change: impl FnOnce(&mut Self)) {
         let (before, began) = (self.state.connections.borrow().len(), self.state.shared.runtime.read_clocks().mono);
         change(self);

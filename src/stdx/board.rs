@@ -190,10 +190,6 @@ impl Lease {
         }
     }
 
-    pub fn used(&self) -> u64 {
-        self.used
-    }
-
     /// Gives back what is not in use. A shard does so now and then: what it keeps, it keeps from the others.
     pub fn settle(&mut self, supply: &Supply) {
         supply.give_back(self.held - self.used);
@@ -309,7 +305,7 @@ mod tests {
             }
             assert_eq!(entered, of, "{shards} shards");
             for lease in &mut leases {
-                (0..lease.used()).for_each(|_| lease.leave(&supply, of, shards));
+                (0..lease.used).for_each(|_| lease.leave(&supply, of, shards));
                 lease.settle(&supply);
             }
             assert_eq!(supply.taken(), 0, "{of} places, {shards} shards");

@@ -114,12 +114,14 @@ const INTERVAL: Duration = Duration::from_millis(250);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::route_stats::Sample;
+    use crate::telemetry::route_stats::{Sample, Tally};
+    use std::rc::Rc;
 
-    fn record(routes: &mut RouteStats, route: u32) {
+    fn record(routes: &mut RouteStats, route: &Rc<Tally>) {
         let request = Duration::from_micros(1);
         let (ingress_bytes, egress_bytes, upstream) = (1, 1, None);
-        routes.record(&Sample { route, status: 200, by_service: true, request, upstream, ingress_bytes, egress_bytes });
+        let sample = Sample { status: 200, by_service: true, request, upstream, ingress_bytes, egress_bytes };
+        routes.record(Some(route), &sample);
     }
 
     #[test]
@@ -127,7 +129,7 @@ mod tests {
         let (mut reporters, reports) = reports(1);
         let (mut routes, mut now, mut told) = (RouteStats::default(), Mono::from_nanos(1 << 40), 0);
         let all = 10 * (ROUTES_MAX * BOXES) as u32;
-        (0..all).for_each(|route| record(&mut routes, route));
+        (0..all).for_each(|route| record(&mut routes, &Tally::new(route)));
         while routes.is_dirty() {
             now = reporters[0].due(&routes).expect("there is more").max(now);
             reporters[0].tell(now, &mut routes, |report| report.counters.requests_total = 7);
@@ -144,9 +146,9 @@ mod tests {
     #[test]
     fn a_control_thread_that_does_not_listen_costs_nothing_but_news() {
         let (mut reporters, reports) = reports(2);
-        let mut routes = RouteStats::default();
+        let (mut routes, route) = (RouteStats::default(), Tally::new(0));
         for round in 0..100 {
-            record(&mut routes, 0);
+            record(&mut routes, &route);
             let now = Mono::ZERO + INTERVAL * (round + 1);
             reporters[1].tell(now, &mut routes, |report| report.busy = Duration::from_secs(1));
         }

@@ -1,14 +1,14 @@
 //! What a shard counts of each route: plain fields, sent to the control thread as differences, a few blocks at a time.
 
 use crate::stdx::histogram::Histogram;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// One exchange that is over.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// The route's stable id; [`NO_ROUTE`] when none was found.
-    pub route: u32,
     /// As it was sent; 0 if nothing was.
     pub status: u16,
     /// The service answered, not the gateway.
@@ -48,33 +48,38 @@ pub struct Millis<const CELLS: usize> {
     pub sum_us: u64,
 }
 
-/// One shard's blocks.
-#[derive(Debug, Default)]
-pub struct RouteStats {
-    /// By the route's id; absent until it is used.
-    blocks: Vec<Option<Box<Slot>>>,
-    no_route: Box<Slot>,
-    /// Routes with something to report, first come first served: a route that is always asked for again must not keep
-    /// others from being told of.
-    dirty: VecDeque<u32>,
+/// One shard's count of one route, as differences since it was told. Whoever counts holds it, and so does who tells,
+/// until that is done: it goes with the last of both. So a route that no configuration has any more leaves nothing
+/// behind, and its exchanges that still run are counted to their end.
+#[derive(Debug)]
+pub struct Tally {
+    /// The route's stable id, which never comes back: what is told late is never taken for another route's.
+    route: u32,
+    block: RefCell<Block>,
+    is_dirty: Cell<bool>,
 }
 
-#[derive(Debug, Default)]
-struct Slot {
-    block: Block,
-    is_dirty: bool,
+/// What one shard has to tell of its routes.
+#[derive(Debug)]
+pub struct RouteStats {
+    no_route: Rc<Tally>,
+    /// First come first served: a route that is always asked for again must not keep others from being told of.
+    dirty: VecDeque<Rc<Tally>>,
+}
+
+impl Tally {
+    pub fn new(route: u32) -> Rc<Self> {
+        Rc::new(Self { route, block: RefCell::default(), is_dirty: Cell::new(false) })
+    }
 }
 
 impl RouteStats {
-    pub fn record(&mut self, sample: &Sample) {
-        let slot = match self.blocks.get_mut(sample.route as usize) {
-            Some(Some(slot)) => slot,
-            _ => Self::slot(&mut self.blocks, &mut self.no_route, sample.route),
-        };
-        slot.block.record(sample);
-        if !slot.is_dirty {
-            slot.is_dirty = true;
-            self.dirty.push_back(sample.route);
+    /// `None` when no route was found.
+    pub fn record(&mut self, tally: Option<&Rc<Tally>>, sample: &Sample) {
+        let tally = tally.unwrap_or(&self.no_route);
+        tally.block.borrow_mut().record(sample);
+        if !tally.is_dirty.replace(true) {
+            self.dirty.push_back(tally.clone());
         }
     }
 
@@ -85,22 +90,16 @@ impl RouteStats {
     /// Moves the counts of up to `most` routes to `into`.
     pub fn take(&mut self, most: usize, into: &mut Vec<(u32, Block)>) {
         for _ in 0..most {
-            let Some(route) = self.dirty.pop_front() else { break };
-            let slot = Self::slot(&mut self.blocks, &mut self.no_route, route);
-            slot.is_dirty = false;
-            into.push((route, std::mem::take(&mut slot.block)));
+            let Some(tally) = self.dirty.pop_front() else { break };
+            tally.is_dirty.set(false);
+            into.push((tally.route, tally.block.take()));
         }
     }
+}
 
-    fn slot<'a>(blocks: &'a mut Vec<Option<Box<Slot>>>, no_route: &'a mut Box<Slot>, route: u32) -> &'a mut Slot {
-        if route == NO_ROUTE {
-            return no_route;
-        }
-        let index = route as usize;
-        if blocks.len() <= index {
-            blocks.resize_with(index + 1, || None);
-        }
-        blocks[index].get_or_insert_default()
+impl Default for RouteStats {
+    fn default() -> Self {
+        Self { no_route: Tally::new(NO_ROUTE), dirty: VecDeque::new() }
     }
 }
 
@@ -187,9 +186,8 @@ const CODES_MAX: usize = 16;
 mod tests {
     use super::*;
 
-    fn sample(route: u32, status: u16, request_ms: u64) -> Sample {
+    fn sample(status: u16, request_ms: u64) -> Sample {
         Sample {
-            route,
             status,
             by_service: status != 404,
             request: Duration::from_millis(request_ms),
@@ -202,10 +200,11 @@ mod tests {
     #[test]
     fn what_was_reported_adds_up_to_what_was_recorded() {
         let (mut stats, mut sum, mut whole) = (RouteStats::default(), Block::default(), Block::default());
+        let route = Tally::new(3);
         for round in 0..10 {
             for status in [200, 200, 503, 404] {
-                let sample = sample(3, status, 7 * round + u64::from(status));
-                stats.record(&sample);
+                let sample = sample(status, 7 * round + u64::from(status));
+                stats.record(Some(&route), &sample);
                 whole.record(&sample);
             }
             let mut reported = Vec::new();
@@ -226,7 +225,7 @@ mod tests {
     fn a_time_lies_in_the_first_cell_whose_bound_it_does_not_exceed() {
         let mut block = Block::default();
         for request_ms in [0, 25, 26, 60_000, 60_001, 600_000] {
-            block.record(&sample(0, 200, request_ms));
+            block.record(&sample(200, request_ms));
         }
         assert_eq!((block.request.cells[0], block.request.cells[1]), (2, 1));
         assert_eq!((block.request.cells[12], block.request.cells[13]), (1, 2));
@@ -236,22 +235,36 @@ mod tests {
     #[test]
     fn a_route_is_reported_however_busy_others_are() {
         let mut stats = RouteStats::default();
-        (0..10).for_each(|route| stats.record(&sample(route, 200, 1)));
+        let routes: Vec<_> = (0..10).map(Tally::new).collect();
+        routes.iter().for_each(|route| stats.record(Some(route), &sample(200, 1)));
         let mut reported = Vec::new();
         for _ in 0..5 {
             let before = reported.len();
             stats.take(2, &mut reported);
             // Those that were told of are asked for at once.
-            reported[before..].iter().for_each(|(route, _)| stats.record(&sample(*route, 200, 1)));
+            reported[before..].iter().for_each(|(id, _)| stats.record(Some(&routes[*id as usize]), &sample(200, 1)));
         }
         reported.sort_by_key(|(route, _)| *route);
         assert!(reported.iter().map(|(route, _)| *route).eq(0..10), "each once before one is twice");
     }
 
     #[test]
+    fn a_route_that_has_gone_is_told_of_and_leaves_nothing() {
+        let (mut stats, mut reported) = (RouteStats::default(), Vec::new());
+        let gone = Tally::new(1);
+        let left = Rc::downgrade(&gone);
+        stats.record(Some(&gone), &sample(200, 1));
+        drop(gone);
+        assert_eq!(left.strong_count(), 1, "it is not told of yet");
+        stats.take(1, &mut reported);
+        assert_eq!((reported.len(), reported[0].0, reported[0].1.fine.count()), (1, 1, 1));
+        assert_eq!((left.strong_count(), stats.is_dirty()), (0, false));
+    }
+
+    #[test]
     fn statuses_beyond_the_table_are_counted_together() {
         let mut block = Block::default();
-        (200..300).for_each(|status| block.record(&sample(0, status, 1)));
+        (200..300).for_each(|status| block.record(&sample(status, 1)));
         let codes: Vec<_> = block.codes().map(|code| (code.status, code.count)).collect();
         assert_eq!(codes.len(), CODES_MAX);
         assert_eq!(codes.last(), Some(&(0, 100 - CODES_MAX as u64 + 1)));
@@ -260,8 +273,8 @@ mod tests {
     #[test]
     fn reports_are_bounded_and_those_without_a_route_have_their_own() {
         let mut stats = RouteStats::default();
-        (0..10).for_each(|route| stats.record(&sample(route, 200, 1)));
-        stats.record(&sample(NO_ROUTE, 404, 1));
+        (0..10).for_each(|route| stats.record(Some(&Tally::new(route)), &sample(200, 1)));
+        stats.record(None, &sample(404, 1));
         let mut reported = Vec::new();
         while stats.is_dirty() {
             let before = reported.len();

@@ -1,26 +1,33 @@
 //! Which endpoint is asked next: round robin.
 
 use super::service::Service;
+use crate::stdx::hash::FixedMap;
+use std::sync::Arc;
 
 /// One shard's turn at each service.
 #[derive(Debug, Default)]
 pub struct Balancer {
     /// By the service's id.
-    turns: Vec<u32>,
+    turns: FixedMap<u32, u32>,
 }
 
 impl Balancer {
     /// The index of the endpoint whose turn it is.
     pub fn pick(&mut self, service: &Service) -> usize {
-        let id = service.id as usize;
-        if self.turns.len() <= id {
-            self.turns.resize(id + 1, 0);
-        }
-        let turn = &mut self.turns[id];
+        let turn = self.turns.entry(service.id).or_default();
         // An endpoint may have gone since; the order then begins anew.
         let picked = *turn as usize % service.endpoints.len();
         *turn = if picked + 1 == service.endpoints.len() { 0 } else { picked as u32 + 1 };
         picked
+    }
+
+    /// These are the services now. Ids never come back, so those of earlier ones are forgotten, once they are the most
+    /// of what is here: then the work is in proportion to what came and went.
+    pub fn retain(&mut self, services: &[Arc<Service>]) {
+        if self.turns.len() > 2 * services.len() {
+            let turns = services.iter().filter_map(|service| Some((service.id, *self.turns.get(&service.id)?)));
+            self.turns = turns.collect();
+        }
     }
 }
 
@@ -46,6 +53,17 @@ mod tests {
         let (mut balancer, a, b) = (Balancer::default(), service(4, 3), service(1, 2));
         let picks: Vec<_> = (0..4).map(|_| (balancer.pick(&a), balancer.pick(&b))).collect();
         assert_eq!(picks, [(0, 0), (1, 1), (2, 0), (0, 1)]);
+    }
+
+    #[test]
+    fn services_that_come_and_go_leave_nothing() {
+        let (mut balancer, stays) = (Balancer::default(), Arc::new(service(0, 2)));
+        for id in 1..1_000 {
+            let comes = Arc::new(service(id, 2));
+            balancer.retain(&[stays.clone(), comes.clone()]);
+            assert_eq!((balancer.pick(&stays), balancer.pick(&comes)), ((id as usize + 1) % 2, 0));
+            assert!(balancer.turns.len() <= 5);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 use super::place::Place;
 use super::service::{PoolLimits, Service};
 use crate::runtime::Class;
+use crate::stdx::hash::FixedMap;
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::time::Mono;
 use crate::wire::Connection;
@@ -29,8 +30,8 @@ pub struct Upstream {
 
 /// One shard's idle upstream connections.
 pub struct Pools {
-    /// By the service's id.
-    services: Vec<Vec<EndpointPool>>,
+    /// By the service's id, as long as something was kept of late.
+    services: FixedMap<u32, Vec<EndpointPool>>,
     idle: Slab<Idle>,
     /// What the shard adds to a connection's key, so that it knows whose event it is.
     token_mark: u64,
@@ -49,7 +50,7 @@ struct EndpointPool {
 
 struct Idle {
     upstream: Box<Upstream>,
-    service: usize,
+    service: u32,
     since: Mono,
 }
 
@@ -62,7 +63,7 @@ impl Upstream {
 impl Pools {
     /// Pools of `shard` of `shards`, whose idle connections report events under their key with `token_mark` set.
     pub fn new(token_mark: u64, (shard, shards): (usize, usize)) -> Self {
-        Self { services: Vec::new(), idle: Slab::new(), token_mark, share: (shard, shards) }
+        Self { services: FixedMap::default(), idle: Slab::new(), token_mark, share: (shard, shards) }
     }
 
     /// Idle connections.
@@ -76,7 +77,7 @@ impl Pools {
 
     /// The connection to this endpoint that was used last.
     pub fn take(&mut self, service: &Service, address: SocketAddr, now: Mono) -> Option<Box<Upstream>> {
-        let pool = self.services.get_mut(service.id as usize)?.iter_mut().find(|pool| pool.address == address)?;
+        let pool = self.services.get_mut(&service.id)?.iter_mut().find(|pool| pool.address == address)?;
         while let Some(key) = pool.idle.pop_back() {
             let Some(idle) = self.idle.remove(key) else { continue };
             if now.since(idle.since) < service.pool.idle_timeout
@@ -99,11 +100,8 @@ impl Pools {
         }
         let mut upstream = upstream;
         upstream.connection.reader.rest();
-        let (id, address) = (service.id as usize, upstream.address);
-        if self.services.len() <= id {
-            self.services.resize_with(id + 1, Vec::new);
-        }
-        let pools = &mut self.services[id];
+        let address = upstream.address;
+        let pools = self.services.entry(service.id).or_default();
         let place = pools.iter().position(|pool| pool.address == address).unwrap_or_else(|| {
             pools.push(EndpointPool { address, idle: VecDeque::new(), idle_timeout: Duration::ZERO, kept_at: now });
             pools.len() - 1
@@ -115,7 +113,7 @@ impl Pools {
         {
             self.idle.remove(oldest);
         }
-        let key = self.idle.insert(Idle { upstream, service: id, since: now });
+        let key = self.idle.insert(Idle { upstream, service: service.id, since: now });
         let armed = self.idle.get(key).expect("it was just inserted");
         if armed.upstream.connection.stream.arm_idle(Class::Head, key.to_bits() | self.token_mark).is_some() {
             // It said something that nobody asked for, or goodbye.
@@ -128,7 +126,7 @@ impl Pools {
     /// Closes the connection of this service that has been idle longest, so that another may take its place; false if
     /// none is idle here.
     pub fn make_room(&mut self, service: &Service) -> bool {
-        let Some(pools) = self.services.get_mut(service.id as usize) else { return false };
+        let Some(pools) = self.services.get_mut(&service.id) else { return false };
         let oldest = |pool: &EndpointPool| Some((self.idle.get(*pool.idle.front()?)?.since, pool.address));
         let Some((_, address)) = pools.iter().filter_map(oldest).min() else { return false };
         let pool = pools.iter_mut().find(|pool| pool.address == address);
@@ -150,15 +148,15 @@ impl Pools {
     pub fn completed(&mut self, token: u64) {
         let key = Key::from_bits(token & !self.token_mark);
         let Some(idle) = self.idle.remove(key) else { return };
-        for pool in &mut self.services[idle.service] {
+        for pool in self.services.get_mut(&idle.service).into_iter().flatten() {
             pool.idle.retain(|other| *other != key);
         }
     }
 
-    /// Closes what has been idle for too long, and forgets endpoints that have kept nothing since: configurations come
-    /// with other addresses again and again.
+    /// Closes what has been idle for too long, and forgets endpoints and services that have kept nothing since:
+    /// configurations come with other ones again and again.
     pub fn sweep(&mut self, now: Mono) {
-        for pools in &mut self.services {
+        self.services.retain(|_, pools| {
             for pool in pools.iter_mut() {
                 while let Some(&key) = pool.idle.front() {
                     if self.idle.get(key).is_some_and(|idle| now.since(idle.since) < pool.idle_timeout) {
@@ -169,7 +167,8 @@ impl Pools {
                 }
             }
             pools.retain(|pool| !pool.idle.is_empty() || now.since(pool.kept_at) < pool.idle_timeout);
-        }
+            !pools.is_empty()
+        });
     }
 
     /// Closes all of them.

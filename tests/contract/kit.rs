@@ -1,10 +1,11 @@
 //! Two runtimes that reach each other through the driver under test, and the loop that turns them.
 
 use shardgate::runtime::driver::Driver;
+use shardgate::runtime::driver::choice::Choice;
 use shardgate::runtime::driver::epoll::Epoll;
 use shardgate::runtime::driver::sim::{Fault, Faults, World};
-use shardgate::runtime::driver::uring::Uring;
 use shardgate::runtime::op::{Error, Pieces, Received};
+use shardgate::runtime::options::EventLoop;
 use shardgate::runtime::wait::sleep_until;
 use shardgate::runtime::{Buf, Class, Event, Runtime, TcpListener, TcpStream};
 use shardgate::stdx::time::Mono;
@@ -37,9 +38,21 @@ pub fn with_epoll(scenario: fn(&Kit)) {
     Kit::new(epoll(), epoll(), None).check(scenario);
 }
 
+/// On io_uring, if the gateway would choose it here; else on what it falls back on. `choice::` says which it is.
 pub fn with_uring(scenario: fn(&Kit)) {
-    let uring = || Driver::Uring(Box::new(Uring::new().expect("the kernel has rings and allows them")));
-    Kit::new(uring(), uring(), None).check(scenario);
+    let choice = choice();
+    let open = || {
+        let driver = choice.open().expect("it was tried");
+        let is_ring = matches!(driver, Driver::Uring(_));
+        assert_eq!(is_ring, choice.event_loop == EventLoop::Uring, "what was chosen is what is run: {choice:?}");
+        driver
+    };
+    Kit::new(open(), open(), None).check(scenario);
+}
+
+/// What the gateway chooses on this machine.
+pub fn choice() -> Choice {
+    Choice::make(EventLoop::Auto).expect("epoll works anywhere")
 }
 
 pub fn with_sim(scenario: fn(&Kit)) {

@@ -5,7 +5,7 @@ use shardgate::runtime::op::{Error, Pieces, Received};
 use shardgate::runtime::wait::yield_now;
 use shardgate::runtime::{Buf, Class, Runtime, TcpStream};
 use shardgate::stdx::time::Mono;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -115,6 +115,12 @@ pub fn receives_wait_for_buffers_first_in_first_out(kit: &Kit) {
         kit.run_until(|| kit.near.driver_counters().receives_parked >= parked);
         assert_eq!(order.borrow().len(), 0, "nothing moves without a buffer");
     }
+    for _ in 0..3 {
+        drop(kit.near.pool().take(Class::Head).expect("some memory is kept for heads"));
+        let turns = Cell::new(0);
+        kit.run_until(|| turns.replace(turns.get() + 1) == 2);
+    }
+    assert_eq!(kit.near.driver_counters().receives_parked, 4, "each once, however often it is tried");
     drop(held);
     kit.run();
     assert_eq!(*order.borrow(), [0, 1, 2, 3]);

@@ -1,5 +1,6 @@
 //! What every driver promises, in one suite. Adding a driver is one line below.
 
+mod choice;
 mod descriptors;
 mod endings;
 mod handing;

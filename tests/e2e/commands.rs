@@ -28,7 +28,8 @@ fn plan_says_what_changes_by_its_exit_code_too() {
     let same = Finished::run(&["plan", old, old]);
     assert_eq!((same.code, same.stdout.as_str()), (Some(0), ""));
     let changed = Finished::run(&["plan", old, new]);
-    assert_eq!(changed.code, Some(2));
+    assert_eq!(changed.code, Some(3));
+    assert_eq!(Finished::run(&["plan", old]).code, Some(2), "a command line that makes no sense");
     assert_eq!(
         changed.stdout,
         "~ service rest\n    endpoints: 127.0.0.1:3 (127.0.0.1:3) -> 127.0.0.1:4 (127.0.0.1:4)\n"

@@ -243,7 +243,7 @@ fn a_refusal_is_401_with_a_challenge_and_the_connection_goes_on() {
     let mut counted = format!("authentication_attempts_total {}\n", cases.len() + 1);
     wait_until("the counters", || metrics(&gateway).contains(&counted));
     counted.clear();
-    write!(counted, "authentication_failures_total{{policy=\"jwt\",reason=\"signature_invalid\"}} 2\n").unwrap();
+    writeln!(counted, "authentication_failures_total{{policy=\"jwt\",reason=\"signature_invalid\"}} 2").unwrap();
     assert!(metrics(&gateway).contains(&counted));
     let rate =
         |text: String| text.lines().find_map(|line| line.strip_prefix("authentication_failure_rate ")?.parse().ok());

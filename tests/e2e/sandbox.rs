@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
+use crate::harness::event_loops;
 use crate::harness::{Config, Finished, Gateway, OK, Origin, Wire, wait_until};
 
 const FILTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/harness/seccomp.py");
@@ -39,7 +40,7 @@ impl Drop for Site {
 /// All that it does at its start, under load, when its file changes, when another takes over, and at its end.
 #[test]
 fn the_profile_for_containers_allows_what_the_gateway_does() {
-    for event_loop in ["uring", "epoll"] {
+    for event_loop in event_loops::there() {
         let origin = Origin::answering(OK);
         // A port that stays the same from one process to the next.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -87,6 +88,25 @@ fn a_container_that_forbids_io_uring_gets_epoll_and_is_told_why() {
     }
 }
 
+/// One ring can be made, and no other: memory and descriptors have limits that a trial does not meet.
+#[test]
+fn where_not_every_shard_gets_a_ring_none_has_one() {
+    let origin = Origin::answering(OK);
+    let site = Site::new("after", &Config::to(&origin).event_loop("auto").admin());
+    let wrapper = ["python3", FILTER, "forbid-after", "1", "io_uring_setup"];
+    let mut gateway = Gateway::start_by(&wrapper, &site.file, &[]);
+    if let Some(why) = event_loops::refused() {
+        return gateway.wait_said(&format!("event loop epoll: {why}"));
+    }
+    gateway.wait_said("event loop epoll: io_uring does not work here for ");
+    for _ in 0..20 {
+        assert_eq!(gateway.get("/").status(), 200);
+    }
+    assert!(gateway.ask_admin("/metrics").text().contains("shardgate_event_loop_info{driver=\"epoll\""));
+    gateway.terminate();
+    assert_eq!(gateway.wait_exit(), Some(0));
+}
+
 /// What goes on when a ring fails that has served: clients are served by new shards, on the sockets that there were.
 #[test]
 fn a_profile_that_forbids_the_ring_after_the_start_costs_the_connections_that_were_on_it_only() {
@@ -95,6 +115,10 @@ fn a_profile_that_forbids_the_ring_after_the_start_costs_the_connections_that_we
     let later = site.path("later");
     let wrapper = ["python3", FILTER, "forbid-later", &*later, "io_uring_enter"];
     let mut gateway = Gateway::start_by(&wrapper, &site.file, &[]);
+    if let Some(why) = event_loops::refused() {
+        // There is no ring to lose.
+        return gateway.wait_said(&format!("event loop epoll: {why}"));
+    }
     gateway.wait_said("event loop io_uring");
     let mut kept: Vec<Wire> = (0..8).map(|_| gateway.client()).collect();
     for client in &mut kept {

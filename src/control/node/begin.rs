@@ -9,6 +9,7 @@ use crate::control::start::StartError;
 use crate::control::workers::{Beginning, Workers};
 use crate::policy::jwt::jwks::KeyBook;
 use crate::runtime::driver::choice::Choice;
+use crate::runtime::options::EventLoop;
 use crate::telemetry::log_ring;
 use crate::telemetry::report::{self, Reports};
 use tokio::sync::mpsc;
@@ -18,6 +19,31 @@ pub(super) struct Started {
     pub workers: Workers,
     pub writer: LogWriter,
     pub reports: Reports,
+}
+
+/// Starts them on what the configuration asks for. If that is to be found out, a ring that worked when it was tried may
+/// still not be had for every shard, as memory and descriptors have limits: then all of them are on epoll.
+pub(super) fn start_where_possible(
+    nursery: &Nursery,
+    shards: usize,
+    snapshot: &Snapshot,
+    sockets: &mut Sockets,
+    keys: &KeyBook,
+) -> Result<(Started, mpsc::UnboundedReceiver<usize>, Choice), StartError> {
+    let wanted = snapshot.runtime.event_loop;
+    let mut event_loop = Choice::make(wanted).map_err(StartError::EventLoop)?;
+    let mut started = start_shards(nursery, shards, snapshot, sockets, &event_loop, keys.clone());
+    if let Err(StartError::EventLoop(error)) = &started
+        && (wanted, event_loop.event_loop) == (EventLoop::Auto, EventLoop::Uring)
+    {
+        let reason = format!("io_uring does not work here for {shards} shards: {error}");
+        event_loop = Choice { event_loop: EventLoop::Epoll, reason };
+        // Nobody has accepted on them.
+        sockets.take_back();
+        started = start_shards(nursery, shards, snapshot, sockets, &event_loop, keys.clone());
+    }
+    let (started, ended) = started?;
+    Ok((started, ended, event_loop))
 }
 
 /// Starts `shards` shards and the log writer. Also returns where the end of each shard is told.

@@ -2,15 +2,17 @@
 
 mod begin;
 mod fallback;
+mod keep;
 mod reload;
 mod succession;
 
-use self::begin::{Started, start_shards};
-use self::reload::Looking;
+use self::begin::{Started, start_where_possible};
+use self::keep::Keeping;
+use self::reload::{Done, Looking};
 use super::admin;
 use super::clock::clocks;
 use super::cpus::{Cpus, give_way};
-use super::handover::{self, Asked, Refused};
+use super::handover::{self, Asked, Farewell, Refused};
 use super::jwks::Issuers;
 use super::log::LogWriter;
 use super::notify::Notify;
@@ -27,7 +29,6 @@ use crate::config::problem::Problems;
 use crate::config::snapshot::Snapshot;
 use crate::proxy::Plan;
 use crate::runtime::Stop;
-use crate::runtime::driver::choice::Choice;
 use crate::shard::Mail;
 use crate::telemetry::report::Reports;
 use rustix::process::getuid;
@@ -58,6 +59,7 @@ struct Node {
     text: Option<Arc<str>>,
     /// One look at the file at a time.
     looking: Option<Looking>,
+    keeping: Option<Keeping>,
     snapshot: Snapshot,
     sockets: Sockets,
     nursery: Nursery,
@@ -118,7 +120,10 @@ impl Node {
                     Heard::Reload => node.look(true),
                 },
                 () = watch.changed() => node.look(false),
-                news = node.looked() => node.reload(news),
+                done = node.done() => match done {
+                    Done::Looked(news) => node.reload(news),
+                    Done::Kept(kept) => node.kept(kept),
+                },
                 Some(asked) = asked.recv() => node.handed_over(asked).await,
                 Some(answer) = keys.recv() => {
                     if node.issuers.answered(answer) {
@@ -128,6 +133,7 @@ impl Node {
                 _ = chores.tick() => node.chores(),
             }
         }
+        node.keep_last().await;
         node.finish()
     }
 
@@ -158,10 +164,9 @@ impl Node {
         });
         let mut sockets = Sockets::new(inherited);
         let admin = snapshot.admin.map(|address| sockets.admin(address)).transpose().map_err(StartError::Listen)?;
-        let event_loop = Choice::make(snapshot.runtime.event_loop).map_err(StartError::EventLoop)?;
         let shards = Cpus::read().shards(snapshot.runtime.shards);
-        let (Started { workers, writer, reports }, ended) =
-            start_shards(&nursery, shards, &snapshot, &mut sockets, &event_loop, issuers.book())?;
+        let (Started { workers, writer, reports }, ended, event_loop) =
+            start_where_possible(&nursery, shards, &snapshot, &mut sockets, &issuers.book())?;
         sockets.begun();
         let mut status = Status::new(event_loop, workers.board.clone(), &snapshot, clocks().wall, clocks().now);
         status.handovers_failed += u64::from(stranger);
@@ -169,6 +174,7 @@ impl Node {
             source,
             text: Some(text.into()),
             looking: None,
+            keeping: None,
             snapshot,
             sockets,
             nursery,
@@ -191,7 +197,11 @@ impl Node {
         if let Some(path) = control {
             handover::serve(&path, getuid(), tell).map_err(|error| StartError::ControlSocket(path, error))?;
         }
-        old.map(handover::Old::confirm).transpose().map_err(|error| StartError::Handover(error.into()))?;
+        if old.map(handover::Old::confirm).transpose().map_err(|error| StartError::Handover(error.into()))?
+            == Some(Farewell::Gone)
+        {
+            eprintln!("shardgate: warning: the process that handed over has died since; this one serves alone");
+        }
         Ok((node, ended))
     }
 
@@ -302,5 +312,7 @@ const KUBERNETES_DELAY: Duration = Duration::from_secs(5);
 const REPORTS_MAX: usize = 1024;
 /// How often it is seen to what nobody waits for.
 const CHORES_INTERVAL: Duration = Duration::from_millis(250);
+/// How long the disk may take for what is kept, once the shards have ended.
+const KEEP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the log may take to be written once the shards have ended.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);

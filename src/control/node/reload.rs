@@ -20,6 +20,12 @@ pub(super) struct Looking {
     news: JoinHandle<News>,
 }
 
+/// What threads do for this one that must not wait for a disk or a resolver.
+pub(super) enum Done {
+    Looked(News),
+    Kept(Result<(), String>),
+}
+
 impl Node {
     /// Begins to look at the file. The disk and the resolver may take their time, and nobody waits for them: signals,
     /// probes and the next process are heard meanwhile. `asked`: somebody waits for an answer.
@@ -36,17 +42,32 @@ impl Node {
         match &mut self.looking {
             Some(looking) => looking.again = Some(asked || looking.again == Some(true)),
             None => {
-                let news = self.source.look(self.text.clone());
+                // Who asks may know that a name's addresses have changed: they are looked up, whatever the text.
+                let known = self.text.clone().filter(|_| !asked);
+                let news = self.source.look(known);
                 self.looking = Some(Looking { asked, again: None, news });
             }
         }
     }
 
-    /// What the look that is under way has found. Never ready if there is none.
-    pub(super) async fn looked(&mut self) -> News {
-        match &mut self.looking {
-            Some(looking) => (&mut looking.news).await.unwrap_or_else(|_| self.source.panicked()),
-            None => std::future::pending().await,
+    /// What another thread has done meanwhile. Never ready if none does anything.
+    pub(super) async fn done(&mut self) -> Done {
+        let Self { looking, keeping, source, .. } = self;
+        let looked = async {
+            match looking {
+                Some(looking) => (&mut looking.news).await.unwrap_or_else(|_| source.panicked()),
+                None => std::future::pending().await,
+            }
+        };
+        let kept = async {
+            match keeping {
+                Some(keeping) => keeping.done().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            news = looked => Done::Looked(news),
+            kept = kept => Done::Kept(kept),
         }
     }
 
@@ -70,6 +91,9 @@ impl Node {
             News::Nothing => self.unchanged(asked),
             News::Good(snapshot, text, ids) => {
                 let diff = Diff::between(&self.snapshot, &snapshot);
+                if diff.is_empty() && self.text.as_deref() == Some(&*text) {
+                    return self.unchanged(asked);
+                }
                 match self.apply(*snapshot) {
                     Ok(()) => {
                         let restart = if diff.needs_restart() { "; some of it at the next start" } else { "" };
@@ -101,17 +125,6 @@ impl Node {
         if status.configuration.error.as_ref() != Some(&why) {
             eprintln!("shardgate: the configuration in force stays: {}", why.trim_end());
             status.rejected(why);
-        }
-    }
-
-    pub(super) fn keep(&self) {
-        let Some(text) = &self.text else { return };
-        let kept = self.source.keep(text, &self.snapshot);
-        let configuration = &mut self.status.borrow_mut().configuration;
-        configuration.keeping_error = kept.err();
-        if let Some(error) = &configuration.keeping_error {
-            configuration.keeping_failed += 1;
-            eprintln!("shardgate: warning: {error}");
         }
     }
 

@@ -55,6 +55,8 @@ impl Node {
             if !self.workers.board.accepts() {
                 return self.sockets.copies();
             }
+            // What was said before may have filled a mailbox, and a shard that makes room tells nobody.
+            self.workers.deliver();
             tokio::time::sleep(REST_LOOK).await;
         }
         Err(std::io::ErrorKind::TimedOut.into())

@@ -5,6 +5,7 @@
 pub mod choice;
 mod clock;
 pub mod epoll;
+mod parked;
 pub mod sim;
 #[allow(unsafe_code, reason = "a ring is memory that the kernel shares")]
 pub mod uring;
@@ -58,7 +59,7 @@ enum Freight {
 pub struct DriverCounters {
     /// Connections accepted and closed at once because no descriptor was left.
     pub accepts_shed: u64,
-    /// Receives that had to wait for a buffer.
+    /// Receives that had to wait for memory, each once however often it was tried again.
     pub receives_parked: u64,
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use super::Origin;
+use super::{Origin, event_loops};
 
 /// One listener on a free port, and at first one service behind one route for everything.
 pub struct Config {
@@ -33,8 +33,7 @@ impl Config {
         Self {
             address: "127.0.0.1:0".to_owned(),
             shards: "auto".to_owned(),
-            // So that the whole suite can be run on each.
-            event_loop: std::env::var("SHARDGATE_TEST_EVENT_LOOP").unwrap_or_else(|_| "auto".to_owned()),
+            event_loop: event_loops::wanted(),
             proxies: String::new(),
             listener: String::new(),
             admin: "enabled: false".to_owned(),

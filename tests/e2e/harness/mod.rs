@@ -2,6 +2,7 @@
 //! bytes.
 
 mod config;
+pub mod event_loops;
 mod gateway;
 mod message;
 mod origin;

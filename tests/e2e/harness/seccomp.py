@@ -6,12 +6,15 @@ seccomp.py forbid CALL,CALL PROGRAM [ARGUMENT...]
     everything but these calls, which fail with EPERM
 seccomp.py forbid-later FILE CALL,CALL PROGRAM [ARGUMENT...]
     the same, from when FILE exists
+seccomp.py forbid-after COUNT CALL,CALL PROGRAM [ARGUMENT...]
+    the same, from the call after so many
 """
 
 import array
 import ctypes
 import errno
 import fcntl
+import itertools
 import json
 import os
 import platform
@@ -92,7 +95,7 @@ def install(code, flags, calls):
     return done
 
 
-def watch(near, file):
+def watch(near, refuses):
     """Answers for each call whether it is allowed, until nobody is left who could make one."""
     _, ancillary, _, _ = near.recvmsg(1, 64)
     listener = array.array("i", ancillary[0][2])[0]
@@ -106,7 +109,7 @@ def watch(near, file):
         try:
             fcntl.ioctl(listener, RECEIVE, asked)
             (number,) = struct.unpack_from("Q", asked)
-            refused = os.path.exists(file)
+            refused = refuses()
             answer = struct.pack("QqiI", number, 0, -errno.EPERM if refused else 0, 0 if refused else CONTINUE)
             fcntl.ioctl(listener, ANSWER, answer)
         except OSError:
@@ -130,11 +133,16 @@ def main():
         blocks = [block(calls[name], [], ERRNO | errno.EPERM) for name in names.split(",")]
         install(program(blocks, ALLOW), 0, calls)
     else:
-        file, names, *command = words
+        until, names, *command = words
+        count = itertools.count()
+        refuses = {
+            "forbid-later": lambda: os.path.exists(until),
+            "forbid-after": lambda: next(count) >= int(until),
+        }[how]
         near, far = socket.socketpair()
         if os.fork() == 0:
             far.close()
-            watch(near, file)
+            watch(near, refuses)
             os._exit(0)
         near.close()
         blocks = [block(calls[name], [], ASK) for name in names.split(",")]

@@ -7,8 +7,9 @@ mod socket;
 
 use self::socket::{Listener, Socket};
 use super::clock::Clock;
+use super::parked::Parked;
 use super::{Close, DriverCounters, Stop, descriptors_max, open_spare};
-use crate::runtime::buffer::Pool;
+use crate::runtime::buffer::{Class, Pool};
 use crate::runtime::listener;
 use crate::runtime::mailbox::Bell;
 use crate::runtime::op::{
@@ -33,8 +34,9 @@ pub struct Epoll {
     ops: OpTable,
     /// Operations that are ready but were put off because this turn had done enough.
     put_off: VecDeque<OpId>,
-    /// Receives that found the pool empty, first in, first out.
-    parked: VecDeque<OpId>,
+    /// Receives that found the pool empty, by the class of buffer that they wait for: heads may have some when bodies
+    /// may not.
+    parked: [Parked; 2],
     /// Completions that may still happen inside `submit` in this turn; then the kernel is asked again first.
     inline_left: usize,
     events: Vec<epoll::Event>,
@@ -49,7 +51,7 @@ pub struct Epoll {
 /// Why an operation cannot be carried out now.
 pub enum Wait {
     Readiness,
-    Buffer,
+    Buffer(Class),
 }
 
 impl Epoll {
@@ -67,7 +69,7 @@ impl Epoll {
             listeners: Slab::new(),
             ops: OpTable::default(),
             put_off: VecDeque::new(),
-            parked: VecDeque::new(),
+            parked: Default::default(),
             inline_left: INLINE_COMPLETIONS_MAX,
             events: Vec::with_capacity(EVENTS_MAX),
             bell: Arc::new(Bell::new(eventfd)),
@@ -145,7 +147,7 @@ impl Epoll {
                     listener.accept = None;
                 }
                 if let Some(socket) = receive.and_then(|socket| self.sockets.get_mut(key(socket.0))) {
-                    (socket.receive, socket.parked) = (None, false);
+                    (socket.receive, socket.ticket) = (None, 0);
                 }
                 if let Some(socket) = send.and_then(|socket| self.sockets.get_mut(key(socket.0))) {
                     socket.send = None;
@@ -293,7 +295,7 @@ impl Epoll {
         socket.ended |= failed || flags.intersects(EventFlags::RDHUP);
         socket.readable |= readable;
         socket.writable |= writable;
-        let receive = socket.receive.filter(|_| readable && !socket.parked);
+        let receive = socket.receive.filter(|_| readable && socket.ticket == 0);
         let send = socket.send.filter(|_| writable);
         told.extend(receive.and_then(|id| self.ops.owner(id)));
         told.extend(send.and_then(|id| self.carry_on(id, pool)));
@@ -312,28 +314,32 @@ impl Epoll {
         }
     }
 
+    /// Gives what has come back to those that wait for it. Where one gets nothing, nobody behind it would.
     fn retry_parked(&mut self, pool: &Pool, told: &mut Vec<Owner>) {
-        for _ in 0..self.parked.len() {
-            let Some(id) = self.parked.pop_front() else { break };
-            self.set_parked(id, false);
-            told.extend(self.carry_on(id, pool));
+        for class in [Class::Head, Class::Body] {
+            while let Some(id) = self.parked[class as usize].pop() {
+                told.extend(self.carry_on(id, pool));
+                if self.is_parked(id) {
+                    break;
+                }
+            }
         }
     }
 
     fn note_wait(&mut self, id: OpId, wait: &Wait) {
-        if matches!(wait, Wait::Buffer) {
-            self.counters.receives_parked += 1;
-            self.parked.push_back(id);
-            self.set_parked(id, true);
+        if let Wait::Buffer(class) = wait
+            && let Some(socket) = receiver(&self.ops, &mut self.sockets, id)
+        {
+            if socket.ticket == 0 {
+                self.counters.receives_parked += 1;
+                socket.ticket = self.counters.receives_parked;
+            }
+            self.parked[*class as usize].push(socket.ticket, id, &self.ops);
         }
     }
 
-    fn set_parked(&mut self, id: OpId, parked: bool) {
-        if let Some(Armed::Receive(socket, _)) = self.ops.armed(id)
-            && let Some(socket) = self.sockets.get_mut(key(socket.0))
-        {
-            socket.parked = parked;
-        }
+    fn is_parked(&mut self, id: OpId) -> bool {
+        receiver(&self.ops, &mut self.sockets, id).is_some_and(|socket| socket.ticket > 0)
     }
 
     /// Records the operation with its socket, which is registered with the kernel by the first that has to wait.
@@ -494,6 +500,12 @@ impl Epoll {
     }
 }
 
+/// The socket that this receive waits for.
+fn receiver<'a>(ops: &OpTable, sockets: &'a mut Slab<Socket>, id: OpId) -> Option<&'a mut Socket> {
+    let Some(Armed::Receive(socket, _)) = ops.armed(id) else { return None };
+    sockets.get_mut(key(socket.0))
+}
+
 fn key<T>(bits: u64) -> Key<T> {
     Key::from_bits(bits)
 }
@@ -504,3 +516,35 @@ const BELL: u64 = u64::MAX;
 const EVENTS_MAX: usize = 256;
 const INLINE_COMPLETIONS_MAX: usize = 256;
 const LONG_SLEEP: Timespec = Timespec { tv_sec: 3600, tv_nsec: 0 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::op::Received;
+
+    #[test]
+    fn a_socket_that_cannot_be_watched_fails_and_is_not_waited_for() {
+        let (mut driver, pool) = (Epoll::new().expect("epoll is there"), Pool::new(1 << 20));
+        let (family, kind) = (net::AddressFamily::UNIX, net::SocketType::STREAM);
+        let (near, far) = net::socketpair(family, kind, SocketFlags::NONBLOCK, None).expect("two ends");
+        let id = driver.adopt(near);
+        let socket = driver.sockets.get(key(id.0)).expect("it was just adopted");
+        // The kernel watches a socket once.
+        let data = EventData::new_u64(id.0);
+        epoll::add(&driver.epoll, &socket.fd, data, EventFlags::empty()).expect("it can be watched");
+        rustix::io::write(&far, b"x").expect("there is room");
+        for want in [Ok(b"x".as_slice()), Err(Error::Exhausted)] {
+            let op = driver.submit(Op::Receive(id, Target::Fresh(Class::Head)), Owner::Token(0), &pool);
+            let done = op.or_else(|op| {
+                driver.turn(Mono::ZERO, &pool, &mut Vec::new()).expect("a turn never fails");
+                driver.take(op, &pool).ok_or(())
+            });
+            let Ok(Done::Received(received)) = &done else { panic!("it waits: {done:?}") };
+            let received = received.as_ref().map_err(|error| *error).map(|received| match received {
+                Received::Data(buf) => buf.bytes(),
+                Received::End(_) => b"",
+            });
+            assert_eq!(received, want);
+        }
+    }
+}

@@ -17,10 +17,12 @@ pub struct Socket {
     /// The peer has sent its end: a short read is then not the last.
     pub ended: bool,
     pub writable: bool,
-    /// How the connection failed. The kernel tells it once, then tells of an end, which would pass for a clean one.
+    /// How the connection failed. The kernel tells it once, then tells of an end, which would pass for a clean one. Or
+    /// it is not watched, and to wait for more would be to wait for ever.
     pub failed: Option<Error>,
-    /// The receive waits for a buffer: readiness is no reason to try it, and it must not overtake those before it.
-    pub parked: bool,
+    /// Not 0 while the receive waits for a buffer: readiness is no reason to try it, and it must not overtake those
+    /// that have waited longer.
+    pub ticket: u64,
     pub receive: Option<OpId>,
     /// A send or a connect.
     pub send: Option<OpId>,
@@ -35,7 +37,7 @@ impl Socket {
             ended: false,
             writable: true,
             failed: None,
-            parked: false,
+            ticket: 0,
             receive: None,
             send: None,
         }
@@ -43,7 +45,7 @@ impl Socket {
 
     /// A receive would bring something, and may be tried.
     pub fn has_more(&self) -> bool {
-        self.readable && !self.parked
+        self.readable && self.ticket == 0
     }
 
     /// Reads once, if there may be something to read. Memory is taken only then.
@@ -55,12 +57,14 @@ impl Socket {
             Target::Behind(buf) => (buf, None),
             Target::Fresh(class) => match pool.take(class) {
                 Some(buf) => (buf, Some(class)),
-                None => return Err((Target::Fresh(class), Wait::Buffer)),
+                None => return Err((Target::Fresh(class), Wait::Buffer(class))),
             },
         };
+        self.ticket = 0;
         let outcome = loop {
             match rustix::io::read(&self.fd, buf.spare_mut()) {
                 Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if let Some(failed) = self.failed => break Err(failed),
                 Err(Errno::AGAIN) => {
                     self.readable = false;
                     let target = fresh.map_or_else(|| Target::Behind(buf), Target::Fresh);
@@ -69,7 +73,7 @@ impl Socket {
                 Ok(0) if let Some(failed) = self.failed => break Err(failed),
                 Ok(0) => break Ok(Received::End(if fresh.is_some() { None } else { Some(buf) })),
                 Ok(count) => {
-                    self.readable = self.ended || count == buf.spare_len();
+                    self.readable = self.ended || self.failed.is_some() || count == buf.spare_len();
                     buf.grow(count);
                     break Ok(Received::Data(buf));
                 }
@@ -91,12 +95,13 @@ impl Socket {
         let outcome = loop {
             match write(&self.fd, pieces) {
                 Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if let Some(failed) = self.failed => break Err(failed),
                 Err(Errno::AGAIN) => {
                     self.writable = false;
                     return None;
                 }
                 Ok(count) => {
-                    self.writable = count == pieces.len();
+                    self.writable = self.failed.is_some() || count == pieces.len();
                     break Ok(count);
                 }
                 // Says only that this direction is over: what the peer sent and ended may still be whole.

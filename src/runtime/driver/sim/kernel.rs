@@ -291,12 +291,12 @@ impl Kernel {
             Wait::Readiness => {}
             Wait::Until(at) => self.schedule(host, id, *at),
             Wait::Buffer => {
-                self.hosts[host].counters.receives_parked += 1;
                 self.hosts[host].parked.push_back(id);
                 if let Some(Armed::Receive(socket, _)) = self.hosts[host].ops.armed(id) {
                     let socket = Key::from_bits(socket.0);
                     let waiting = self.hosts[host].sockets.get_mut(socket).and_then(|socket| socket.receive.as_mut());
-                    waiting.expect("the receive is armed").parked = true;
+                    let again = std::mem::replace(&mut waiting.expect("the receive is armed").parked, true);
+                    self.hosts[host].counters.receives_parked += u64::from(!again);
                 }
             }
         }

@@ -181,7 +181,7 @@ impl Uring {
                     }
                     Err(spare) => {
                         socket.early = Some(Early::Spare(spare));
-                        return Err((Armed::Receive(id, Target::Fresh(class)), Wait::Buffer));
+                        return Err((Armed::Receive(id, Target::Fresh(class)), Wait::Charge(group)));
                     }
                 }
             }
@@ -191,7 +191,7 @@ impl Uring {
             (Early::Failed(error), _) => Err(error),
         };
         if let Some(socket) = self.sockets.get_mut(key(id.0)) {
-            socket.receive = None;
+            (socket.receive, socket.ticket) = (None, 0);
         }
         Ok(Done::Received(outcome))
     }
@@ -206,7 +206,7 @@ impl Uring {
             return (Armed::Receive(id, target), Wait::Completion);
         }
         if flying >= super::FLYING_MAX {
-            return (Armed::Receive(id, target), Wait::Buffer);
+            return (Armed::Receive(id, target), Wait::Room);
         }
         let fd = types::Fd(socket.fd.as_raw_fd());
         // Looking first would find nothing, unless the last receive left something.
@@ -242,11 +242,12 @@ impl Uring {
             self.forget(taken);
             return self.let_go(SocketId(bits));
         }
+        let window = if let Rx::Armed(class) = rx { Some(class) } else { None };
         let behind = match rx {
             Rx::Behind(buf, Wanted::Yes) => Some(buf),
             Rx::Behind(_, Wanted::No) | Rx::Armed(_) | Rx::Idle => None,
         };
-        let mut starved = false;
+        let mut wait = Wait::Completion;
         let mut again = None;
         let early = match (completion.error(), taken, behind) {
             (None, None, Some(buf)) if completion.result > 0 => Some(grown(buf, completion.result)),
@@ -258,8 +259,8 @@ impl Uring {
                 self.forget(taken);
                 ended.then(|| failed.map_or(Early::End(behind), Early::Failed))
             }
-            (Some(Errno::NOBUFS), ..) => {
-                starved = true;
+            (Some(Errno::NOBUFS), ..) if let Some(class) = window => {
+                wait = Wait::Window(class);
                 None
             }
             (Some(Errno::CANCELED | Errno::AGAIN | Errno::INTR), _, behind) => {
@@ -279,10 +280,9 @@ impl Uring {
         {
             self.ops.rearm(id, Armed::Receive(SocketId(bits), Target::Behind(buf)));
         }
-        if starved {
-            self.note_wait(id, &Wait::Buffer);
-        } else {
-            self.carry_on(id, pool, told);
+        match wait {
+            Wait::Completion => self.carry_on(id, pool, told),
+            starved => self.note_wait(id, &starved),
         }
     }
 

@@ -14,6 +14,7 @@ use self::ring::{Completion, Ring};
 use self::socket::{Early, Listener, Rx, Socket, Tx, Wanted};
 use self::window::Window;
 use super::clock::Clock;
+use super::parked::Parked;
 use super::{Close, DriverCounters, Stop};
 use crate::runtime::buffer::{Class, Pool};
 use crate::runtime::listener;
@@ -43,8 +44,12 @@ pub struct Uring {
     ops: OpTable,
     /// Operations that are ready but were put off because this turn had done enough.
     put_off: VecDeque<OpId>,
-    /// Receives whose bytes, or whose turn to get some, wait for a buffer; first in, first out.
-    parked: VecDeque<OpId>,
+    /// Receives whose bytes are here and wait until the pool may count them, by class.
+    uncharged: [Parked; 2],
+    /// Receives that found a window empty, by class.
+    starved: [Parked; 2],
+    /// Receives for which the ring had no room.
+    crowded: Parked,
     /// Sends that may still be carried out inside `submit` in this turn.
     inline_left: usize,
     /// Entries that the kernel has, or will have, and has not completed for good.
@@ -64,7 +69,12 @@ pub struct Uring {
 /// Why an operation cannot be carried out now.
 enum Wait {
     Completion,
-    Buffer,
+    /// That the pool has room for what is in the window's buffer.
+    Charge(Class),
+    /// That the window has a buffer.
+    Window(Class),
+    /// That the ring has room.
+    Room,
 }
 
 impl Uring {
@@ -87,7 +97,9 @@ impl Uring {
             listeners: Slab::new(),
             ops: OpTable::default(),
             put_off: VecDeque::new(),
-            parked: VecDeque::new(),
+            uncharged: Default::default(),
+            starved: Default::default(),
+            crowded: Parked::default(),
             inline_left: INLINE_COMPLETIONS_MAX,
             flying: 0,
             closing: 0,
@@ -175,9 +187,11 @@ impl Uring {
             let Some(id) = self.put_off.pop_front() else { break };
             self.carry_on(id, pool, told);
         }
-        if self.refill(pool)? | pool.take_returned() {
-            self.retry_parked(pool, told);
+        if pool.take_returned() {
+            self.retry_uncharged(pool, told);
         }
+        self.refill(pool)?;
+        self.retry_starved(pool, told);
         let busy = !told.is_empty() || !self.put_off.is_empty() || self.ring.has_more();
         self.enter(if busy { Mono::ZERO } else { deadline })?;
         for _ in 0..COMPLETIONS_A_TURN_MAX {
@@ -311,8 +325,8 @@ impl Uring {
         Ok(entered?)
     }
 
-    /// Gives the kernel memory to receive into; says whether it had run out of some.
-    fn refill(&mut self, pool: &Pool) -> Result<bool, Error> {
+    /// Gives the kernel memory to receive into.
+    fn refill(&mut self, pool: &Pool) -> Result<(), Error> {
         if self.windows.is_none() {
             let count = |class: Class, most: u16| {
                 let share = pool.bytes_max() / WINDOW_SHARE / class.payload_bytes();
@@ -322,8 +336,8 @@ impl Uring {
             let bodies = Window::new(&self.ring, Class::Body, count(Class::Body, WINDOW_BODIES_MAX))?;
             self.windows = Some([heads, bodies]);
         }
-        let windows = self.windows.iter_mut().flatten();
-        Ok(windows.fold(false, |refilled, window| window.refill(pool) | refilled))
+        self.windows.iter_mut().flatten().for_each(|window| window.refill(pool));
+        Ok(())
     }
 
     fn note_completion(&mut self, completion: Completion, pool: &Pool, told: &mut Vec<Owner>) {
@@ -358,18 +372,51 @@ impl Uring {
         }
     }
 
-    fn retry_parked(&mut self, pool: &Pool, told: &mut Vec<Owner>) {
-        for _ in 0..self.parked.len() {
-            let Some(id) = self.parked.pop_front() else { break };
+    /// Gives what has come back to the pool to those whose bytes wait for it. Where one gets nothing, nobody behind it
+    /// would.
+    fn retry_uncharged(&mut self, pool: &Pool, told: &mut Vec<Owner>) {
+        for class in [Class::Head, Class::Body] {
+            while let Some(id) = self.uncharged[class as usize].pop() {
+                self.carry_on(id, pool, told);
+                if self.ops.armed(id).is_some() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Has as many receives tried again as find a buffer, and room in the ring.
+    fn retry_starved(&mut self, pool: &Pool, told: &mut Vec<Owner>) {
+        let lent = self.windows.as_ref().map_or([0; 2], |windows| windows.each_ref().map(Window::lent));
+        for (class, mut buffers) in lent.into_iter().enumerate() {
+            while buffers > 0
+                && let Some(id) = self.starved[class].pop()
+            {
+                buffers -= usize::from(self.ops.armed(id).is_some());
+                self.carry_on(id, pool, told);
+            }
+        }
+        while self.flying < FLYING_MAX
+            && let Some(id) = self.crowded.pop()
+        {
             self.carry_on(id, pool, told);
         }
     }
 
     fn note_wait(&mut self, id: OpId, wait: &Wait) {
-        if matches!(wait, Wait::Buffer) {
+        let parked = match wait {
+            Wait::Completion => return,
+            Wait::Charge(class) => &mut self.uncharged[*class as usize],
+            Wait::Window(class) => &mut self.starved[*class as usize],
+            Wait::Room => &mut self.crowded,
+        };
+        let Some(Armed::Receive(socket, _)) = self.ops.armed(id) else { return };
+        let Some(socket) = self.sockets.get_mut(key(socket.0)) else { return };
+        if socket.ticket == 0 {
             self.counters.receives_parked += 1;
-            self.parked.push_back(id);
+            socket.ticket = self.counters.receives_parked;
         }
+        parked.push(socket.ticket, id, &self.ops);
     }
 
     /// Records the operation with its socket or listener.
@@ -503,14 +550,49 @@ const DRAIN_WAITS_MAX: usize = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::driver::choice::Choice;
     use crate::runtime::driver::uring::connections::accept_connection;
+    use crate::runtime::op::Target;
+    use crate::runtime::options::EventLoop;
+
+    /// A ring, where the kernel has them and lets us use them; else says what there is instead, and why.
+    fn allowed() -> Option<Uring> {
+        let choice = Choice::make(EventLoop::Auto).expect("epoll works anywhere");
+        if choice.event_loop == EventLoop::Epoll {
+            eprintln!("not tested here: {}", choice.reason);
+            return None;
+        }
+        Some(Uring::new().expect("it was tried"))
+    }
 
     #[test]
     fn an_accept_whose_connection_another_shard_took_does_not_wait_for_the_next() {
-        let mut uring = Uring::new().expect("the kernel has rings and allows them");
+        let Some(mut uring) = allowed() else { return };
         let socket = listener::open(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let id = uring.adopt_listener(socket).expect("it listens");
         let listener = uring.listeners.get(key(id.0)).expect("it was just adopted");
         assert_eq!(accept_connection(&listener.fd).err(), Some(Errno::AGAIN));
+    }
+
+    #[test]
+    fn a_receive_that_found_the_ring_full_is_tried_when_something_has_ended_there() {
+        let Some(mut uring) = allowed() else { return };
+        let pool = Pool::new(1 << 20);
+        let (family, kind) = (net::AddressFamily::UNIX, net::SocketType::STREAM);
+        let (near, far) = net::socketpair(family, kind, net::SocketFlags::CLOEXEC, None).expect("two ends");
+        let socket = uring.adopt(near);
+        rustix::io::write(&far, b"x").expect("there is room");
+        let flying = std::mem::replace(&mut uring.flying, FLYING_MAX);
+        let op = uring.submit(Op::Receive(socket, Target::Fresh(Class::Head)), Owner::Token(0), &pool);
+        let op = op.expect_err("the ring is full");
+        uring.turn(Mono::ZERO, &pool, &mut Vec::new()).expect("a turn never fails");
+        assert!(uring.take(op).is_none() && uring.flying == FLYING_MAX);
+        uring.flying = flying;
+        let mut told = Vec::new();
+        while told.is_empty() {
+            uring.turn(Mono::NEVER, &pool, &mut told).expect("a turn never fails");
+        }
+        assert!(matches!(uring.take(op), Some(Done::Received(Ok(_)))));
+        assert_eq!(uring.counters().receives_parked, 1);
     }
 }

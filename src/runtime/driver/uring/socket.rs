@@ -24,6 +24,8 @@ pub struct Socket {
     pub early: Option<Early>,
     /// The last receive left something to read: the next one should look before it waits.
     pub nonempty: bool,
+    /// Not 0 once a receive had to wait for memory, until one has brought something: its place among those that wait.
+    pub ticket: u64,
     /// How the connection failed. The kernel tells it once, then tells of an end, which would pass for a clean one.
     pub failed: Option<Error>,
     pub receive: Option<OpId>,
@@ -73,6 +75,7 @@ impl Socket {
             tx: Tx::Idle,
             early: None,
             nonempty: false,
+            ticket: 0,
             failed: None,
             receive: None,
             send: None,

@@ -47,8 +47,13 @@ impl Window {
         class as u16
     }
 
-    /// Gives numbers without memory some; says whether any got it.
-    pub fn refill(&mut self, pool: &Pool) -> bool {
+    /// Buffers that the kernel may choose from.
+    pub fn lent(&self) -> usize {
+        self.spares.len() - self.empty.len()
+    }
+
+    /// Gives numbers without memory some.
+    pub fn refill(&mut self, pool: &Pool) {
         let before = self.empty.len();
         while self.empty.len() > self.held
             && let Some(number) = self.empty.pop()
@@ -58,7 +63,6 @@ impl Window {
         if self.empty.len() < before {
             self.publish();
         }
-        self.empty.len() < before
     }
 
     /// A buffer that was taken out is counted by the pool now, or gone.
