@@ -42,6 +42,7 @@ A refusal is a problem document (RFC 9457), a line of the access log with `polic
 ";
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "whether the page is to be written, `make docs` says by the environment")]
 fn the_page_of_policies_is_what_the_comments_say() {
     let path = root().join(PAGE);
     let rendered = render();
@@ -131,7 +132,7 @@ impl Struct {
             let comment = comment_above(&lines[..start + 1 + index]);
             Some(Field { name: name.to_owned(), kind: kind.to_owned(), comment })
         };
-        let body = lines[start + 1..end].iter().enumerate().filter(|(_, line)| line.starts_with("    pub "));
+        let body = lines[start + 1..end].iter().enumerate().filter(|(_, line)| is_field(line));
         Some(Self { comment: comment_above(&lines[..start]), fields: body.filter_map(field).collect() })
     }
 }
