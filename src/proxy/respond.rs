@@ -1,11 +1,11 @@
 //! The response on its way down.
 
 use super::attempt::Watch;
-use super::edit;
 use super::error::{Failure, UpstreamFailure};
 use super::exchange::Exchange;
 use super::forward::ForwardedResponse;
 use super::reply;
+use super::trim;
 use super::writer::Unwritten;
 use crate::http::body::Framing;
 use crate::http::error::HeadError;
@@ -63,11 +63,11 @@ pub async fn respond(
         !close && exchange.request.version == Version::Http11 && !exchange.guarded.answers_meet_policies();
     let bytes = &reader.input()[..length];
     let brings_more = announces_body_without_right(head, bytes);
-    let opening = match edit::left_out(head, bytes, down_framing).filter(|_| adds_nothing) {
+    let opening = match trim::left_out(head, bytes, down_framing).filter(|_| adds_nothing) {
         Some(left_out) => {
             let start = left_out.remove_from(&mut reader.input_mut()[..length]);
             reader.skip(start);
-            Opening::Edited { head_bytes: length - start }
+            Opening::Trimmed { head_bytes: length - start }
         }
         None => {
             let written = forwarded(exchange, head, bytes, down_framing, close)?;
@@ -223,7 +223,7 @@ async fn ask_meanwhile<T>(
 /// The head that goes down.
 enum Opening {
     /// The one that came, where it came: the first bytes of the reader's input.
-    Edited {
+    Trimmed {
         head_bytes: usize,
     },
     Written(Buf),
@@ -240,7 +240,7 @@ async fn body(
     let pool = exchange.shared.runtime.pool();
     let mut done = reader.body_done();
     let (mut before, mut next) = match opening {
-        Opening::Edited { head_bytes } => {
+        Opening::Trimmed { head_bytes } => {
             let (begun, payload_bytes) = reader.decode_behind(head_bytes).map_err(Failure::upstream_body)?;
             exchange.account.response_body_bytes.set(payload_bytes as u64);
             exchange.account.status.set(status);

@@ -1,4 +1,4 @@
-//! A response's head edited where it lies, which saves a buffer and a copy of all that came with it.
+//! A response's head made ours where it lies, by leaving lines out: that saves a buffer, and a copy of all that came.
 
 use super::forward::{NOT_RESPONDED, is_stopped_down};
 use crate::http::body::Framing;
