@@ -133,6 +133,7 @@ impl Compile<'_> {
                 name: route.name.text,
                 service: self.service(&route.service, services),
                 rules: route.rules,
+                priority: route.priority,
                 preserve_host: route.preserve_host,
                 websocket: route.websocket,
                 body_bytes_max: route.body_bytes_max,

@@ -144,10 +144,11 @@ fn service_fields(service: &Service) -> Fields {
 }
 
 fn route_fields(route: &Route, services: &[std::sync::Arc<Service>]) -> Fields {
-    let rules: Vec<_> = route.rules.iter().map(|rule| format!("{} {}", rule.host, rule.path)).collect();
+    let rules: Vec<_> = route.rules.iter().map(ToString::to_string).collect();
     vec![
         ("service".to_owned(), services[route.service as usize].name.clone()),
         ("matches".to_owned(), rules.join(", ")),
+        field("priority", &route.priority),
         field("preserve_host", &route.preserve_host),
         field("websocket", &route.websocket),
         field("body_bytes_max", &route.body_bytes_max),

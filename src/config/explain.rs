@@ -3,37 +3,32 @@
 use std::fmt::Write;
 
 use super::snapshot::Snapshot;
-use crate::http::head::RequestHead;
-use crate::route::Route;
+use crate::route::{Asked, Route, Rule, Scratch};
 
 /// What is said of a request whose head has been read.
-pub fn explain(snapshot: &Snapshot, head: &RequestHead) -> String {
-    let plan = &snapshot.plan;
-    let (host, path) = (&head.host[..], &head.path[..]);
+pub fn explain(snapshot: &Snapshot, asked: &Asked<'_>) -> String {
+    let (plan, scratch) = (&snapshot.plan, &mut Scratch::default());
     let mut text = String::new();
     let mut say = |line: String| writeln!(text, "{line}").expect("a string takes all");
-    say(format!("host {}", String::from_utf8_lossy(host)));
-    say(format!("path {}", String::from_utf8_lossy(path)));
-    let found = plan.table.find(host, path).map(|index| &plan.routes[index]);
-    let winner = found.and_then(|route| {
-        route.rules.iter().filter(|rule| rule.host.matches(host) && rule.path.matches(path)).map(|rule| rule.rank).max()
-    });
+    say(format!("host {}", String::from_utf8_lossy(&asked.head.host)));
+    say(format!("path {}", String::from_utf8_lossy(&asked.head.path)));
+    let found = plan.table.find(asked, scratch).map(|found| (&plan.routes[found.route], found.rule));
     match found {
-        Some(route) => settings(snapshot, route, &mut say),
+        Some((route, rule)) => {
+            say(format!("route {}", route.name));
+            say(format!("by {}", route.rules[rule]));
+            settings(snapshot, route, &mut say);
+        }
         None => say("no route: the answer is 404".to_owned()),
     }
+    let winner = found.map(|(route, rule)| route.rules[rule].rank);
     let mut nearer: Vec<_> =
         plan.routes.iter().flat_map(|route| route.rules.iter().map(move |rule| (rule, route))).collect();
     nearer.retain(|(rule, _)| winner.is_none_or(|rank| rule.rank > rank));
     nearer.sort_by_key(|(rule, _)| std::cmp::Reverse(rule.rank));
     let more = nearer.len().saturating_sub(NEARER_MAX);
     for (rule, route) in nearer.into_iter().take(NEARER_MAX) {
-        let why = match (rule.host.matches(host), rule.path.matches(path)) {
-            (false, false) => format!("host {} and path {} differ", rule.host, rule.path),
-            (false, true) => format!("host {} differs", rule.host),
-            _ => format!("path {} differs", rule.path),
-        };
-        say(format!("not {}: {why}", route.name));
+        say(format!("not {}: {}", route.name, difference(rule, asked, scratch)));
     }
     if more > 0 {
         say(format!("and {more} more that differ"));
@@ -41,10 +36,24 @@ pub fn explain(snapshot: &Snapshot, head: &RequestHead) -> String {
     text
 }
 
+/// Why a rule does not take the request.
+fn difference(rule: &Rule, asked: &Asked<'_>, scratch: &mut Scratch) -> String {
+    let host = rule.host.matches(&asked.head.host);
+    match (host, rule.path.matches(&asked.head.path, &mut scratch.caches)) {
+        (false, false) => format!("host {} and path {} differ", rule.host, rule.path),
+        (false, true) => format!("host {} differs", rule.host),
+        (true, false) => format!("path {} differs", rule.path),
+        (true, true) => {
+            let failing = rule.predicates.iter().filter(|predicate| !predicate.matches(asked, scratch));
+            let failing: Vec<_> = failing.map(ToString::to_string).collect();
+            format!("{} {}", failing.join(", "), if failing.len() == 1 { "differs" } else { "differ" })
+        }
+    }
+}
+
 fn settings(snapshot: &Snapshot, route: &Route, say: &mut impl FnMut(String)) {
     let plan = &snapshot.plan;
     let service = &plan.services[route.service as usize];
-    say(format!("route {}", route.name));
     say(format!("service {}", service.name));
     for endpoint in &service.endpoints {
         say(format!("  endpoint {} ({})", endpoint.name, endpoint.address));

@@ -59,6 +59,8 @@ pub struct Route {
     pub service: Name,
     /// Each with a rank that no other rule of any route has.
     pub rules: Vec<Rule>,
+    /// Part of the rules' ranks already.
+    pub priority: u32,
     pub preserve_host: bool,
     pub websocket: bool,
     pub body_bytes_max: Option<u64>,

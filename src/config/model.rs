@@ -153,7 +153,9 @@ pub struct Retry {
 }
 
 /// The closest match wins: exact host, then the longest `*.suffix`, then any host; among those exact path, then the
-/// longest prefix.
+/// longest prefix, where a regex counts as a prefix as long as the text it begins with; then one with methods; then the
+/// one with more headers and cookies; then the one with more query parameters; then the earlier in the file. When a
+/// route's other demands are not met, the next closest is tried.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -161,8 +163,22 @@ pub struct Route {
     pub name: Spanned<String>,
     /// `example.com`, or `*.example.com` for every name below it. Default: any host.
     pub hosts: Option<Spanned<Vec<Spanned<String>>>>,
-    /// `/a` (a prefix: `/a` and `/a/b`, not `/ab`), `{ prefix: "/a" }` or `{ exact: "/a" }`. Default: `/`, any path.
+    /// `/a` (a prefix: `/a` and `/a/b`, not `/ab`), `{ prefix: "/a" }`, `{ exact: "/a" }` or `{ regex: "/a/[0-9]+" }`
+    /// (of the whole path). Default: `/`, any path.
     pub paths: Option<Spanned<Vec<Spanned<Path>>>>,
+    /// Methods, as in `[GET, POST]`. Default: any.
+    pub methods: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Headers that must all be there. One that comes in several lines has their list as its value, as in `a, b`.
+    #[serde(default)]
+    pub headers: Vec<Spanned<Demand>>,
+    /// Query parameters that must all be there, decoded; of one that comes again the first counts.
+    #[serde(default)]
+    pub query: Vec<Spanned<Demand>>,
+    /// Cookies that must all be there; of one that comes again the first counts.
+    #[serde(default)]
+    pub cookies: Vec<Spanned<Demand>>,
+    /// A route with a higher one comes first, however close others are. Default: 0.
+    pub priority: Option<Bounded<0, 1_000_000>>,
     /// The name of the service that answers.
     pub service: Spanned<String>,
     /// Whether the service sees the client's `Host`, or else the endpoint as written here. Default: true.
@@ -178,6 +194,20 @@ pub struct Route {
 pub enum Path {
     Prefix(String),
     Exact(String),
+    Regex(String),
+}
+
+/// Of a header, query parameter or cookie; with a name alone any value will do.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Demand {
+    /// Case counts, except in a header's.
+    pub name: Spanned<String>,
+    /// The value.
+    pub exact: Option<String>,
+    /// What the whole value must match. Regexes here know ASCII only, look neither ahead nor behind, and take time linear
+    /// in the value.
+    pub regex: Option<Spanned<String>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
@@ -353,13 +383,14 @@ struct VisitPath;
 enum PathInWords {
     Prefix(String),
     Exact(String),
+    Regex(String),
 }
 
 impl<'de> Visitor<'de> for VisitPath {
     type Value = Path;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a path, `{ prefix: \"/path\" }` or `{ exact: \"/path\" }`")
+        f.write_str("a path, `{ prefix: \"/path\" }`, `{ exact: \"/path\" }` or `{ regex: \"/path\" }`")
     }
 
     fn visit_str<E: Error>(self, path: &str) -> Result<Path, E> {
@@ -370,6 +401,7 @@ impl<'de> Visitor<'de> for VisitPath {
         Ok(match PathInWords::deserialize(MapAccessDeserializer::new(map))? {
             PathInWords::Prefix(path) => Path::Prefix(path),
             PathInWords::Exact(path) => Path::Exact(path),
+            PathInWords::Regex(path) => Path::Regex(path),
         })
     }
 }

@@ -9,7 +9,7 @@
 //! configuration alive, not all of it, and counts references on no line of the cache that another shard uses.
 
 use super::plan::{Plan, Settings};
-use crate::route::Route;
+use crate::route::{Asked, Route, Scratch};
 use crate::upstream::Service;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub struct Active {
     plan: Arc<Plan>,
     settings: Rc<Settings>,
+    scratch: Scratch,
     /// By the index of the route in the plan; made when the route is first used.
     records: Vec<Option<Rc<RouteRecord>>>,
     /// Records of earlier plans, let go of a few at a time: each may be the last reference to its route.
@@ -33,7 +34,7 @@ pub struct RouteRecord {
 impl Active {
     pub fn new(plan: Arc<Plan>) -> Self {
         let (settings, records) = (Rc::new(plan.settings.clone()), blank(&plan));
-        Self { plan, settings, records, retired: Vec::new() }
+        Self { plan, settings, scratch: Scratch::default(), records, retired: Vec::new() }
     }
 
     pub fn settings(&self) -> &Rc<Settings> {
@@ -41,8 +42,8 @@ impl Active {
     }
 
     /// The record of the route for a request.
-    pub fn find(&mut self, host: &[u8], path: &[u8]) -> Option<Rc<RouteRecord>> {
-        let index = self.plan.table.find(host, path)?;
+    pub fn find(&mut self, asked: &Asked<'_>) -> Option<Rc<RouteRecord>> {
+        let index = self.plan.table.find(asked, &mut self.scratch)?.route;
         let record = self.records[index].get_or_insert_with(|| {
             let route = self.plan.routes[index].clone();
             let service = self.plan.services[route.service as usize].clone();
@@ -61,6 +62,7 @@ impl Active {
             self.retired.extend(records.into_iter().filter(Option::is_some));
         }
         self.settings = Rc::new(plan.settings.clone());
+        self.scratch = Scratch::default();
         self.plan = plan;
     }
 
@@ -90,6 +92,7 @@ const RETIRED_A_TURN_MAX: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::head::RequestHead;
     use crate::proxy::limits::Limits;
     use crate::route::{HostRule, PathRule, Rule, Table};
     use crate::upstream::service::{PoolLimits, Retry, Timeouts};
@@ -110,7 +113,8 @@ mod tests {
                     id: index as u32,
                     name: format!("route-{index}"),
                     service: 0,
-                    rules: vec![Rule { host: HostRule::Any, path, rank: index as u64 }],
+                    rules: vec![Rule { host: HostRule::Any, path, predicates: Arc::default(), rank: index as u32 }],
+                    priority: 0,
                     preserve_host: true,
                     websocket: false,
                     body_bytes_max: None,
@@ -122,13 +126,19 @@ mod tests {
         Arc::new(Plan { services: vec![Arc::new(service)], table: Table::compile(&routes), routes, settings })
     }
 
+    fn find(active: &mut Active, path: &str) -> Option<Rc<RouteRecord>> {
+        let mut head = RequestHead::new();
+        head.path = path.into();
+        active.find(&Asked { head: &head, bytes: b"" })
+    }
+
     #[test]
     fn an_exchange_keeps_its_record_and_lets_the_plan_go() {
         let old = plan(1000, 1);
         let mut active = Active::new(old.clone());
-        let pinned = active.find(b"", b"/7").expect("there is a route");
-        assert!(Rc::ptr_eq(&pinned, &active.find(b"", b"/7").expect("there is a route")));
-        (0..1000).for_each(|index| assert!(active.find(b"", format!("/{index}").as_bytes()).is_some()));
+        let pinned = find(&mut active, "/7").expect("there is a route");
+        assert!(Rc::ptr_eq(&pinned, &find(&mut active, "/7").expect("there is a route")));
+        (0..1000).for_each(|index| assert!(find(&mut active, &format!("/{index}")).is_some()));
         active.swap(plan(5, 2));
         assert_eq!(Arc::strong_count(&old), 1);
         assert_eq!(Arc::strong_count(&old.routes[7]), 2);
@@ -139,16 +149,16 @@ mod tests {
         assert_eq!(turns, 1000usize.div_ceil(RETIRED_A_TURN_MAX));
         assert_eq!((Arc::strong_count(&old.routes[8]), Arc::strong_count(&old.routes[7])), (1, 2));
         assert_eq!((pinned.settings.limits.retry_after_s, active.settings().limits.retry_after_s), (1, 2));
-        assert!(active.find(b"", b"/7").is_none());
+        assert!(find(&mut active, "/7").is_none());
     }
 
     #[test]
     fn swaps_in_a_row_forget_nothing() {
         let (first, second) = (plan(600, 1), plan(600, 2));
         let mut active = Active::new(first.clone());
-        assert!(active.find(b"", b"/599").is_some());
+        assert!(find(&mut active, "/599").is_some());
         active.swap(second.clone());
-        assert!(active.find(b"", b"/599").is_some());
+        assert!(find(&mut active, "/599").is_some());
         active.swap(plan(1, 3));
         while active.clean_up() {}
         for plan in [first, second] {

@@ -122,7 +122,7 @@ impl Failure {
             Self::HeadTimeout => client(408, "head_timeout", "the request's head did not arrive in time"),
             Self::BodyTimeout => client(408, "body_timeout", "the request's body arrived too slowly"),
             Self::BodyTooLarge => client(413, "body_too_large", "the request's body is larger than allowed"),
-            Self::NoRoute => client(404, "no_route", "no route matches this host and path"),
+            Self::NoRoute => client(404, "no_route", "no route matches this request"),
             Self::ClientGone => client(499, "client_gone", "the client went away"),
             Self::ForwardedHeadTooLarge => client(431, "head_too_large", "the request's head is larger than allowed"),
             Self::Overloaded => gateway(503, "overloaded", "the gateway has too many requests in flight"),

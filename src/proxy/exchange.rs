@@ -15,7 +15,7 @@ use super::writer::Unwritten;
 use crate::http::body::Framing;
 use crate::http::field::Known;
 use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
-use crate::route::Route;
+use crate::route::{Asked, Route};
 use crate::runtime::tcp::SendAll;
 use crate::runtime::{Buf, Pieces, TcpStream};
 use crate::stdx::time::Mono;
@@ -97,7 +97,7 @@ async fn proceed<'a>(
     downstream.connection.reader.begin_body(request.framing, &settings.body_limits());
     account.request_read.set(request.framing == Framing::Empty);
     let _in_flight = shared.enter(settings)?;
-    let found = shared.find(&request.host, &request.path).ok_or(Failure::NoRoute)?;
+    let found = shared.find(&Asked { head: request, bytes }).ok_or(Failure::NoRoute)?;
     let RouteRecord { route, service, settings } = &**account.record.get_or_init(|| found);
     let bytes_max = route.body_bytes_max.or(settings.limits.body_bytes_max);
     if let (Framing::Length(length), Some(max)) = (request.framing, bytes_max)

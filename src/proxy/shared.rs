@@ -4,6 +4,7 @@ use super::active::{Active, RouteRecord};
 use super::error::Failure;
 use super::plan::{Plan, Settings};
 use crate::http::head::{RequestHead, ResponseHead};
+use crate::route::Asked;
 use crate::runtime::Runtime;
 use crate::stdx::board::{Board, Lease};
 use crate::stdx::rng::Rng;
@@ -77,8 +78,8 @@ impl Shared {
     }
 
     /// The route for a request that comes now.
-    pub fn find(&self, host: &[u8], path: &[u8]) -> Option<Rc<RouteRecord>> {
-        self.active.borrow_mut().find(host, path)
+    pub fn find(&self, asked: &Asked<'_>) -> Option<Rc<RouteRecord>> {
+        self.active.borrow_mut().find(asked)
     }
 
     /// From now on requests meet this plan; those in flight keep what they began with.

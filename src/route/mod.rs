@@ -1,7 +1,14 @@
 //! Which route a request takes.
 
+mod asked;
+mod paths;
+mod pattern;
+mod predicate;
 mod rule;
 mod table;
 
+pub use asked::{Asked, Scratch};
+pub use pattern::{Caches, Pattern, PatternError, Patterns};
+pub use predicate::{Named, Predicate, Test};
 pub use rule::{HostRule, PathRule, Route, Rule};
-pub use table::{HOST_BYTES_MAX, Table};
+pub use table::{Found, HOST_BYTES_MAX, Table};

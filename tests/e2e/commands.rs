@@ -17,6 +17,7 @@ services: [{ name: users, endpoints: [\"127.0.0.1:2\"] }, { name: rest, endpoint
 routes:
   - { name: users, hosts: [api.example.com], paths: [/users], service: users }
   - { name: me, hosts: [api.example.com], paths: [{ exact: /users/me }], service: users }
+  - { name: write, hosts: [api.example.com], paths: [/users], methods: [PUT], cookies: [{ name: id }], service: users }
   - { name: rest, service: rest }
 profiles: { staging: { routes: [{ name: more, paths: [/more], service: rest }] } }
 ";
@@ -54,8 +55,10 @@ fn explain_says_which_route_and_why_no_nearer_one() {
             "host api.example.com\n",
             "path /users/7\n",
             "route users\n",
+            "by api.example.com /users\n",
             "service users\n",
             "endpoint 127.0.0.1:2",
+            "not write: method PUT, cookie id differ\n",
             "not me: path =/users/me differs\n",
         ],
     );
@@ -66,6 +69,43 @@ fn explain_says_which_route_and_why_no_nearer_one() {
     );
     check(&["GET", "http://other/more", "--profile", "staging"], &["route more\n"]);
     check(&["GET", "http://other/%zz"], &["refused: "]);
+    check(&["PUT", "http://api.example.com/users"], &["route users\n", "not write: cookie id differs\n"]);
+    check(
+        &["PUT", "http://api.example.com/users", "-H", "Cookie: id=7"],
+        &["route write\n", "by api.example.com /users [method PUT] [cookie id]\n", "not me: path =/users/me differs\n"],
+    );
+}
+
+#[test]
+fn check_warns_of_what_is_never_reached_and_refuses_what_cannot_be() {
+    let closed = YAML.replace("{ name: rest, service: rest }", "{ name: rest, service: rest, priority: 9 }");
+    let warned = Finished::run_on("check", &closed);
+    assert_eq!(warned.code, Some(0), "{}", warned.stderr);
+    for name in ["users", "me", "write"] {
+        let warning = format!("warning: route `{name}` never matches: `rest` comes first wherever it would\n");
+        assert!(warned.stdout.contains(&warning), "{}", warned.stdout);
+    }
+    assert!(!Finished::run_on("check", YAML).stdout.contains("warning"));
+    for (demand, problem) in [
+        ("methods: [get]", "`get` is not how clients write a method: write `GET`"),
+        ("methods: []", "no method: leave out `methods` to match any"),
+        (
+            "headers: [{ name: a, exact: b }, { name: A, exact: c }]",
+            "no request has both `header a=b` and `header a=c`",
+        ),
+        ("headers: [{ name: \"a b\" }]", "`a b` is not a name: write the name alone, as in `x-version`"),
+        ("cookies: [{ name: a, exact: b, regex: c }]", "both `exact` and `regex`: keep one"),
+        ("query: [{ name: a, regexp: c }]", "unknown key `regexp`: did you mean `regex`?"),
+        ("query: [{ name: a }, { name: a }]", "`query a` is demanded twice: remove one of the two"),
+        ("headers: [{ name: a, regex: \"(\" }]", "the regex `(` is invalid, unclosed group: write a simpler one"),
+        ("paths: [{ regex: \"/((a{99}){99}){99}\" }]", "would need more than 65536 bytes: write a simpler one"),
+        ("paths: [{ regex: \"users/.*\" }]", "the regex `users/.*` never matches, as a path begins with a slash"),
+    ] {
+        let refused =
+            Finished::run_on("check", &YAML.replace("- { name: rest, ", &format!("- {{ name: rest, {demand}, ")));
+        assert_eq!(refused.code, Some(1), "{demand}");
+        assert!(refused.stderr.contains(problem), "{demand}: {}", refused.stderr);
+    }
 }
 
 #[test]

@@ -113,3 +113,47 @@ fn a_gateway_without_routes_answers_404() {
     assert_eq!(response.status(), 404);
     response.problem();
 }
+
+#[test]
+fn what_a_route_demands_decides_and_the_next_closest_is_tried() {
+    let names = ["plain", "post", "beta", "tester", "number", "first"];
+    let origins = names.map(named);
+    let demands = [
+        "paths: [\"/a\"]",
+        "paths: [\"/a\"], methods: [POST, PUT]",
+        "paths: [\"/a\"], headers: [{ name: X-Env, exact: beta }, { name: X-Any }]",
+        "paths: [\"/a\"], cookies: [{ name: tester }], query: [{ name: v, regex: \"[0-9]+\" }]",
+        "paths: [{ regex: \"/a/[0-9]+\" }]",
+        "paths: [\"/\"], headers: [{ name: X-First }], priority: 5",
+    ];
+    let mut config = Config::empty();
+    for ((name, origin), demand) in names.iter().zip(&origins).zip(demands) {
+        config = config.service(name, &[origin.address], "").route(name, name, demand);
+    }
+    let gateway = Gateway::start(&config);
+    for (first, lines, name) in [
+        ("GET /a", "", Some("plain")),
+        ("POST /a", "", Some("post")),
+        ("get /a", "", Some("plain")),
+        ("POST /a", "X-Any:\r\nx-env: beta\r\n", Some("post")),
+        ("GET /a", "X-Any:\r\nx-env: beta\r\n", Some("beta")),
+        ("GET /a", "X-Env: beta\r\n", Some("plain")),
+        ("GET /a", "X-Any: 1\r\nX-Env: beta\r\nX-Env: beta\r\n", Some("plain")),
+        ("GET /a", "X-Any: 1\r\nX_Env: beta\r\n", Some("plain")),
+        ("GET /a?v=1", "Cookie: x=y; tester=1\r\n", Some("tester")),
+        ("GET /a?v=1x", "Cookie: tester=1\r\n", Some("plain")),
+        ("GET /a/12", "", Some("number")),
+        ("GET /%61/1%32", "", Some("number")),
+        ("GET /a/12/x", "", Some("plain")),
+        ("GET /a/12", "X-First: 1\r\n", Some("first")),
+        ("GET /b", "", None),
+    ] {
+        let mut client = gateway.client();
+        client.send(format!("{first} HTTP/1.1\r\nHost: h\r\n{lines}\r\n"));
+        let response = client.response();
+        match name {
+            Some(name) => assert_eq!(response.text(), name, "{first} {lines}"),
+            None => assert_eq!(response.status(), 404, "{first} {lines}"),
+        }
+    }
+}

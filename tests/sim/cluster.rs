@@ -337,12 +337,14 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
         pool: PoolLimits::default(),
         retry,
     };
-    let rule = Rule { host: HostRule::Any, path: PathRule::Prefix(Box::from(&b"/x"[..])), rank: 1 };
+    let path = PathRule::Prefix(Box::from(&b"/x"[..]));
+    let rule = Rule { host: HostRule::Any, path, predicates: Arc::default(), rank: 1 };
     let route = Route {
         id: 0,
         name: "x".into(),
         service: 0,
         rules: vec![rule],
+        priority: 0,
         preserve_host: true,
         websocket: true,
         body_bytes_max: None,
