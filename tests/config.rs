@@ -84,6 +84,17 @@ fn the_example_of_routing_routes_as_its_comments_say() {
 }
 
 #[test]
+fn the_example_of_actions_does_what_its_comments_say() {
+    let (_, snapshot) = example("route-actions.yaml");
+    check_route(&snapshot, "shop.example.com", "/", Some("shop"));
+    check_route(&snapshot, "shop.example.com", "/catalogue/1", Some("moved"));
+    check_route(&snapshot, "h", "/u/7/orders", Some("orders"));
+    check_route(&snapshot, "example.com", "/u/7/orders", Some("secure"));
+    let services: Vec<_> = snapshot.plan.routes.iter().map(|route| route.action.services().count()).collect();
+    assert_eq!(services, [2, 1, 1, 0, 0, 0, 0]);
+}
+
+#[test]
 fn the_quickstart_listens_on_loopback_and_needs_no_name_server() {
     let (text, snapshot) = example("quickstart.yaml");
     assert!(snapshot.listeners.iter().all(|listener| listener.address.ip().is_loopback()));

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use super::diff::split_text;
 use super::snapshot::Snapshot;
-use crate::route::{Asked, Route, Rule, Scratch};
+use crate::route::{Action, Asked, Route, Rule, Scratch};
+use crate::upstream::Service;
 
 /// What is said of a request whose head has been read.
 pub fn explain(snapshot: &Snapshot, asked: &Asked<'_>) -> String {
@@ -53,7 +55,30 @@ fn difference(rule: &Rule, asked: &Asked<'_>, scratch: &mut Scratch) -> String {
 
 fn settings(snapshot: &Snapshot, route: &Route, say: &mut impl FnMut(String)) {
     let plan = &snapshot.plan;
-    let service = &plan.services[route.service as usize];
+    match &route.action {
+        Action::Service(_) => {}
+        Action::Split(split) => say(format!("split {}", split_text(split, &plan.services))),
+        Action::Redirect(redirect) => return say(format!("redirect {redirect}")),
+        Action::Respond(respond) => return say(format!("respond {respond}")),
+    }
+    route.action.services().for_each(|service| self::service(&plan.services[service as usize], say));
+    if let Some(rewrite) = &route.rewrite {
+        say(format!("rewrite {rewrite}"));
+    }
+    let body = route.body_bytes_max.or(plan.settings.limits.body_bytes_max);
+    say(format!("body at most: {}", body.map_or("no limit".to_owned(), |bytes| format!("{bytes} bytes"))));
+    say(format!(
+        "host sent on: {}",
+        match &route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_ref()) {
+            Some(host) => String::from_utf8_lossy(host).into_owned(),
+            None if route.preserve_host => "the client's".to_owned(),
+            None => "the endpoint's".to_owned(),
+        }
+    ));
+    say(format!("websocket: {}", if route.websocket { "allowed" } else { "not allowed" }));
+}
+
+fn service(service: &Service, say: &mut impl FnMut(String)) {
     say(format!("service {}", service.name));
     for endpoint in &service.endpoints {
         say(format!("  endpoint {} ({})", endpoint.name, endpoint.address));
@@ -66,10 +91,6 @@ fn settings(snapshot: &Snapshot, route: &Route, say: &mut impl FnMut(String)) {
     ));
     let retry = if service.retry.enabled { "once, if a kept connection died" } else { "never" };
     say(format!("  tried again: {retry}"));
-    let body = route.body_bytes_max.or(plan.settings.limits.body_bytes_max);
-    say(format!("body at most: {}", body.map_or("no limit".to_owned(), |bytes| format!("{bytes} bytes"))));
-    say(format!("host sent on: {}", if route.preserve_host { "the client's" } else { "the endpoint's" }));
-    say(format!("websocket: {}", if route.websocket { "allowed" } else { "not allowed" }));
 }
 
 /// Routes that are said not to match.

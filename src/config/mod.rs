@@ -6,6 +6,7 @@
 //!
 //! Our own file is one front-end; others end in the same [`ir`], which names no product.
 
+mod actions;
 pub mod compile;
 pub mod diff;
 pub mod explain;

@@ -1,14 +1,15 @@
 //! Routes of our own file: each pair of a host and a path is a rule, and the closer match has the higher rank.
 //!
-//! Closeness is the precedence of Gateway API. It leaves open where a regex stands. Here it stands among the prefixes, as
-//! one that is as long as the text it begins with, and before the prefix of that length: `/users/[0-9]+` comes before
-//! `/` and `/users`, which it would never be reached behind, and after `/users/7/orders`, which says more.
+//! Closeness is the precedence of Gateway API. It leaves open where a regex stands. Here it stands among the prefixes,
+//! as one that is as long as the text it begins with, and before the prefix of that length: `/users/[0-9]+` comes
+//! before `/` and `/users`, which it would never be reached behind, and after `/users/7/orders`, which says more.
 
 use std::sync::Arc;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::ir::Route;
+use super::actions::Actions;
+use super::ir::{Action, Route};
 use super::matcher::{host_rule, path_bytes};
 use super::model;
 use super::number::{Bounded, Bytes};
@@ -57,6 +58,13 @@ impl Rules {
             priority: route.priority.map_or(0, Bounded::get) as u32,
         };
         let Parts { hosts, paths, .. } = &parts;
+        let by_prefix = paths.iter().all(|(path, _)| !matches!(path, PathRule::Regex(_)));
+        let mut actions = Actions { merge_slashes: self.merge_slashes, patterns: &mut self.patterns, by_prefix };
+        let rewrite = actions.rewrite(route.rewrite, translate);
+        let action = actions.action(at, (route.service, route.split, route.redirect, route.respond), translate);
+        if let (Some(_), Action::Redirect(_) | Action::Respond(_)) = (&rewrite, &action) {
+            translate.problem(at, "`rewrite` without a service", "remove it; a redirect has a `path` of its own");
+        }
         let rules = if self.taken.len().saturating_add(hosts.len().saturating_mul(paths.len())) > RULES_MAX {
             let what = format!("more than {RULES_MAX} pairs of a host and a path");
             translate.problem(at, what, "split the file over several gateways, or use `*.suffix` and prefixes");
@@ -66,7 +74,8 @@ impl Rules {
         };
         Route {
             name,
-            service: translate.name(route.service),
+            action,
+            rewrite,
             rules,
             priority: parts.priority,
             preserve_host: route.preserve_host.unwrap_or(true),

@@ -8,9 +8,12 @@
 //! An exchange pins the record of its route, never the plan: a long download keeps a few hundred bytes of an old
 //! configuration alive, not all of it, and counts references on no line of the cache that another shard uses.
 
+use super::error::Failure;
 use super::plan::{Plan, Settings};
-use crate::route::{Asked, Route, Scratch};
+use super::rewrite::Rewriter;
+use crate::route::{Action, Asked, PathEdit, PathRule, Route, Scratch};
 use crate::upstream::Service;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,6 +21,7 @@ pub struct Active {
     plan: Arc<Plan>,
     settings: Rc<Settings>,
     scratch: Scratch,
+    rewriter: Rewriter,
     /// By the index of the route in the plan; made when the route is first used.
     records: Vec<Option<Rc<RouteRecord>>>,
     /// Records of earlier plans, let go of a few at a time: each may be the last reference to its route.
@@ -27,29 +31,57 @@ pub struct Active {
 /// A route and all that its exchanges go by.
 pub struct RouteRecord {
     pub route: Arc<Route>,
-    pub service: Arc<Service>,
+    /// `None` if the route answers itself.
+    pub service: Option<Arc<Service>>,
     pub settings: Rc<Settings>,
+    /// Of a split: a record for each arm, which exchanges pin instead of this one.
+    arms: Vec<Rc<RouteRecord>>,
+}
+
+/// The record of a request, and by which of the route's rules it was found.
+pub struct Routed {
+    pub record: Rc<RouteRecord>,
+    pub rule: usize,
 }
 
 impl Active {
     pub fn new(plan: Arc<Plan>) -> Self {
         let (settings, records) = (Rc::new(plan.settings.clone()), blank(&plan));
-        Self { plan, settings, scratch: Scratch::default(), records, retired: Vec::new() }
+        let (scratch, rewriter) = (Scratch::default(), Rewriter::default());
+        Self { plan, settings, scratch, rewriter, records, retired: Vec::new() }
     }
 
     pub fn settings(&self) -> &Rc<Settings> {
         &self.settings
     }
 
-    /// The record of the route for a request.
-    pub fn find(&mut self, asked: &Asked<'_>) -> Option<Rc<RouteRecord>> {
-        let index = self.plan.table.find(asked, &mut self.scratch)?.route;
-        let record = self.records[index].get_or_insert_with(|| {
-            let route = self.plan.routes[index].clone();
-            let service = self.plan.services[route.service as usize].clone();
-            Rc::new(RouteRecord { route, service, settings: self.settings.clone() })
-        });
-        Some(record.clone())
+    /// The record of the route for a request. A split asks for the client's address or for chance if it needs them.
+    pub fn find(
+        &mut self,
+        asked: &Asked<'_>,
+        client: impl FnOnce() -> IpAddr,
+        chance: impl FnOnce() -> u64,
+    ) -> Option<Routed> {
+        let found = self.plan.table.find(asked, &mut self.scratch)?;
+        let record = match &mut self.records[found.route] {
+            Some(record) => record,
+            empty => empty.insert(record(&self.plan, &self.settings, found.route)),
+        };
+        let record = match &record.route.action {
+            Action::Split(split) => &record.arms[split.choose(asked, &mut self.scratch, client, chance)],
+            _ => record,
+        };
+        Some(Routed { record: record.clone(), rule: found.rule })
+    }
+
+    /// What an edit makes of a path that the rule's path matched; `None` if it stays.
+    pub fn edit(
+        &mut self,
+        edit: &PathEdit,
+        matched: (&PathRule, &[u8]),
+        settings: &Settings,
+    ) -> Result<Option<&mut Vec<u8>>, Failure> {
+        self.rewriter.edit(edit, matched, settings, &mut self.scratch.caches)
     }
 
     /// From now on requests meet this plan. The old one must be kept elsewhere until then, and is freed there.
@@ -80,6 +112,21 @@ impl Active {
     }
 }
 
+fn record(plan: &Plan, settings: &Rc<Settings>, index: usize) -> Rc<RouteRecord> {
+    let route = &plan.routes[index];
+    let record = |service: Option<u32>, arms| {
+        let service = service.map(|service| plan.services[service as usize].clone());
+        Rc::new(RouteRecord { route: route.clone(), service, settings: settings.clone(), arms })
+    };
+    match &route.action {
+        Action::Service(service) => record(Some(*service), Vec::new()),
+        Action::Split(split) => {
+            record(None, split.arms.iter().map(|arm| record(Some(arm.service), Vec::new())).collect())
+        }
+        Action::Redirect(_) | Action::Respond(_) => record(None, Vec::new()),
+    }
+}
+
 fn blank(plan: &Plan) -> Vec<Option<Rc<RouteRecord>>> {
     let mut records = Vec::new();
     records.resize_with(plan.routes.len(), || None);
@@ -94,7 +141,7 @@ mod tests {
     use super::*;
     use crate::http::head::RequestHead;
     use crate::proxy::limits::Limits;
-    use crate::route::{HostRule, PathRule, Rule, Table};
+    use crate::route::{Action, HostRule, PathRule, Rule, Table};
     use crate::upstream::service::{PoolLimits, Retry, Timeouts};
 
     fn plan(routes: usize, retry_after_s: u32) -> Arc<Plan> {
@@ -112,7 +159,8 @@ mod tests {
                 Arc::new(Route {
                     id: index as u32,
                     name: format!("route-{index}"),
-                    service: 0,
+                    action: Action::Service(0),
+                    rewrite: None,
                     rules: vec![Rule { host: HostRule::Any, path, predicates: Arc::default(), rank: index as u32 }],
                     priority: 0,
                     preserve_host: true,
@@ -129,7 +177,8 @@ mod tests {
     fn find(active: &mut Active, path: &str) -> Option<Rc<RouteRecord>> {
         let mut head = RequestHead::new();
         head.path = path.into();
-        active.find(&Asked { head: &head, bytes: b"" })
+        let routed = active.find(&Asked { head: &head, bytes: b"" }, || IpAddr::from([127, 0, 0, 1]), || 0);
+        routed.map(|routed| routed.record)
     }
 
     #[test]

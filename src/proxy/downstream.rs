@@ -124,7 +124,8 @@ impl Downstream {
         shared.routes.borrow_mut().record(&Sample {
             route: account.record.get().map_or(NO_ROUTE, |record| record.route.id),
             status: account.status.get(),
-            by_service: account.error.get().is_none() && account.record.get().is_some(),
+            by_service: account.error.get().is_none()
+                && account.record.get().is_some_and(|record| record.service.is_some()),
             request: shared.runtime.now().mono.since(account.began.mono),
             upstream: account.first_byte_after.get(),
             ingress_bytes: received,

@@ -19,6 +19,8 @@ pub enum Failure {
     BodyTimeout,
     BodyTooLarge,
     NoRoute,
+    /// What the route makes of the request's path is no path, or too long.
+    RewriteInvalid,
     /// The gateway has as many requests in flight as it may.
     Overloaded,
     /// The service has as many connections as it may.
@@ -123,6 +125,7 @@ impl Failure {
             Self::BodyTimeout => client(408, "body_timeout", "the request's body arrived too slowly"),
             Self::BodyTooLarge => client(413, "body_too_large", "the request's body is larger than allowed"),
             Self::NoRoute => client(404, "no_route", "no route matches this request"),
+            Self::RewriteInvalid => client(400, "rewrite_invalid", "what the route makes of the path is not a path"),
             Self::ClientGone => client(499, "client_gone", "the client went away"),
             Self::ForwardedHeadTooLarge => client(431, "head_too_large", "the request's head is larger than allowed"),
             Self::Overloaded => gateway(503, "overloaded", "the gateway has too many requests in flight"),
@@ -177,9 +180,30 @@ const fn gateway(status: u16, kind: &'static str, detail: &'static str) -> Answe
     Answer { status, kind, part: "gateway", detail }
 }
 
-/// The phrase of every status that the gateway itself answers with.
+/// The phrase of every status that the gateway itself answers with, and of those that routes are told to answer with;
+/// there may be none.
 pub const fn reason(status: u16) -> &'static str {
     match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        405 => "Method Not Allowed",
+        409 => "Conflict",
+        410 => "Gone",
+        418 => "I'm a teapot",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
         400 => "Bad Request",
         404 => "Not Found",
         408 => "Request Timeout",
@@ -193,6 +217,6 @@ pub const fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
-        _ => "Error",
+        _ => "",
     }
 }

@@ -1,7 +1,8 @@
 //! The life of a request, from its head to its line in the log.
 
 use super::account::{Account, RequestId};
-use super::active::RouteRecord;
+use super::active::{RouteRecord, Routed};
+use super::answer::OwnAnswer;
 use super::attempt;
 use super::downstream::{Downstream, NoRequest};
 use super::error::Failure;
@@ -88,7 +89,7 @@ pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downst
 async fn proceed<'a>(
     shared: &'a Shared,
     settings: &'a Settings,
-    request: &'a RequestHead,
+    request: &'a mut RequestHead,
     response: &'a mut ResponseHead,
     bytes: &'a [u8],
     downstream: &'a mut Downstream,
@@ -97,8 +98,19 @@ async fn proceed<'a>(
     downstream.connection.reader.begin_body(request.framing, &settings.body_limits());
     account.request_read.set(request.framing == Framing::Empty);
     let _in_flight = shared.enter(settings)?;
-    let found = shared.find(&Asked { head: request, bytes }).ok_or(Failure::NoRoute)?;
-    let RouteRecord { route, service, settings } = &**account.record.get_or_init(|| found);
+    let client = || client_address(settings, downstream.peer.ip(), Some((request, bytes)), account.peer_is_trusted);
+    let routed = shared.find(&Asked { head: request, bytes }, client).ok_or(Failure::NoRoute)?;
+    let rewritten = shared.rewrite(&routed, request);
+    let Routed { record, rule } = routed;
+    let record = &**account.record.get_or_init(|| record);
+    let RouteRecord { route, settings, .. } = record;
+    rewritten?;
+    let request = &*request;
+    let Some(service) = &record.service else {
+        let close = !keeps(shared, settings, request, downstream, account);
+        let (asked, rule) = (Asked { head: request, bytes }, &route.rules[rule]);
+        return OwnAnswer { shared, settings, asked, account, rule, close }.send(&route.action, downstream).await;
+    };
     let bytes_max = route.body_bytes_max.or(settings.limits.body_bytes_max);
     if let (Framing::Length(length), Some(max)) = (request.framing, bytes_max)
         && length > max
@@ -149,7 +161,9 @@ impl Exchange<'_> {
     /// The request's head for this upstream.
     pub fn forwarded_head(&self, endpoint: &str, expect_continue: bool) -> Result<Buf, Failure> {
         let authority = self.request.authority.of(self.bytes);
+        let rewritten = self.route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref());
         let host = match self.route.preserve_host && !authority.is_empty() {
+            _ if rewritten.is_some() => rewritten,
             true if self.request.target == Target::Origin => None,
             true => Some(authority),
             false => Some(endpoint.as_bytes()),
@@ -221,9 +235,7 @@ async fn fail(
     if failure == Failure::ClientGone {
         return Next::Close;
     }
-    let request_read = account.request_read.get();
-    let close = !(request.keep_alive && request_read && request.upgrade.is_none() && !shared.draining.get())
-        || downstream.requests >= settings.limits.requests_per_connection_max
+    let close = !keeps(shared, settings, request, downstream, account)
         || answer.part == "client" && failure != Failure::NoRoute;
     let reply = reply::Reply {
         answer,
@@ -237,6 +249,21 @@ async fn fail(
         return Next::Close;
     }
     if close { Next::Linger } else { Next::Request }
+}
+
+/// Whether the client's connection may bring another request after an answer of ours.
+fn keeps(
+    shared: &Shared,
+    settings: &Settings,
+    request: &RequestHead,
+    downstream: &Downstream,
+    account: &Account,
+) -> bool {
+    request.keep_alive
+        && account.request_read.get()
+        && request.upgrade.is_none()
+        && !shared.draining.get()
+        && downstream.requests < settings.limits.requests_per_connection_max
 }
 
 /// Answers what is not a request.
@@ -278,7 +305,7 @@ fn log(
         peer: downstream.peer,
         listener: &downstream.listener.name,
         route: record.map(|record| &*record.route.name),
-        service: record.map(|record| &*record.service.name),
+        service: record.and_then(|record| Some(&*record.service.as_ref()?.name)),
         upstream: account.upstream.get(),
         method: request.map_or(b"", |(head, bytes)| head.method_span.of(bytes)),
         host: request.map_or(b"", |(head, _)| &head.host),

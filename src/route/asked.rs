@@ -103,7 +103,6 @@ fn hex(digit: u8) -> Option<u8> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::http::h1::Scan;
     use crate::http::head::{HeadLimits, Underscores};
 
     /// The head of a request as a client would send it.
@@ -116,7 +115,7 @@ pub(super) mod tests {
             merge_slashes: true,
         };
         let mut head = RequestHead::new();
-        let read = head.parse(text.as_bytes(), &limits, &mut Scan::default());
+        let read = head.parse(text.as_bytes(), &limits, &mut Default::default());
         assert_eq!(read, Ok(Some(text.len())), "{text}");
         head
     }

@@ -1,5 +1,6 @@
 //! Which route a request takes.
 
+mod action;
 mod asked;
 mod paths;
 mod pattern;
@@ -7,6 +8,7 @@ mod predicate;
 mod rule;
 mod table;
 
+pub use action::{Action, Arm, PathEdit, Piece, Redirect, Respond, Rewrite, SHARES, Split, Sticky};
 pub use asked::{Asked, Scratch};
 pub use pattern::{Caches, Pattern, PatternError, Patterns};
 pub use predicate::{Named, Predicate, Test};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::action::{Action, Rewrite};
 use super::asked::{Asked, Scratch};
 use super::pattern::{Caches, Pattern};
 use super::predicate::Predicate;
@@ -13,8 +14,8 @@ pub struct Route {
     /// Stable over reloads: counters are keyed by it.
     pub id: u32,
     pub name: String,
-    /// Index into the snapshot's services.
-    pub service: u32,
+    pub action: Action,
+    pub rewrite: Option<Box<Rewrite>>,
     /// Every pair of a host and a path, each with its own rank. Never empty.
     pub rules: Vec<Rule>,
     /// What the operator set above closeness; part of each rule's rank already.
@@ -38,13 +39,13 @@ pub struct Rule {
     pub rank: u32,
 }
 
-/// Hosts are lower-case, without port and trailing dot.
+/// Hosts are lower-case, without port and trailing dot. Many rules have the same one, and share it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum HostRule {
     Any,
-    Exact(Box<[u8]>),
+    Exact(Arc<[u8]>),
     /// `.example.com`, written `*.example.com`: any host that ends so and has at least one label before.
-    Suffix(Box<[u8]>),
+    Suffix(Arc<[u8]>),
 }
 
 /// Paths are normalised and begin with `/`.

@@ -196,8 +196,8 @@ impl Table {
         let new = || Tree { root: paths.root(), rank_max: rank };
         let tree = match host {
             HostRule::Any => self.any.get_or_insert_with(new),
-            HostRule::Exact(host) => self.exact.entry(host.clone()).or_insert_with(new),
-            HostRule::Suffix(suffix) => self.suffixes.entry(suffix.clone()).or_insert_with(new),
+            HostRule::Exact(host) => self.exact.entry(host[..].into()).or_insert_with(new),
+            HostRule::Suffix(suffix) => self.suffixes.entry(suffix[..].into()).or_insert_with(new),
         };
         tree.rank_max = tree.rank_max.max(rank);
         tree.root
@@ -244,6 +244,7 @@ pub const HOST_BYTES_MAX: usize = 253;
 
 #[cfg(test)]
 mod tests {
+    use super::super::action::Action;
     use super::super::pattern::Patterns;
     use super::*;
     use crate::http::head::RequestHead;
@@ -269,7 +270,8 @@ mod tests {
         Arc::new(Route {
             id: 0,
             name: "r".into(),
-            service: 0,
+            action: Action::Service(0),
+            rewrite: None,
             rules,
             priority: 0,
             preserve_host: true,

@@ -99,6 +99,21 @@ fn check_warns_of_what_is_never_reached_and_refuses_what_cannot_be() {
         ("query: [{ name: a }, { name: a }]", "`query a` is demanded twice: remove one of the two"),
         ("headers: [{ name: a, regex: \"(\" }]", "the regex `(` is invalid, unclosed group: write a simpler one"),
         ("paths: [{ regex: \"/((a{99}){99}){99}\" }]", "would need more than 65536 bytes: write a simpler one"),
+        (
+            "split: { arms: [{ service: rest, percent: 1 }] }",
+            "more than one of `service`, `split`, `redirect` and `respond`",
+        ),
+        ("rewrite: { strip_path: true }, paths: [{ regex: \"/a.*\" }]", "a regex has no prefix to replace"),
+        ("rewrite: { strip_path: true, path: { prefix: /b } }", "both `strip_path` and `path`: keep one"),
+        ("rewrite: { path: { prefix: b } }", "`b` is not a path, it does not begin with a slash"),
+        (
+            "rewrite: { path: { regex: { matches: \"/(a)\", to: \"/$2\" } } }",
+            "`/$2` names a group that the regex has not",
+        ),
+        ("rewrite: { path: { regex: { matches: \"/(a)\", to: \"$\" } } }", "neither a number nor `{name}` nor `$`"),
+        ("rewrite: { path: { regex: { matches: \"/(a)\", to: \"b$1\" } } }", "that makes no path, it does not begin"),
+        ("rewrite: { path: { regex: { matches: \"/(a)\", to: \"/%$1\" } } }", "that makes no path, a percent sign"),
+        ("rewrite: { host: \"a b\" }", "`a b` is not a host"),
         ("paths: [{ regex: \"users/.*\" }]", "the regex `users/.*` never matches, as a path begins with a slash"),
     ] {
         let refused =
@@ -106,6 +121,42 @@ fn check_warns_of_what_is_never_reached_and_refuses_what_cannot_be() {
         assert_eq!(refused.code, Some(1), "{demand}");
         assert!(refused.stderr.contains(problem), "{demand}: {}", refused.stderr);
     }
+}
+
+#[test]
+fn check_says_what_is_wrong_with_an_action() {
+    for (action, problem) in [
+        ("priority: 1", "the route does nothing: add `service`, `split`, `redirect` or `respond`"),
+        ("redirect: {}", "a redirect to where it came from: add `scheme`, `host`, `port` or `path`"),
+        ("redirect: { scheme: https, status: 304 }", "304 does not redirect: write 301, 302, 303, 307 or 308"),
+        ("redirect: { scheme: ftp }", "unknown value `ftp`"),
+        ("redirect: { host: \"a:80\" }", "`a:80` is not a host"),
+        ("redirect: { scheme: https }, rewrite: { strip_path: true }", "`rewrite` without a service"),
+        ("respond: { status: 204, body: x }", "an answer of status 204 has no body: remove it"),
+        ("respond: { status: 99 }", "write a whole number from 200 to 599"),
+        (
+            "respond: { headers: [{ name: Content-Length, value: \"3\" }] }",
+            "`Content-Length` is written by the gateway",
+        ),
+        ("respond: { headers: [{ name: A, value: \"b\\r\\nC: d\" }] }", "`A` is no header"),
+        ("split: { arms: [] }", "0 arms: write 1 to 16"),
+        ("split: { arms: [{ service: rest, percent: 99.99 }] }", "the arms have 99.99 % together: make it 100"),
+        ("split: { arms: [{ service: rest, percent: 0.001 }] }", "a number from 0 to 100 in steps of 0.01"),
+        ("split: { arms: [{ service: rest, percent: -1 }] }", "a number from 0 to 100 in steps of 0.01"),
+        ("split: { arms: [{ service: none, percent: 100 }] }", "there is no service `none`"),
+        ("split: { arms: [{ service: rest, percent: 100 }], sticky_by: { cookie: \"a b\" } }", "`a b` is not a name"),
+    ] {
+        let refused = Finished::run_on(
+            "check",
+            &YAML.replace("{ name: rest, service: rest }", &format!("{{ name: rest, {action} }}")),
+        );
+        assert_eq!(refused.code, Some(1), "{action}");
+        assert!(refused.stderr.contains(problem), "{action}: {}", refused.stderr);
+    }
+    let long = format!("respond: {{ body: {} }}", "x".repeat(16_385));
+    let refused =
+        Finished::run_on("check", &YAML.replace("{ name: rest, service: rest }", &format!("{{ name: rest, {long} }}")));
+    assert!(refused.stderr.contains("more than 16384 bytes: let a service answer"), "{}", refused.stderr);
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod tunnel;
 mod forwarding;
 mod paths;
 mod proxy_protocol;
+mod route_actions;
 mod routing;
 mod upstream;
 

@@ -8,7 +8,7 @@ use crate::origin;
 use crate::script::Script;
 use shardgate::proxy::limits::Limits;
 use shardgate::proxy::{Plan, Settings};
-use shardgate::route::{HostRule, PathRule, Route, Rule, Table};
+use shardgate::route::{Action, HostRule, PathRule, Route, Rule, Table};
 use shardgate::runtime::driver::Driver;
 use shardgate::runtime::driver::sim::{Census, Fault, Faults, Line, World};
 use shardgate::runtime::listener::Socket;
@@ -342,7 +342,8 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
     let route = Route {
         id: 0,
         name: "x".into(),
-        service: 0,
+        action: Action::Service(0),
+        rewrite: None,
         rules: vec![rule],
         priority: 0,
         preserve_host: true,

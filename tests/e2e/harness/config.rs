@@ -77,6 +77,12 @@ impl Config {
         self
     }
 
+    /// A route that leads to no service of its own: `action` is YAML.
+    pub fn acting(mut self, name: &str, action: &str) -> Self {
+        self.routes.push(format!("name: {name}{}", comma(action)));
+        self
+    }
+
     /// Adds to the last service.
     pub fn of_service(mut self, more: &str) -> Self {
         self.services.last_mut().unwrap().push_str(&comma(more));
