@@ -56,8 +56,20 @@ unsafe impl GlobalAlloc for Counting {
 
 #[test]
 fn a_request_allocates_nothing() {
+    // One after the other, as allocations are counted in one place.
+    check(DEMANDING);
+    check("service: origin");
+}
+
+/// Everything that a route can ask for and do on the way to a service.
+const DEMANDING: &str = "paths: [{ regex: \"/a/.*\" }], methods: [GET], cookies: [{ name: id }],
+  headers: [{ name: User-Agent, regex: \"te.*\" }], query: [{ name: c, exact: d }],
+  split: { sticky_by: { header: user-agent }, arms: [{ service: origin, percent: 100 }] },
+  rewrite: { host: inner, path: { regex: { matches: \"/(.*)\", to: \"/x/../$1/y\" } } }";
+
+fn check(route: &str) {
     let origin = origin();
-    let (gateway, outbox, ended) = gateway(origin);
+    let (gateway, outbox, ended) = gateway(origin, route);
     let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| TcpStream::connect(gateway).unwrap()).collect();
     ask(&mut clients, WARM_UP_REQUESTS);
     let before = ALLOCATIONS.load(Ordering::Relaxed);
@@ -82,7 +94,9 @@ fn ask(clients: &mut [TcpStream], requests: usize) {
     let mut answer = [0; 4096];
     for _ in 0..requests / clients.len() {
         for client in clients.iter_mut() {
-            client.write_all(b"GET /a/b?c=d HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test\r\n\r\n").unwrap();
+            client
+                .write_all(b"GET /a/b?c=d HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test\r\nCookie: id=7\r\n\r\n")
+                .unwrap();
         }
         for client in clients.iter_mut() {
             let mut length = 0;
@@ -97,10 +111,13 @@ fn ask(clients: &mut [TcpStream], requests: usize) {
 }
 
 /// A shard on its own thread, counted.
-fn gateway(origin: SocketAddr) -> (SocketAddr, shardgate::runtime::mailbox::Outbox<Mail>, mpsc::Receiver<()>) {
+fn gateway(
+    origin: SocketAddr,
+    route: &str,
+) -> (SocketAddr, shardgate::runtime::mailbox::Outbox<Mail>, mpsc::Receiver<()>) {
     let text = format!(
         "version: 1\nlisteners: [{{ name: public, address: \"127.0.0.1:0\" }}]\n\
-         services: [{{ name: origin, endpoints: [\"{origin}\"] }}]\nroutes: [{{ name: all, service: origin }}]\n"
+         services: [{{ name: origin, endpoints: [\"{origin}\"] }}]\nroutes: [{{ name: all, {route} }}]\n"
     );
     let resolve = |name: &str| Ok(vec![name.parse().expect("an address")]);
     let snapshot = load_text("test.yaml", &text, &mut Ids::default(), &resolve).unwrap();
