@@ -20,7 +20,8 @@ use crate::stdx::hash::FixedMap;
 
 /// Reads the routes and ranks their rules against each other.
 pub(super) fn translate(routes: Vec<model::Route>, merge_slashes: bool, translate: &mut Translate<'_>) -> Vec<Route> {
-    let mut rules = Rules { merge_slashes, patterns: Patterns::default(), taken: FixedMap::default() };
+    let mut rules =
+        Rules { merge_slashes, patterns: Patterns::default(), hosts: FixedMap::default(), taken: FixedMap::default() };
     let mut routes: Vec<Route> = routes.into_iter().map(|route| rules.route(route, translate)).collect();
     rank(&mut routes);
     routes
@@ -29,6 +30,8 @@ pub(super) fn translate(routes: Vec<model::Route>, merge_slashes: bool, translat
 struct Rules {
     merge_slashes: bool,
     patterns: Patterns,
+    /// Hosts as they were written, so that routes share the memory of one.
+    hosts: FixedMap<String, HostRule>,
     /// Which route has all of these and this priority already.
     taken: FixedMap<Demanded, String>,
 }
@@ -52,7 +55,7 @@ impl Rules {
         let predicates = predicates(&mut route, &mut self.patterns, translate).into();
         let name = translate.name(route.name);
         let parts = Parts {
-            hosts: hosts(route.hosts, at, translate),
+            hosts: self.hosts(route.hosts, at, translate),
             paths: self.paths(route.paths, at, translate),
             predicates,
             priority: route.priority.map_or(0, Bounded::get) as u32,
@@ -82,6 +85,33 @@ impl Rules {
             websocket: route.upgrade.contains(&model::Upgrade::Websocket),
             body_bytes_max: route.body_bytes_max.map(Bytes::get),
         }
+    }
+
+    fn hosts(
+        &mut self,
+        hosts: Option<Spanned<Vec<Spanned<String>>>>,
+        at: Location,
+        translate: &mut Translate<'_>,
+    ) -> Vec<Part<HostRule>> {
+        let Some(hosts) = hosts else { return vec![(HostRule::Any, at)] };
+        if hosts.value.is_empty() {
+            translate.problem(hosts.referenced, "no host", "leave out `hosts` to match any");
+        }
+        let mut read = Vec::new();
+        for host in hosts.value {
+            if let Some(known) = self.hosts.get(&host.value) {
+                read.push((known.clone(), host.referenced));
+                continue;
+            }
+            match host_rule(&host.value) {
+                Ok(rule) => {
+                    self.hosts.insert(host.value, rule.clone());
+                    read.push((rule, host.referenced));
+                }
+                Err(error) => translate.problem(host.referenced, error.to_string(), error.help()),
+            }
+        }
+        read
     }
 
     fn paths(
@@ -145,25 +175,6 @@ impl Rules {
         }
         rules
     }
-}
-
-fn hosts(
-    hosts: Option<Spanned<Vec<Spanned<String>>>>,
-    at: Location,
-    translate: &mut Translate<'_>,
-) -> Vec<Part<HostRule>> {
-    let Some(hosts) = hosts else { return vec![(HostRule::Any, at)] };
-    if hosts.value.is_empty() {
-        translate.problem(hosts.referenced, "no host", "leave out `hosts` to match any");
-    }
-    let mut read = Vec::new();
-    for host in hosts.value {
-        match host_rule(&host.value) {
-            Ok(rule) => read.push((rule, host.referenced)),
-            Err(error) => translate.problem(host.referenced, error.to_string(), error.help()),
-        }
-    }
-    read
 }
 
 /// Ranks are places in the order of closeness; of two that are equally close, the earlier in the file has the higher.
