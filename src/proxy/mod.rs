@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod active;
+pub mod answer;
 pub mod attempt;
 pub mod downstream;
 mod edit;
@@ -14,6 +15,7 @@ pub mod origin;
 pub mod plan;
 pub mod reply;
 pub mod respond;
+pub mod rewrite;
 pub mod shared;
 pub mod tunnel;
 pub mod upload;
