@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use shardgate::config::ids::Ids;
 use shardgate::config::load::load_text;
 use shardgate::config::snapshot::Snapshot;
+use shardgate::http::h1::Scan;
+use shardgate::http::head::RequestHead;
 use shardgate::proxy::HttpOptions;
 use shardgate::proxy::limits::Limits;
+use shardgate::route::{Asked, Scratch};
 use shardgate::upstream::service::{PoolLimits, Retry, Timeouts};
 
 #[test]
@@ -81,6 +84,17 @@ fn the_example_of_routing_routes_as_its_comments_say() {
 }
 
 #[test]
+fn the_example_of_actions_does_what_its_comments_say() {
+    let (_, snapshot) = example("route-actions.yaml");
+    check_route(&snapshot, "shop.example.com", "/", Some("shop"));
+    check_route(&snapshot, "shop.example.com", "/catalogue/1", Some("moved"));
+    check_route(&snapshot, "h", "/u/7/orders", Some("orders"));
+    check_route(&snapshot, "example.com", "/u/7/orders", Some("secure"));
+    let services: Vec<_> = snapshot.plan.routes.iter().map(|route| route.action.services().count()).collect();
+    assert_eq!(services, [2, 1, 1, 0, 0, 0, 0]);
+}
+
+#[test]
 fn the_quickstart_listens_on_loopback_and_needs_no_name_server() {
     let (text, snapshot) = example("quickstart.yaml");
     assert!(snapshot.listeners.iter().all(|listener| listener.address.ip().is_loopback()));
@@ -108,10 +122,40 @@ fn the_example_of_websocket_upgrades_one_route_only() {
     assert_eq!(websocket, [true, false]);
 }
 
+#[test]
+fn the_example_of_demands_routes_as_its_comments_say() {
+    let (_, snapshot) = example("routing.yaml");
+    let check = |first: &str, lines: &str, want: &str| {
+        let text = format!("{first} HTTP/1.1\r\n{lines}\r\n");
+        let mut head = RequestHead::new();
+        let limits = snapshot.plan.settings.head_limits();
+        assert!(head.parse(text.as_bytes(), &limits, &mut Scan::default()).unwrap().is_some());
+        let asked = Asked { head: &head, bytes: text.as_bytes() };
+        let found = snapshot.plan.table.find(&asked, &mut Scratch::default()).expect("one for any host");
+        assert_eq!(snapshot.plan.routes[found.route].name, want, "{text}");
+    };
+    let api = "Host: api.example.com\r\n";
+    check("GET /users/7", api, "users");
+    check("GET /users/7", &format!("{api}x-version: 2\r\n"), "users-next");
+    check("GET /users/7", &format!("{api}X-Version: 12\r\n"), "users");
+    check("GET /users/7", &format!("{api}X-Version: 2\r\nX-Version: 2\r\n"), "users");
+    check("GET /users/7?preview=on", &format!("{api}Cookie: a=b; tester=\r\n"), "users-testers");
+    check("GET /users/7?preview=off", &format!("{api}Cookie: tester=1\r\n"), "users");
+    check("GET /users/7?preview=%6Fn", &format!("{api}Cookie: tester=1\r\nX-Version: 3\r\n"), "users-testers");
+    check("GET /users/7/orders/1", api, "orders");
+    check("POST /users/7/orders/1", api, "users");
+    check("GET /users/x/orders", api, "users");
+    check("GET /users", "Host: other\r\n", "pages");
+    check("GET /ping", api, "probe");
+    check("POST /ping", "Host: other\r\n", "pages");
+}
+
 #[track_caller]
 fn check_route(snapshot: &Snapshot, host: &str, path: &str, want: Option<&str>) {
-    let found = snapshot.plan.table.find(host.as_bytes(), path.as_bytes());
-    assert_eq!(found.map(|index| snapshot.plan.routes[index].name.as_str()), want, "{host}{path}");
+    let mut head = RequestHead::new();
+    (head.host, head.path) = (host.into(), path.into());
+    let found = snapshot.plan.table.find(&Asked { head: &head, bytes: b"" }, &mut Scratch::default());
+    assert_eq!(found.map(|found| snapshot.plan.routes[found.route].name.as_str()), want, "{host}{path}");
 }
 
 fn examples() -> Vec<PathBuf> {

@@ -50,7 +50,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     // `cli::echo` is an origin made of the gateway's own parts.
-    ("cli", &["config", "shard", "control", "runtime", "http", "wire"]),
+    ("cli", &["config", "shard", "control", "runtime", "http", "wire", "route"]),
 ];
 
 const FILE_LINES_MAX: usize = 600;

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use crate::config::ids::Ids;
 use crate::config::load::load;
 use crate::config::profile;
+use crate::config::shadow::shadowed;
 use crate::config::snapshot::Snapshot;
 
-/// One line on standard output, or what is wrong on standard error.
+/// What is odd and a line of numbers on standard output, or what is wrong on standard error.
 pub fn check(file: &Path, profile: Option<&str>) -> ExitCode {
     // What a profile changes is as wrong tomorrow as it is today.
     let others = profile::NAMES.iter().map(|name| load(file, Some(name), &mut Ids::default()));
@@ -16,6 +17,9 @@ pub fn check(file: &Path, profile: Option<&str>) -> ExitCode {
         .fold(load(file, profile, &mut Ids::default()), |first, other| first.and_then(|good| other.map(|_| good)))
     {
         Ok(snapshot) => {
+            for shadowed in shadowed(&snapshot) {
+                println!("{}: warning: {shadowed}", file.display());
+            }
             println!("{}: {}", file.display(), summary(&snapshot));
             ExitCode::SUCCESS
         }

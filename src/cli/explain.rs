@@ -8,6 +8,7 @@ use crate::config::ids::Ids;
 use crate::config::load::load;
 use crate::http::h1::Scan;
 use crate::http::head::RequestHead;
+use crate::route::Asked;
 
 /// Which route the request would meet, on standard output. The request is read by the data path's own parser.
 pub fn explain(file: &Path, profile: Option<&str>, method: &str, url: &str, headers: &[String]) -> ExitCode {
@@ -23,7 +24,8 @@ pub fn explain(file: &Path, profile: Option<&str>, method: &str, url: &str, head
     let limits = snapshot.plan.settings.head_limits();
     match head.parse(bytes.as_bytes(), &limits, &mut Scan::default()) {
         Ok(Some(_)) => {
-            print!("{}", explain_head(&snapshot, &head));
+            let asked = Asked { head: &head, bytes: bytes.as_bytes() };
+            print!("{}", explain_head(&snapshot, &asked));
             ExitCode::SUCCESS
         }
         Ok(None) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ir::{Ir, Listener};
+use super::ir::{Action, Ir, Listener, Name};
 use crate::policy::{Chain, Order, Policy, Scope, Slot};
 use crate::stdx::hash::FixedMap;
 
@@ -29,22 +29,25 @@ pub(super) fn unrouted(ir: &Ir) -> Option<Arc<Chain>> {
     Chain::of(slots(Scope::Global, &ir.policies), &ir.order).map(Arc::new)
 }
 
-/// What the requests of each route meet. Routes without policies of their own share the chain of their service.
-pub(super) fn chains(ir: &Ir, services: &FixedMap<String, u32>) -> Vec<Option<Arc<Chain>>> {
-    let of_service = |service: u32| {
-        let service = ir.services.get(service as usize);
-        let own = slots(Scope::Service, service.map_or(&[], |service| &service.policies));
-        slots(Scope::Global, &ir.policies).chain(own)
-    };
+/// What the requests of each route meet, by the service that they come to. Routes without policies of their own share
+/// the chain of their service.
+pub(super) fn chains(ir: &Ir, services: &FixedMap<String, u32>) -> Vec<Box<[Option<Arc<Chain>>]>> {
     let mut shared: FixedMap<u32, Option<Arc<Chain>>> = FixedMap::default();
-    let chains = ir.routes.iter().map(|route| {
-        // A service that does not exist is a problem that has been reported.
-        let service = services.get(&route.service.text).copied().unwrap_or(u32::MAX);
-        if route.policies.is_empty() {
-            let chain = || Chain::of(of_service(service), &ir.order).map(Arc::new);
+    let mut chain = |service: u32, of_route: &[Arc<Policy>]| {
+        let of_service = ir.services.get(service as usize).map_or(&[][..], |service| &service.policies);
+        let slots = slots(Scope::Global, &ir.policies).chain(slots(Scope::Service, of_service));
+        if of_route.is_empty() {
+            let chain = || Chain::of(slots, &ir.order).map(Arc::new);
             return shared.entry(service).or_insert_with(chain).clone();
         }
-        Chain::of(of_service(service).chain(slots(Scope::Route, &route.policies)), &ir.order).map(Arc::new)
+        Chain::of(slots.chain(self::slots(Scope::Route, of_route)), &ir.order).map(Arc::new)
+    };
+    // A service that does not exist is a problem that has been reported.
+    let place = |name: &Name| services.get(&name.text).copied().unwrap_or(NO_SERVICE);
+    let chains = ir.routes.iter().map(|route| match &route.action {
+        Action::Service(name) => [chain(place(name), &route.policies)].into(),
+        Action::Split { arms, .. } => arms.iter().map(|arm| chain(place(&arm.service), &route.policies)).collect(),
+        Action::Redirect(_) | Action::Respond(_) | Action::Nothing => [chain(NO_SERVICE, &route.policies)].into(),
     });
     chains.collect()
 }
@@ -52,3 +55,6 @@ pub(super) fn chains(ir: &Ir, services: &FixedMap<String, u32>) -> Vec<Option<Ar
 fn slots(scope: Scope, policies: &[Arc<Policy>]) -> impl Iterator<Item = Slot> {
     policies.iter().map(move |policy| Slot { policy: policy.clone(), scope })
 }
+
+/// Stands for that of routes which lead to none.
+const NO_SERVICE: u32 = u32::MAX;

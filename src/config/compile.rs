@@ -11,8 +11,8 @@ use super::problem::Problem;
 use super::snapshot::{Listener, Snapshot};
 use super::suggest::nearest;
 use crate::proxy::{Plan, Settings};
-use crate::route::{Route, Table};
-use crate::stdx::hash::FixedMap;
+use crate::route::{Action, Arm, Route, Split, Table};
+use crate::stdx::hash::{FixedMap, stable};
 use crate::upstream::service::{Endpoint, Service};
 
 /// Looks up `host:port`. Blocks, so it is called by the control thread or at the start only.
@@ -139,15 +139,34 @@ impl Compile<'_> {
         let compiled = ids.into_iter().zip(routes).map(|(id, route)| {
             Arc::new(Route {
                 id,
+                action: self.action(&route.name.text, route.action, services),
                 name: route.name.text,
-                service: self.service(&route.service, services),
+                rewrite: route.rewrite.map(Box::new),
                 rules: route.rules,
+                priority: route.priority,
                 preserve_host: route.preserve_host,
                 websocket: route.websocket,
                 body_bytes_max: route.body_bytes_max,
             })
         });
         compiled.collect()
+    }
+
+    fn action(&mut self, route: &str, action: ir::Action, services: &FixedMap<String, u32>) -> Action {
+        match action {
+            ir::Action::Service(name) => Action::Service(self.service(&name, services)),
+            ir::Action::Split { arms, sticky } => {
+                let arms = arms.into_iter().map(|arm| Arm {
+                    service: self.service(&arm.service, services),
+                    share: arm.share,
+                    forced_by: arm.forced_by,
+                });
+                Action::Split(Box::new(Split { arms: arms.collect(), sticky, seed: stable(0, route.as_bytes()) }))
+            }
+            ir::Action::Redirect(redirect) => Action::Redirect(Box::new(redirect)),
+            ir::Action::Respond(respond) => Action::Respond(Box::new(respond)),
+            ir::Action::Nothing => Action::Service(UNKNOWN),
+        }
     }
 
     fn service(&mut self, name: &Name, services: &FixedMap<String, u32>) -> u32 {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug};
 
 use super::snapshot::{Listener, Snapshot};
-use crate::route::Route;
+use crate::route::{Action, Route, Split};
 use crate::stdx::hash::FixedMap;
 use crate::upstream::Service;
 
@@ -100,8 +100,12 @@ impl Diff {
     }
 
     fn changed(&mut self, kind: &'static str, name: &str, old: &[(String, String)], new: &[(String, String)]) {
-        let pairs = old.iter().zip(new).filter(|((_, was), (_, is))| was != is);
-        let changed: Vec<_> = pairs.map(|((key, was), (_, is))| (key.clone(), was.clone(), is.clone())).collect();
+        let pairs = old.iter().zip(new).filter(|(was, is)| was != is);
+        let changed = pairs.map(|((old_key, was), (key, is))| match old_key == key {
+            true => (key.clone(), was.clone(), is.clone()),
+            false => ("action".to_owned(), format!("{old_key} {was}"), format!("{key} {is}")),
+        });
+        let changed: Vec<_> = changed.collect();
         if !changed.is_empty() {
             self.changes.push(Change { kind, name: name.to_owned(), what: What::Changed(changed) });
         }
@@ -148,14 +152,36 @@ fn service_fields(service: &Service) -> Fields {
 }
 
 fn route_fields(route: &Route, services: &[std::sync::Arc<Service>]) -> Fields {
-    let rules: Vec<_> = route.rules.iter().map(|rule| format!("{} {}", rule.host, rule.path)).collect();
+    let rules: Vec<_> = route.rules.iter().map(ToString::to_string).collect();
     vec![
-        ("service".to_owned(), services[route.service as usize].name.clone()),
+        action_field(&route.action, services),
+        ("rewrite".to_owned(), route.rewrite.as_ref().map_or("nothing".to_owned(), ToString::to_string)),
         ("matches".to_owned(), rules.join(", ")),
+        field("priority", &route.priority),
         field("preserve_host", &route.preserve_host),
         field("websocket", &route.websocket),
         field("body_bytes_max", &route.body_bytes_max),
     ]
+}
+
+fn action_field(action: &Action, services: &[std::sync::Arc<Service>]) -> (String, String) {
+    let (key, value) = match action {
+        Action::Service(service) => ("service", services[*service as usize].name.clone()),
+        Action::Split(split) => ("split", split_text(split, services)),
+        Action::Redirect(redirect) => ("redirect", redirect.to_string()),
+        Action::Respond(respond) => ("respond", respond.to_string()),
+    };
+    (key.to_owned(), value)
+}
+
+/// As in `99.5% users, 0.5% users-next if header x-canary, by cookie id`.
+pub(super) fn split_text(split: &Split, services: &[std::sync::Arc<Service>]) -> String {
+    let arms = split.arms.iter().map(|arm| {
+        let percent = f64::from(arm.share) / 100.0;
+        let forced = arm.forced_by.as_ref().map_or(String::new(), |predicate| format!(" if {predicate}"));
+        format!("{percent}% {}{forced}", services[arm.service as usize].name)
+    });
+    format!("{}, {}", arms.collect::<Vec<_>>().join(", "), split.sticky)
 }
 
 fn field(name: &str, value: &impl Debug) -> (String, String) {
@@ -271,5 +297,47 @@ runtime: { shards: 3 }
 "
         );
         assert_eq!((diff.summary().as_str(), diff.needs_restart()), ("2 added, 1 removed, 4 changed", true));
+    }
+
+    #[test]
+    fn a_plan_names_what_a_route_does_otherwise() {
+        #[track_caller]
+        fn check(old: &str, new: &str, want: &[&str]) {
+            let mut ids = Ids::default();
+            let text = |route: &str| OLD.replace("paths: [/r], service: s", &format!("paths: [/r], {route}"));
+            let (old, new) = (load(&text(old), &mut ids), load(&text(new), &mut ids));
+            let diff = Diff::between(&old, &new).to_string();
+            let lines: Vec<_> = diff.lines().skip(1).map(str::trim).collect();
+            assert_eq!(lines, want);
+        }
+        let split = "split: { arms: [{ service: s, percent: 99.5 }, { service: t, percent: 0.5 }], sticky_by: client }";
+        let more = "split: { arms: [{ service: s, percent: 98 }, { service: t, percent: 2, \
+                    forced_by: { name: X-T } }], sticky_by: { cookie: id } }";
+        check("service: s", split, &["action: service s -> split 99.5% s, 0.5% t, by client address"]);
+        check(split, more, &["split: 99.5% s, 0.5% t, by client address -> 98% s, 2% t if header x-t, by cookie id"]);
+        check(
+            "redirect: { scheme: https }",
+            "redirect: { scheme: https, status: 308, host: h, port: 8443, path: { prefix: /x } }",
+            &["redirect: 302 scheme https -> 308 scheme https host h port 8443 path prefix to /x"],
+        );
+        check("respond: { body: a }", "respond: { body: a }", &[]);
+        check(
+            "service: s, rewrite: { strip_path: true }",
+            "service: s, priority: 3, headers: [{ name: A }], \
+             rewrite: { host: h, path: { regex: { matches: \"/(.*)\", to: /b$1 } } }",
+            &[
+                "rewrite: path prefix to / -> path ~/(.*) to /b$1, host h",
+                "matches: * /r -> * /r [header a]",
+                "priority: 0 -> 3",
+            ],
+        );
+    }
+
+    #[test]
+    fn another_answer_of_the_same_length_is_another() {
+        let mut ids = Ids::default();
+        let text = |body: &str| OLD.replace("paths: [/r], service: s", &format!("respond: {{ body: {body} }}"));
+        let diff = Diff::between(&load(&text("a"), &mut ids), &load(&text("b"), &mut ids));
+        assert_eq!(diff.changes.len(), 1, "{diff}");
     }
 }

@@ -2,36 +2,39 @@
 
 use std::fmt::Write;
 
+use super::diff::split_text;
 use super::snapshot::Snapshot;
-use crate::http::head::RequestHead;
 use crate::policy::{Chain, Scope, Slot};
-use crate::route::Route;
+use crate::proxy::Plan;
+use crate::route::{Action, Asked, Route, Rule, Scratch};
+use crate::upstream::Service;
 
 /// What is said of a request whose head has been read.
-pub fn explain(snapshot: &Snapshot, head: &RequestHead) -> String {
-    let plan = &snapshot.plan;
-    let (host, path) = (&head.host[..], &head.path[..]);
+pub fn explain(snapshot: &Snapshot, asked: &Asked<'_>) -> String {
+    let (plan, scratch) = (&snapshot.plan, &mut Scratch::default());
     let mut text = String::new();
     let mut say = |line: String| writeln!(text, "{line}").expect("a string takes all");
-    say(format!("host {}", String::from_utf8_lossy(host)));
-    say(format!("path {}", String::from_utf8_lossy(path)));
+    say(format!("host {}", String::from_utf8_lossy(&asked.head.host)));
+    say(format!("path {}", String::from_utf8_lossy(&asked.head.path)));
     for listener in &snapshot.listeners {
         if let Some(gate) = plan.settings.gate(listener.id) {
             policies(gate, &format!("listener {}", listener.name), &mut say);
         }
     }
-    let index = plan.table.find(host, path);
-    let found = index.map(|index| &plan.routes[index]);
-    let winner = found.and_then(|route| {
-        route.rules.iter().filter(|rule| rule.host.matches(host) && rule.path.matches(path)).map(|rule| rule.rank).max()
-    });
+    let found = plan.table.find(asked, scratch);
+    let winner = found.map(|found| plan.routes[found.route].rules[found.rule].rank);
     match found {
-        Some(route) => settings(snapshot, route, &mut say),
-        None => say("no route: the answer is 404".to_owned()),
-    }
-    let chain = index.map_or(&plan.settings.chain, |index| &plan.chains[index]);
-    if let Some(chain) = chain {
-        policies(chain, "", &mut say);
+        Some(found) => {
+            let route = &plan.routes[found.route];
+            say(format!("route {}", route.name));
+            say(format!("by {}", route.rules[found.rule]));
+            settings(snapshot, route, &mut say);
+            route_policies(plan, found.route, &mut say);
+        }
+        None => {
+            say("no route: the answer is 404".to_owned());
+            plan.settings.chain.iter().for_each(|chain| policies(chain, "", &mut say));
+        }
     }
     let mut nearer: Vec<_> =
         plan.routes.iter().flat_map(|route| route.rules.iter().map(move |rule| (rule, route))).collect();
@@ -39,12 +42,7 @@ pub fn explain(snapshot: &Snapshot, head: &RequestHead) -> String {
     nearer.sort_by_key(|(rule, _)| std::cmp::Reverse(rule.rank));
     let more = nearer.len().saturating_sub(NEARER_MAX);
     for (rule, route) in nearer.into_iter().take(NEARER_MAX) {
-        let why = match (rule.host.matches(host), rule.path.matches(path)) {
-            (false, false) => format!("host {} and path {} differ", rule.host, rule.path),
-            (false, true) => format!("host {} differs", rule.host),
-            _ => format!("path {} differs", rule.path),
-        };
-        say(format!("not {}: {why}", route.name));
+        say(format!("not {}: {}", route.name, difference(rule, asked, scratch)));
     }
     if more > 0 {
         say(format!("and {more} more that differ"));
@@ -52,10 +50,47 @@ pub fn explain(snapshot: &Snapshot, head: &RequestHead) -> String {
     text
 }
 
+/// Why a rule does not take the request.
+fn difference(rule: &Rule, asked: &Asked<'_>, scratch: &mut Scratch) -> String {
+    let host = rule.host.matches(&asked.head.host);
+    match (host, rule.path.matches(&asked.head.path, &mut scratch.caches)) {
+        (false, false) => format!("host {} and path {} differ", rule.host, rule.path),
+        (false, true) => format!("host {} differs", rule.host),
+        (true, false) => format!("path {} differs", rule.path),
+        (true, true) => {
+            let failing = rule.predicates.iter().filter(|predicate| !predicate.matches(asked, scratch));
+            let failing: Vec<_> = failing.map(ToString::to_string).collect();
+            format!("{} {}", failing.join(", "), if failing.len() == 1 { "differs" } else { "differ" })
+        }
+    }
+}
+
 fn settings(snapshot: &Snapshot, route: &Route, say: &mut impl FnMut(String)) {
     let plan = &snapshot.plan;
-    let service = &plan.services[route.service as usize];
-    say(format!("route {}", route.name));
+    match &route.action {
+        Action::Service(_) => {}
+        Action::Split(split) => say(format!("split {}", split_text(split, &plan.services))),
+        Action::Redirect(redirect) => return say(format!("redirect {redirect}")),
+        Action::Respond(respond) => return say(format!("respond {respond}")),
+    }
+    route.action.services().for_each(|service| self::service(&plan.services[service as usize], say));
+    if let Some(rewrite) = &route.rewrite {
+        say(format!("rewrite {rewrite}"));
+    }
+    let body = route.body_bytes_max.or(plan.settings.limits.body_bytes_max);
+    say(format!("body at most: {}", body.map_or("no limit".to_owned(), |bytes| format!("{bytes} bytes"))));
+    say(format!(
+        "host sent on: {}",
+        match &route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_ref()) {
+            Some(host) => String::from_utf8_lossy(host).into_owned(),
+            None if route.preserve_host => "the client's".to_owned(),
+            None => "the endpoint's".to_owned(),
+        }
+    ));
+    say(format!("websocket: {}", if route.websocket { "allowed" } else { "not allowed" }));
+}
+
+fn service(service: &Service, say: &mut impl FnMut(String)) {
     say(format!("service {}", service.name));
     for endpoint in &service.endpoints {
         say(format!("  endpoint {} ({})", endpoint.name, endpoint.address));
@@ -68,10 +103,18 @@ fn settings(snapshot: &Snapshot, route: &Route, say: &mut impl FnMut(String)) {
     ));
     let retry = if service.retry.enabled { "once, if a kept connection died" } else { "never" };
     say(format!("  tried again: {retry}"));
-    let body = route.body_bytes_max.or(plan.settings.limits.body_bytes_max);
-    say(format!("body at most: {}", body.map_or("no limit".to_owned(), |bytes| format!("{bytes} bytes"))));
-    say(format!("host sent on: {}", if route.preserve_host { "the client's" } else { "the endpoint's" }));
-    say(format!("websocket: {}", if route.websocket { "allowed" } else { "not allowed" }));
+}
+
+/// Those of a split for each service, as the request meets only the policies of the one that it comes to.
+fn route_policies(plan: &Plan, index: usize, say: &mut impl FnMut(String)) {
+    let (route, chains) = (&plan.routes[index], &plan.chains[index]);
+    let is_split = matches!(route.action, Action::Split(_));
+    let services = route.action.services().map(Some).chain(std::iter::repeat(None));
+    for (chain, service) in chains.iter().zip(services) {
+        let Some(chain) = chain else { continue };
+        let service = service.filter(|_| is_split).map(|service| &plan.services[service as usize].name);
+        policies(chain, &service.map_or(String::new(), |name| format!(" on the way to {name}")), say);
+    }
 }
 
 /// In the order in which the request meets them.
@@ -80,7 +123,7 @@ fn policies(chain: &Chain, place: &str, say: &mut impl FnMut(String)) {
         let name = policy.kind().name();
         say(match scope {
             Scope::Listener => format!("policy {name} of {place}"),
-            scope => format!("policy {name} of {scope}"),
+            scope => format!("policy {name} of {scope}{place}"),
         });
     }
 }

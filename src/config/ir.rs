@@ -8,7 +8,7 @@ use super::problem::Origin;
 use crate::policy::{Order, Policy};
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
-use crate::route::Rule;
+use crate::route::{Predicate, Redirect, Respond, Rewrite, Rule, Sticky};
 use crate::runtime::options::RuntimeOptions;
 use crate::stdx::cidr::Cidr;
 use crate::upstream::service::{PoolLimits, Retry, Timeouts};
@@ -63,11 +63,34 @@ pub struct Service {
 #[derive(Debug)]
 pub struct Route {
     pub name: Name,
-    pub service: Name,
+    pub action: Action,
+    pub rewrite: Option<Rewrite>,
     /// Each with a rank that no other rule of any route has.
     pub rules: Vec<Rule>,
+    /// Part of the rules' ranks already.
+    pub priority: u32,
     pub preserve_host: bool,
     pub websocket: bool,
     pub body_bytes_max: Option<u64>,
     pub policies: Vec<Arc<Policy>>,
+}
+
+#[derive(Debug)]
+pub enum Action {
+    Service(Name),
+    Split {
+        arms: Vec<Arm>,
+        sticky: Sticky,
+    },
+    Redirect(Redirect),
+    Respond(Respond),
+    /// Of a route that cannot be read.
+    Nothing,
+}
+
+#[derive(Debug)]
+pub struct Arm {
+    pub service: Name,
+    pub share: u32,
+    pub forced_by: Option<Predicate>,
 }

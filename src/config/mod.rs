@@ -6,6 +6,7 @@
 //!
 //! Our own file is one front-end; others end in the same [`ir`], which names no product.
 
+mod actions;
 mod attach;
 pub mod compile;
 pub mod diff;
@@ -17,9 +18,11 @@ pub mod load;
 pub mod matcher;
 pub mod model;
 pub mod parse;
+mod predicates;
 pub mod problem;
 pub mod profile;
 mod rules;
+pub mod shadow;
 pub mod snapshot;
 pub mod suggest;
 pub mod translate;

@@ -170,7 +170,9 @@ pub struct Retry {
 }
 
 /// The closest match wins: exact host, then the longest `*.suffix`, then any host; among those exact path, then the
-/// longest prefix.
+/// longest prefix, where a regex counts as a prefix as long as the text it begins with; then one with methods; then the
+/// one with more headers and cookies; then the one with more query parameters; then the earlier in the file. When a
+/// route's other demands are not met, the next closest is tried.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -178,10 +180,33 @@ pub struct Route {
     pub name: Spanned<String>,
     /// `example.com`, or `*.example.com` for every name below it. Default: any host.
     pub hosts: Option<Spanned<Vec<Spanned<String>>>>,
-    /// `/a` (a prefix: `/a` and `/a/b`, not `/ab`), `{ prefix: "/a" }` or `{ exact: "/a" }`. Default: `/`, any path.
+    /// `/a` (a prefix: `/a` and `/a/b`, not `/ab`), `{ prefix: "/a" }`, `{ exact: "/a" }` or `{ regex: "/a/[0-9]+" }`
+    /// (of the whole path). Default: `/`, any path.
     pub paths: Option<Spanned<Vec<Spanned<Path>>>>,
-    /// The name of the service that answers.
-    pub service: Spanned<String>,
+    /// Methods, as in `[GET, POST]`. Default: any.
+    pub methods: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Headers that must all be there. One that comes in several lines has their list as its value, as in `a, b`.
+    #[serde(default)]
+    pub headers: Vec<Spanned<Demand>>,
+    /// Query parameters that must all be there, decoded; of one that comes again the first counts.
+    #[serde(default)]
+    pub query: Vec<Spanned<Demand>>,
+    /// Cookies that must all be there; of one that comes again the first counts.
+    #[serde(default)]
+    pub cookies: Vec<Spanned<Demand>>,
+    /// A route with a higher one comes first, however close others are. Default: 0.
+    pub priority: Option<Bounded<0, 1_000_000>>,
+    /// The name of the service that answers. A route has one of `service`, `split`, `redirect` and `respond`.
+    pub service: Option<Spanned<String>>,
+    /// Several services, each with a share of the requests.
+    pub split: Option<Spanned<Split>>,
+    /// Sends the client elsewhere.
+    pub redirect: Option<Spanned<Redirect>>,
+    /// Answers without a service.
+    pub respond: Option<Spanned<Respond>>,
+    /// What the request becomes on its way to the service. Policies and the log see what the service sees.
+    #[serde(default)]
+    pub rewrite: Rewrite,
     /// Whether the service sees the client's `Host`, or else the endpoint as written here. Default: true.
     pub preserve_host: Option<bool>,
     /// Protocols that a client may upgrade to. Default: none.
@@ -198,12 +223,127 @@ pub struct Route {
 pub enum Path {
     Prefix(String),
     Exact(String),
+    Regex(String),
+}
+
+/// Of a header, query parameter or cookie; with a name alone any value will do.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Demand {
+    /// Case counts, except in a header's.
+    pub name: Spanned<String>,
+    /// The value.
+    pub exact: Option<String>,
+    /// What the whole value must match. Regexes here know ASCII only, look neither ahead nor behind, and take time
+    /// linear in the value.
+    pub regex: Option<Spanned<String>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum Upgrade {
     Websocket,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// One or more. When the share of the last one grows, it takes from the one before it, and nobody goes back.
+    pub arms: Spanned<Vec<Arm>>,
+    /// Requests that have this in common get the same arm, on every node: `client` (the address), `{ header: NAME }` or
+    /// `{ cookie: NAME }`. Those without the header or cookie are dealt by chance. Default: all are dealt by chance.
+    pub sticky_by: Option<StickyBy>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arm {
+    pub service: Spanned<String>,
+    /// Its share, in percent, in steps of 0.01; 100 together. 0 takes only what is forced on it.
+    pub percent: Spanned<Percent>,
+    /// A header that brings a request here whatever it is dealt.
+    pub forced_by: Option<Spanned<Demand>>,
+}
+
+/// In steps of 0.01 %.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Percent(pub u32);
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StickyBy {
+    Client,
+    Header(Spanned<String>),
+    Cookie(Spanned<String>),
+}
+
+/// What is left out is as it was asked for. With none of scheme, host and port the client gets a path alone.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308. Default: 302.
+    pub status: Option<Spanned<Bounded<300, 399>>>,
+    /// `http` or `https`.
+    pub scheme: Option<Scheme>,
+    pub host: Option<Spanned<String>>,
+    pub port: Option<Bounded<1, 65_535>>,
+    pub path: Option<Spanned<PathEdit>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Respond {
+    /// Default: 200.
+    pub status: Option<Bounded<200, 599>>,
+    /// Text, at most 16384 bytes. Default: none.
+    pub body: Option<Spanned<String>>,
+    /// Headers beside those that frame the answer. Default: `Content-Type: text/plain; charset=utf-8` if there is a
+    /// body.
+    #[serde(default)]
+    pub headers: Vec<Spanned<Line>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    pub name: String,
+    pub value: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rewrite {
+    /// Whether the prefix that matched is cut off: `/a/b` becomes `/b` under `/a`. Default: false.
+    pub strip_path: Option<Spanned<bool>>,
+    /// `{ prefix: "/b" }` in the place of the prefix that matched, `{ whole: "/b" }` in the place of the path, or
+    /// `{ regex: { matches: "/a/(.*)", to: "/b/$1" } }` of the whole path; one that does not match stays. The result is
+    /// normalised as a client's path is; what is no path then is answered 400.
+    pub path: Option<Spanned<PathEdit>>,
+    /// What the service gets for `Host`.
+    pub host: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathEdit {
+    Prefix(String),
+    Whole(String),
+    Regex(RegexEdit),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegexEdit {
+    pub matches: String,
+    /// `$1` or `${name}` is a group, `$0` the whole path, `$$` a dollar sign.
+    pub to: String,
 }
 
 /// Beyond these a client is refused: with a status when it can still be told, else by closing the connection.
@@ -345,6 +485,44 @@ impl<'de> Deserialize<'de> for Shards {
     }
 }
 
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(VisitPercent)
+    }
+}
+
+struct VisitPercent;
+
+impl Visitor<'_> for VisitPercent {
+    type Value = Percent;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number from 0 to 100 in steps of 0.01")
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Percent, E> {
+        match u32::try_from(number) {
+            Ok(percent @ 0..=100) => Ok(Percent(100 * percent)),
+            _ => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
+        }
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Percent, E> {
+        let unsigned = u64::try_from(number).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))?;
+        self.visit_u64(unsigned)
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Percent, E> {
+        let steps = (number * 100.0).round();
+        // What is written with two decimals is that close to a step, and what is written with three is not.
+        if (0.0..=10_000.0).contains(&steps) && (number * 100.0 - steps).abs() < 1e-6 {
+            Ok(Percent(steps as u32))
+        } else {
+            Err(E::invalid_value(Unexpected::Float(number), &self))
+        }
+    }
+}
+
 struct VisitShards;
 
 impl Visitor<'_> for VisitShards {
@@ -374,13 +552,14 @@ struct VisitPath;
 enum PathInWords {
     Prefix(String),
     Exact(String),
+    Regex(String),
 }
 
 impl<'de> Visitor<'de> for VisitPath {
     type Value = Path;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a path, `{ prefix: \"/path\" }` or `{ exact: \"/path\" }`")
+        f.write_str("a path, `{ prefix: \"/path\" }`, `{ exact: \"/path\" }` or `{ regex: \"/path\" }`")
     }
 
     fn visit_str<E: Error>(self, path: &str) -> Result<Path, E> {
@@ -391,6 +570,7 @@ impl<'de> Visitor<'de> for VisitPath {
         Ok(match PathInWords::deserialize(MapAccessDeserializer::new(map))? {
             PathInWords::Prefix(path) => Path::Prefix(path),
             PathInWords::Exact(path) => Path::Exact(path),
+            PathInWords::Regex(path) => Path::Regex(path),
         })
     }
 }

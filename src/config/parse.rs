@@ -132,12 +132,12 @@ mod tests {
         );
         check(
             "routes:\n  - { name: r, service: s, paths: [{ glob: /a }] }",
-            "f.yaml:4:38: unknown value `glob`: known values here: prefix, exact",
+            "f.yaml:4:38: unknown value `glob`: known values here: prefix, exact, regex",
         );
         check(
             "routes: [{ name: r, service: s, paths: [1] }]",
             "f.yaml:3:41: integer `1` cannot stand here: \
-             write a path, `{ prefix: \"/path\" }` or `{ exact: \"/path\" }`",
+             write a path, `{ prefix: \"/path\" }`, `{ exact: \"/path\" }` or `{ regex: \"/path\" }`",
         );
         check(
             "routes: [{ name: r, service: s, upgrade: [websockets] }]",

@@ -174,8 +174,8 @@ impl Status {
     fn name(&mut self, snapshot: &Snapshot) {
         let plan = &snapshot.plan;
         let names = plan.routes.iter().map(|route| {
-            let service = plan.services[route.service as usize].name.clone();
-            (route.id, Names { route: route.name.clone(), service })
+            let services = route.action.services().map(|service| &*plan.services[service as usize].name);
+            (route.id, Names { route: route.name.clone(), service: services.collect::<Vec<_>>().join(",") })
         });
         self.names = names.collect();
         let known = &self.names;

@@ -1,24 +1,29 @@
 //! The plan that one shard goes by, from one swap to the next.
 //!
 //! ```text
-//!   Arc<Plan> (all shards)          Rc<RouteRecord> (this shard)          an exchange
-//!      routes[i], services[j] --first use--> route, service, settings <--pins--+
+//!   Arc<Plan> (all shards)          Rc<RouteRecord> (this shard)            an exchange
+//!      routes[i], services[j] --first use--> route, service, chain ... <--pins--+
 //! ```
 //!
 //! An exchange pins the record of its route, never the plan: a long download keeps a few hundred bytes of an old
 //! configuration alive, not all of it, and counts references on no line of the cache that another shard uses.
 
+use super::error::Failure;
 use super::plan::{Plan, Settings};
+use super::rewrite::Rewriter;
 use crate::policy::Chain;
-use crate::route::Route;
+use crate::route::{Action, Asked, PathEdit, PathRule, Route, Scratch};
 use crate::telemetry::route_stats::Tally;
 use crate::upstream::Service;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 pub struct Active {
     plan: Arc<Plan>,
     settings: Rc<Settings>,
+    scratch: Scratch,
+    rewriter: Rewriter,
     /// By the index of the route in the plan; made when the route is first used.
     records: Vec<Option<Rc<RouteRecord>>>,
     /// Records of earlier plans, let go of a few at a time: each may be the last reference to its route.
@@ -28,33 +33,60 @@ pub struct Active {
 /// A route and all that its exchanges go by.
 pub struct RouteRecord {
     pub route: Arc<Route>,
-    pub service: Arc<Service>,
+    /// `None` if the route answers itself.
+    pub service: Option<Arc<Service>>,
     pub settings: Rc<Settings>,
     pub chain: Option<Arc<Chain>>,
     /// What they add to. Of one route there may be several, of plans that followed one another: each tells its own.
     pub tally: Rc<Tally>,
+    /// Of a split: a record for each arm, which exchanges pin instead of this one.
+    arms: Vec<Rc<RouteRecord>>,
+}
+
+/// The record of a request, and by which of the route's rules it was found.
+pub struct Routed {
+    pub record: Rc<RouteRecord>,
+    pub rule: usize,
 }
 
 impl Active {
     pub fn new(plan: Arc<Plan>) -> Self {
         let (settings, records) = (Rc::new(plan.settings.clone()), blank(&plan));
-        Self { plan, settings, records, retired: Vec::new() }
+        let (scratch, rewriter) = (Scratch::default(), Rewriter::default());
+        Self { plan, settings, scratch, rewriter, records, retired: Vec::new() }
     }
 
     pub fn settings(&self) -> &Rc<Settings> {
         &self.settings
     }
 
-    /// The record of the route for a request.
-    pub fn find(&mut self, host: &[u8], path: &[u8]) -> Option<Rc<RouteRecord>> {
-        let index = self.plan.table.find(host, path)?;
-        let record = self.records[index].get_or_insert_with(|| {
-            let route = self.plan.routes[index].clone();
-            let service = self.plan.services[route.service as usize].clone();
-            let (chain, tally) = (self.plan.chains[index].clone(), Tally::new(route.id));
-            Rc::new(RouteRecord { route, service, settings: self.settings.clone(), chain, tally })
-        });
-        Some(record.clone())
+    /// The record of the route for a request. A split asks for the client's address or for chance if it needs them.
+    pub fn find(
+        &mut self,
+        asked: &Asked<'_>,
+        client: impl FnOnce() -> IpAddr,
+        chance: impl FnOnce() -> u64,
+    ) -> Option<Routed> {
+        let found = self.plan.table.find(asked, &mut self.scratch)?;
+        let record = match &mut self.records[found.route] {
+            Some(record) => record,
+            empty => empty.insert(record(&self.plan, &self.settings, found.route)),
+        };
+        let record = match &record.route.action {
+            Action::Split(split) => &record.arms[split.choose(asked, &mut self.scratch, client, chance)],
+            _ => record,
+        };
+        Some(Routed { record: record.clone(), rule: found.rule })
+    }
+
+    /// What an edit makes of a path that the rule's path matched; `None` if it stays.
+    pub fn edit(
+        &mut self,
+        edit: &PathEdit,
+        matched: (&PathRule, &[u8]),
+        settings: &Settings,
+    ) -> Result<Option<&mut Vec<u8>>, Failure> {
+        self.rewriter.edit(edit, matched, settings, &mut self.scratch.caches)
     }
 
     /// From now on requests meet this plan. The old one must be kept elsewhere until then, and is freed there.
@@ -67,6 +99,7 @@ impl Active {
             self.retired.extend(records.into_iter().filter(Option::is_some));
         }
         self.settings = Rc::new(plan.settings.clone());
+        self.scratch = Scratch::default();
         self.plan = plan;
     }
 
@@ -84,6 +117,25 @@ impl Active {
     }
 }
 
+/// The arms of a split add to one tally: it is the route's.
+fn record(plan: &Plan, settings: &Rc<Settings>, index: usize) -> Rc<RouteRecord> {
+    let (route, chains) = (&plan.routes[index], &plan.chains[index]);
+    let tally = Tally::new(route.id);
+    let record = |service: Option<u32>, chain: &Option<Arc<Chain>>, arms| {
+        let service = service.map(|service| plan.services[service as usize].clone());
+        let (route, settings, tally) = (route.clone(), settings.clone(), tally.clone());
+        Rc::new(RouteRecord { route, service, settings, chain: chain.clone(), tally, arms })
+    };
+    match &route.action {
+        Action::Service(service) => record(Some(*service), &chains[0], Vec::new()),
+        Action::Split(split) => {
+            let arms = split.arms.iter().zip(chains);
+            record(None, &None, arms.map(|(arm, chain)| record(Some(arm.service), chain, Vec::new())).collect())
+        }
+        Action::Redirect(_) | Action::Respond(_) => record(None, &chains[0], Vec::new()),
+    }
+}
+
 fn blank(plan: &Plan) -> Vec<Option<Rc<RouteRecord>>> {
     let mut records = Vec::new();
     records.resize_with(plan.routes.len(), || None);
@@ -96,8 +148,9 @@ const RETIRED_A_TURN_MAX: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::head::RequestHead;
     use crate::proxy::limits::Limits;
-    use crate::route::{HostRule, PathRule, Rule, Table};
+    use crate::route::{Action, HostRule, PathRule, Rule, Table};
     use crate::upstream::service::{PoolLimits, Retry, Timeouts};
 
     fn plan(routes: usize, retry_after_s: u32) -> Arc<Plan> {
@@ -109,15 +162,17 @@ mod tests {
             pool: PoolLimits::default(),
             retry: Retry::default(),
         };
-        let chains = vec![None; routes];
+        let chains = vec![[None].into(); routes];
         let routes: Vec<_> = (0..routes)
             .map(|index| {
                 let path = PathRule::Exact(format!("/{index}").into_bytes().into());
                 Arc::new(Route {
                     id: index as u32,
                     name: format!("route-{index}"),
-                    service: 0,
-                    rules: vec![Rule { host: HostRule::Any, path, rank: index as u64 }],
+                    action: Action::Service(0),
+                    rewrite: None,
+                    rules: vec![Rule { host: HostRule::Any, path, predicates: Arc::default(), rank: index as u32 }],
+                    priority: 0,
                     preserve_host: true,
                     websocket: false,
                     body_bytes_max: None,
@@ -129,15 +184,22 @@ mod tests {
         Arc::new(Plan { services: vec![Arc::new(service)], table: Table::compile(&routes), routes, chains, settings })
     }
 
+    fn find(active: &mut Active, path: &str) -> Option<Rc<RouteRecord>> {
+        let mut head = RequestHead::new();
+        head.path = path.into();
+        let routed = active.find(&Asked { head: &head, bytes: b"" }, || IpAddr::from([127, 0, 0, 1]), || 0);
+        routed.map(|routed| routed.record)
+    }
+
     #[test]
     fn an_exchange_keeps_its_record_and_lets_the_plan_go() {
         let old = plan(1000, 1);
         let mut active = Active::new(old.clone());
-        let pinned = active.find(b"", b"/7").expect("there is a route");
-        assert!(Rc::ptr_eq(&pinned, &active.find(b"", b"/7").expect("there is a route")));
-        (0..1000).for_each(|index| assert!(active.find(b"", format!("/{index}").as_bytes()).is_some()));
-        let tally = |active: &mut Active, path: &[u8]| active.find(b"", path).expect("there is a route").tally.clone();
-        let [gone, kept] = [b"/8", b"/7"].map(|path| Rc::downgrade(&tally(&mut active, path)));
+        let pinned = find(&mut active, "/7").expect("there is a route");
+        assert!(Rc::ptr_eq(&pinned, &find(&mut active, "/7").expect("there is a route")));
+        (0..1000).for_each(|index| assert!(find(&mut active, &format!("/{index}")).is_some()));
+        let mut tally = |path| Rc::downgrade(&find(&mut active, path).expect("there is a route").tally);
+        let [gone, kept] = ["/8", "/7"].map(&mut tally);
         active.swap(plan(5, 2));
         assert_eq!(Arc::strong_count(&old), 1);
         assert_eq!(Arc::strong_count(&old.routes[7]), 2);
@@ -149,16 +211,16 @@ mod tests {
         assert_eq!((Arc::strong_count(&old.routes[8]), Arc::strong_count(&old.routes[7])), (1, 2));
         assert_eq!((gone.strong_count(), kept.strong_count()), (0, 1), "what is counted goes with the record");
         assert_eq!((pinned.settings.limits.retry_after_s, active.settings().limits.retry_after_s), (1, 2));
-        assert!(active.find(b"", b"/7").is_none());
+        assert!(find(&mut active, "/7").is_none());
     }
 
     #[test]
     fn swaps_in_a_row_forget_nothing() {
         let (first, second) = (plan(600, 1), plan(600, 2));
         let mut active = Active::new(first.clone());
-        assert!(active.find(b"", b"/599").is_some());
+        assert!(find(&mut active, "/599").is_some());
         active.swap(second.clone());
-        assert!(active.find(b"", b"/599").is_some());
+        assert!(find(&mut active, "/599").is_some());
         active.swap(plan(1, 3));
         while active.clean_up() {}
         for plan in [first, second] {

@@ -21,6 +21,8 @@ pub enum Failure {
     BodyTimeout,
     BodyTooLarge,
     NoRoute,
+    /// What the route makes of the request's path is no path, or too long.
+    RewriteInvalid,
     /// The gateway has as many requests in flight as it may.
     Overloaded,
     /// The service has as many connections as it may.
@@ -128,7 +130,8 @@ impl Failure {
             Self::HeadTimeout => client(408, "head_timeout", "the request's head did not arrive in time"),
             Self::BodyTimeout => client(408, "body_timeout", "the request's body arrived too slowly"),
             Self::BodyTooLarge => client(413, "body_too_large", "the request's body is larger than allowed"),
-            Self::NoRoute => client(404, "no_route", "no route matches this host and path"),
+            Self::NoRoute => client(404, "no_route", "no route matches this request"),
+            Self::RewriteInvalid => client(400, "rewrite_invalid", "what the route makes of the path is not a path"),
             Self::ClientGone => client(499, "client_gone", "the client went away"),
             Self::ForwardedHeadTooLarge => client(431, "head_too_large", "the request's head is larger than allowed"),
             Self::Overloaded => gateway(503, "overloaded", "the gateway has too many requests in flight"),

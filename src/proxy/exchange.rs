@@ -1,12 +1,13 @@
 //! The life of a request, from its head to its line in the log.
 
 use super::account::{Account, RequestId};
-use super::active::RouteRecord;
+use super::active::{RouteRecord, Routed};
+use super::answer;
 use super::attempt;
 use super::downstream::{Downstream, NoRequest};
 use super::error::Failure;
 use super::forward::ForwardedRequest;
-use super::guard::{Guarded, Notes, Stop};
+use super::guard::{Guarded, Notes, Stop, Visit};
 use super::origin::Origin;
 use super::plan::Settings;
 use super::reply::{Content, Reply};
@@ -17,7 +18,7 @@ use crate::http::body::Framing;
 use crate::http::field::Known;
 use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
 use crate::policy::Error;
-use crate::route::Route;
+use crate::route::{Asked, Route};
 use crate::runtime::tcp::SendAll;
 use crate::runtime::{Buf, Pieces, TcpStream};
 use crate::stdx::time::Mono;
@@ -78,17 +79,11 @@ pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downst
     let is_trusted = settings.trusts(downstream.peer.ip());
     let account = Account::new(began, is_trusted, RequestId::of(shared, request, head.bytes(), is_trusted));
     notes.forget();
-    let guarded = Guarded {
-        shared,
-        settings,
-        head: request,
-        bytes: head.bytes(),
-        account: &account,
-        notes,
-        peer: downstream.peer.ip(),
-        gate: settings.gate(downstream.listener.id),
-    };
-    let next = match proceed(shared, guarded, response, downstream).await {
+    let (peer, gate) = (downstream.peer.ip(), settings.gate(downstream.listener.id));
+    let visit = Visit { shared, settings, bytes: head.bytes(), account: &account, notes, peer, gate };
+    let went = proceed(visit, request, response, downstream).await;
+    let guarded = visit.with(request);
+    let next = match went {
         Ok(next) => next,
         Err(Stop::Failed(failure)) => fail(shared, guarded, downstream, failure).await,
         Err(Stop::Answered(response)) => reply(shared, guarded, downstream, Content::Direct(response), false).await,
@@ -116,22 +111,29 @@ fn count_policies(shared: &Shared, notes: &Notes) {
 }
 
 async fn proceed<'a>(
-    shared: &Shared,
-    guarded: Guarded<'a>,
+    visit: Visit<'a>,
+    request: &mut RequestHead,
     response: &mut ResponseHead,
     downstream: &mut Downstream,
 ) -> Result<Next, Stop<'a>> {
-    let Guarded { settings, head: request, bytes, account, .. } = guarded;
+    let Visit { shared, settings, bytes, account, .. } = visit;
     downstream.connection.reader.begin_body(request.framing, &settings.body_limits());
     account.request_read.set(request.framing == Framing::Empty);
     let _in_flight = shared.enter(settings)?;
-    guarded.pass(guarded.gate)?;
-    let Some(found) = shared.find(&request.host, &request.path) else {
-        guarded.pass(settings.chain.as_deref())?;
+    visit.with(request).pass(visit.gate)?;
+    let Some(routed) = shared.find(&Asked { head: request, bytes }, || visit.client(request)) else {
+        visit.with(request).pass(settings.chain.as_deref())?;
         return Err(Failure::NoRoute.into());
     };
-    let RouteRecord { route, service, settings, chain, .. } = &**account.record.get_or_init(|| found);
+    let rewritten = shared.rewrite(&routed, request);
+    let Routed { record, rule } = routed;
+    let RouteRecord { route, service, settings, chain, .. } = &**account.record.get_or_init(|| record);
+    rewritten?;
+    let guarded = visit.with(request);
     guarded.pass(chain.as_deref())?;
+    let Some(service) = service else {
+        return Ok(answer::send(guarded, route, &route.rules[rule], downstream).await?);
+    };
     let limits = &settings.limits;
     let exchange = Exchange {
         shared,
@@ -141,7 +143,7 @@ async fn proceed<'a>(
             is_trusted: account.peer_is_trusted,
             is_last: downstream.requests >= limits.requests_per_connection_max,
         },
-        request,
+        request: guarded.head,
         bytes,
         route,
         service,
@@ -183,18 +185,20 @@ impl Exchange<'_> {
         if bytes_max.is_some_and(|max| bytes > max) {
             return Err(Failure::BodyTooLarge);
         }
-        self.guarded.notes.check_body(bytes)
+        self.guarded.visit.notes.check_body(bytes)
     }
 
     /// The request's head for this upstream.
     pub fn forwarded_head(&self, endpoint: &str, expect_continue: bool) -> Result<Buf, Failure> {
         let authority = self.request.authority.of(self.bytes);
+        let rewritten = self.route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref());
         let host = match self.route.preserve_host && !authority.is_empty() {
+            _ if rewritten.is_some() => rewritten,
             true if self.request.target == Target::Origin => None,
             true => Some(authority),
             false => Some(endpoint.as_bytes()),
         };
-        let edits = self.guarded.notes.request();
+        let edits = self.guarded.visit.notes.request();
         let head = ForwardedRequest {
             head: self.request,
             bytes: self.bytes,
@@ -245,7 +249,7 @@ impl Exchange<'_> {
 
 /// Answers a request that went wrong, or ends its response visibly if that has begun.
 async fn fail(shared: &Shared, guarded: Guarded<'_>, downstream: &mut Downstream, failure: Failure) -> Next {
-    let (account, answer) = (guarded.account, failure.answer());
+    let (account, answer) = (guarded.visit.account, failure.answer());
     account.error.set(Some(answer.kind));
     if account.status.get() != 0 || account.sending_interim.get() {
         // Without its last chunk or its last byte the client sees that the response is cut; one that ends with the
@@ -261,14 +265,14 @@ async fn fail(shared: &Shared, guarded: Guarded<'_>, downstream: &mut Downstream
 }
 
 /// Answers a request instead of a service. The connection ends with it if the request was `odd`.
-async fn reply(
+pub async fn reply(
     shared: &Shared,
     guarded: Guarded<'_>,
     downstream: &mut Downstream,
     content: Content<'_>,
     odd: bool,
 ) -> Next {
-    let Guarded { settings, head: request, bytes, account, .. } = guarded;
+    let Guarded { visit: Visit { settings, bytes, account, .. }, head: request } = guarded;
     let request_read = account.request_read.get();
     let close = !(request.keep_alive && request_read && request.upgrade.is_none() && !shared.draining.get())
         || downstream.requests >= settings.limits.requests_per_connection_max
@@ -318,9 +322,9 @@ async fn refuse_head(
 
 fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &Account, guarded: Option<Guarded<'_>>) {
     let record = account.record.get();
-    let request = guarded.map(|guarded| (guarded.head, guarded.bytes));
-    let refusal = guarded.and_then(|guarded| guarded.notes.refusal());
-    let identity = guarded.and_then(|guarded| guarded.notes.identity());
+    let request = guarded.map(|guarded| (guarded.head, guarded.visit.bytes));
+    let refusal = guarded.and_then(|guarded| guarded.visit.notes.refusal());
+    let identity = guarded.and_then(|guarded| guarded.visit.notes.identity());
     let value = |known| request.and_then(|(head, bytes)| head.value(bytes, known));
     let now = shared.runtime.now();
     shared.log(&Record {
@@ -330,7 +334,7 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
         peer: downstream.peer,
         listener: &downstream.listener.name,
         route: record.map(|record| &*record.route.name),
-        service: record.map(|record| &*record.service.name),
+        service: record.and_then(|record| Some(&*record.service.as_ref()?.name)),
         upstream: account.upstream.get(),
         method: request.map_or(b"", |(head, bytes)| head.method_span.of(bytes)),
         host: request.map_or(b"", |(head, _)| &head.host),

@@ -1,7 +1,7 @@
 //! Where a request and its answer meet their policies.
 //!
 //! ```text
-//!   head read --> gate (the listener's) --> route --> chain --> forward.rs writes the head with its edits
+//!   head read --> gate (the listener's) --> route, rewrite --> chain --> forward.rs writes the head with its edits
 //!   answer    <-- edits <-- chain <-- gate <-- response.rs, or an answer of our own
 //! ```
 //!
@@ -38,10 +38,16 @@ pub struct Notes {
 /// A request that has been read, and what its policies have to know.
 #[derive(Clone, Copy)]
 pub struct Guarded<'a> {
+    pub visit: Visit<'a>,
+    pub head: &'a RequestHead,
+}
+
+/// What stays the same of a request while its route rewrites its head.
+#[derive(Clone, Copy)]
+pub struct Visit<'a> {
     pub shared: &'a Shared,
     pub settings: &'a Settings,
-    pub head: &'a RequestHead,
-    /// What `head` points into.
+    /// What the head points into.
     pub bytes: &'a [u8],
     pub account: &'a Account,
     pub notes: &'a Notes,
@@ -98,21 +104,32 @@ impl Notes {
     }
 }
 
+impl<'a> Visit<'a> {
+    /// With the head as it is now.
+    pub fn with(self, head: &'a RequestHead) -> Guarded<'a> {
+        Guarded { visit: self, head }
+    }
+
+    pub fn client(&self, head: &RequestHead) -> IpAddr {
+        client_address(self.settings, self.peer, Some((head, self.bytes)), self.account.peer_is_trusted)
+    }
+}
+
 impl<'a> Guarded<'a> {
     /// The request meets the policies of a chain.
-    pub fn pass(&self, chain: Option<&'a Chain>) -> Result<(), Stop<'a>> {
+    pub fn pass<'c>(&self, chain: Option<&'c Chain>) -> Result<(), Stop<'c>> {
         match chain {
             None => Ok(()),
             Some(chain) => self.meet(chain),
         }
     }
 
-    fn meet(&self, chain: &'a Chain) -> Result<(), Stop<'a>> {
-        let notes = self.notes;
+    fn meet<'c>(&self, chain: &'c Chain) -> Result<(), Stop<'c>> {
+        let Visit { bytes, notes, .. } = self.visit;
         self.begin();
         let mut context = self.context();
         let mut edits = notes.request.borrow_mut();
-        let verdict = chain.on_request(&mut RequestView::new(self.head, self.bytes, &mut edits), &mut context);
+        let verdict = chain.on_request(&mut RequestView::new(self.head, bytes, &mut edits), &mut context);
         notes.body_bytes_max.set(context.body_bytes_max);
         notes.identity.replace(context.identity);
         match verdict {
@@ -134,16 +151,17 @@ impl<'a> Guarded<'a> {
             return None;
         }
         self.begin();
-        let (context, mut request) = (self.context(), self.notes.request.borrow_mut());
-        let mut edits = self.notes.response.borrow_mut();
+        let Visit { bytes, notes, .. } = self.visit;
+        let (context, mut request) = (self.context(), notes.request.borrow_mut());
+        let mut edits = notes.response.borrow_mut();
         edits.begin(fields.len(), stays_behind);
-        let request = RequestView::new(self.head, self.bytes, &mut request);
+        let request = RequestView::new(self.head, bytes, &mut request);
         let mut response = ResponseView { status, headers: Headers::new(fields, &mut edits) };
         for chain in self.chains() {
             chain.on_response(&request, &mut response, &context);
         }
         drop(edits);
-        Some(self.notes.response.borrow())
+        Some(notes.response.borrow())
     }
 
     /// Whether there is a policy for what is answered.
@@ -152,20 +170,21 @@ impl<'a> Guarded<'a> {
     }
 
     fn chains(&self) -> impl Iterator<Item = &'a Chain> {
-        let chain = match self.account.record.get() {
+        let Visit { settings, account, gate, .. } = self.visit;
+        let chain = match account.record.get() {
             Some(record) => record.chain.as_deref(),
-            None => self.settings.chain.as_deref(),
+            None => settings.chain.as_deref(),
         };
-        [self.gate, chain].into_iter().flatten()
+        [gate, chain].into_iter().flatten()
     }
 
     /// Makes the notes this exchange's own. What would not go on to a service is not there for policies.
     fn begin(&self) {
-        let notes = self.notes;
+        let Visit { bytes, account, notes, .. } = self.visit;
         if !notes.begun.replace(true) {
             let fields = self.head.fields();
-            let is_trusted = self.account.peer_is_trusted;
-            let stays_behind = |index: usize| is_for_one_hop(self.head, self.bytes, &fields[index], is_trusted);
+            let is_trusted = account.peer_is_trusted;
+            let stays_behind = |index: usize| is_for_one_hop(self.head, bytes, &fields[index], is_trusted);
             notes.request.borrow_mut().begin(fields.len(), stays_behind);
             notes.body_bytes_max.set(None);
             notes.refusal.set(None);
@@ -174,17 +193,23 @@ impl<'a> Guarded<'a> {
     }
 
     fn context(&self) -> Context<'a> {
-        let is_trusted = self.account.peer_is_trusted;
-        let scheme = self.head.value(self.bytes, Known::XForwardedProto).filter(|_| is_trusted);
+        let Visit { shared, bytes, account, notes, .. } = self.visit;
         Context {
-            client: client_address(self.settings, self.peer, Some((self.head, self.bytes)), is_trusted),
-            is_https: scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https")),
-            request_id: self.account.request_id.bytes(self.bytes),
-            body_bytes_max: self.notes.body_bytes_max.get(),
-            identity: self.notes.identity.borrow().clone(),
-            now: self.shared.runtime.now(),
-            state: &self.shared.policies,
+            client: self.visit.client(self.head),
+            is_https: self.is_https(),
+            request_id: account.request_id.bytes(bytes),
+            body_bytes_max: notes.body_bytes_max.get(),
+            identity: notes.identity.borrow().clone(),
+            now: shared.runtime.now(),
+            state: &shared.policies,
         }
+    }
+
+    /// The client's own connection is encrypted, as a trusted peer says.
+    pub fn is_https(&self) -> bool {
+        let Visit { bytes, account, .. } = self.visit;
+        let scheme = self.head.value(bytes, Known::XForwardedProto).filter(|_| account.peer_is_trusted);
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"))
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod active;
+pub mod answer;
 pub mod attempt;
 pub mod downstream;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod origin;
 pub mod plan;
 pub mod reply;
 pub mod respond;
+pub mod rewrite;
 pub mod shared;
 mod trim;
 pub mod tunnel;

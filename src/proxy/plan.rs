@@ -17,8 +17,8 @@ pub struct Plan {
     pub routes: Vec<Arc<Route>>,
     /// Answers with an index into `routes`.
     pub table: Table,
-    /// What the requests of each route meet, by its index.
-    pub chains: Vec<Option<Arc<Chain>>>,
+    /// What the requests of each route meet, by its index: for each service that they may come to, or for none.
+    pub chains: Vec<Box<[Option<Arc<Chain>>]>>,
     pub settings: Settings,
 }
 

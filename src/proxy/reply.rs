@@ -1,5 +1,5 @@
 //! The gateway's own answers: RFC 9457 problem documents, with Kong's `message` and `request_id` beside them, and those
-//! that a policy gives in place of a service.
+//! that a policy or a route gives in place of a service.
 
 use super::account::Account;
 use super::error::{Answer, Failure, reason};
@@ -7,8 +7,9 @@ use super::guard::Guarded;
 use super::plan::Settings;
 use super::shared::Shared;
 use super::writer::Writer;
-use crate::http::view::{Edits, FieldValue, Fields};
+use crate::http::view::{Edits, Fields};
 use crate::policy::Response;
+use crate::route::{RESPOND_FIELDS_MAX, Respond};
 use crate::runtime::{Buf, Error, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 
@@ -29,6 +30,8 @@ pub struct Reply<'a> {
 pub enum Content<'a> {
     Problem(Answer),
     Direct(&'a Response),
+    Redirect { status: u16, location: &'a [u8] },
+    Respond(&'a Respond),
 }
 
 impl Content<'_> {
@@ -37,17 +40,12 @@ impl Content<'_> {
         matches!(self, Self::Problem(answer) if answer.status == 503)
     }
 
-    fn challenge(&self) -> Option<&'static str> {
-        match self {
-            Self::Problem(answer) => answer.challenge,
-            Self::Direct(_) => None,
-        }
-    }
-
     fn status(&self) -> u16 {
         match self {
             Self::Problem(answer) => answer.status,
             Self::Direct(response) => response.status,
+            Self::Redirect { status, .. } => *status,
+            Self::Respond(respond) => respond.status,
         }
     }
 }
@@ -60,39 +58,52 @@ impl Reply<'_> {
         stream: &TcpStream,
         account: &Account,
     ) -> Result<(), Error> {
-        let pieces = self.write(shared).ok_or(Error::Exhausted)?;
+        let pieces = self.write(shared, account).ok_or(Error::Exhausted)?;
         account.status.set(self.content.status());
         account.sent_bytes.set(account.sent_bytes.get() + pieces.len() as u64);
         stream.send_all(pieces, settings.limits.send_timeout, Mono::NEVER).await
     }
 
-    fn write(&self, shared: &Shared) -> Option<Pieces> {
-        let mut problem = Vec::new();
-        let (content_type, body) = match self.content {
+    fn write(&self, shared: &Shared, account: &Account) -> Option<Pieces> {
+        let (mut problem, mut number) = (Vec::new(), itoa::Buffer::new());
+        let mut fields = [(&b"X-Request-Id"[..], self.request_id); FIELDS_MAX];
+        let mut count = 1;
+        let mut add = |name, value| {
+            fields[count] = (name, value);
+            count += 1;
+        };
+        let body = match self.content {
             Content::Problem(answer) => {
                 problem.reserve(PROBLEM_BYTES_USUAL);
                 self.problem(&answer, &mut problem);
-                (Some(&b"application/problem+json"[..]), &problem[..])
+                add(b"Content-Type", b"application/problem+json");
+                answer.challenge.into_iter().for_each(|challenge| add(b"WWW-Authenticate", challenge.as_bytes()));
+                &problem[..]
             }
-            Content::Direct(response) => (response.content_type.as_ref().map(FieldValue::bytes), &*response.body),
+            Content::Direct(response) => {
+                response.content_type.iter().for_each(|value| add(b"Content-Type", value.bytes()));
+                &response.body
+            }
+            Content::Redirect { location, .. } => {
+                add(b"Location", location);
+                b""
+            }
+            Content::Respond(respond) => {
+                respond.fields.iter().for_each(|(name, value)| add(name, value));
+                &respond.body
+            }
         };
-        let mut number = itoa::Buffer::new();
-        let retry_after = self.retry_after_s.map(|seconds| number.format(seconds).as_bytes());
-        let mut fields = [(&b"X-Request-Id"[..], self.request_id); FIELDS_MAX];
-        let mut count = 1;
-        let challenge = self.content.challenge().map(str::as_bytes);
-        let optional =
-            [(&b"Content-Type"[..], content_type), (b"Retry-After", retry_after), (b"WWW-Authenticate", challenge)];
-        for (name, value) in optional.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-            fields[count] = (name, value);
-            count += 1;
+        if let Some(seconds) = self.retry_after_s {
+            add(b"Retry-After", number.format(seconds).as_bytes());
         }
         let fields = &fields[..count];
         let edits = self.guarded.and_then(|it| it.answer(self.content.status(), Fields::Own(fields), |_| false));
-        let more = edits.as_ref().map_or(0, |edits| edits.bytes_more());
+        let lines: usize = fields.iter().map(|(name, value)| name.len() + value.len() + LINE_BYTES_MORE).sum();
+        let more = lines + edits.as_ref().map_or(0, |edits| edits.bytes_more());
         let head = Writer::head(shared.runtime.pool(), HEAD_BYTES_MAX + more + body.len(), |out| {
             self.write_lines(out, fields, edits.as_deref(), body);
         });
+        account.response_body_bytes.set(if self.head_only { 0 } else { body.len() as u64 });
         head.ok().map(Pieces::one)
     }
 
@@ -149,7 +160,9 @@ pub fn continue_(shared: &Shared) -> Result<Buf, Failure> {
 
 /// A problem document of ours.
 const PROBLEM_BYTES_USUAL: usize = 512;
-/// The lines of our own head.
-const HEAD_BYTES_MAX: usize = 512;
-/// Fields of our own that policies see.
-const FIELDS_MAX: usize = 4;
+/// The lines of our own head that policies do not see.
+const HEAD_BYTES_MAX: usize = 256;
+/// A colon, a space and a line's end.
+const LINE_BYTES_MORE: usize = 4;
+/// Those that they see: besides the content's there are a request id and when to come again.
+const FIELDS_MAX: usize = 2 + RESPOND_FIELDS_MAX;

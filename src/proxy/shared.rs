@@ -1,11 +1,12 @@
 //! What the exchanges of one shard have in common. Nothing in it leaves the shard.
 
-use super::active::{Active, RouteRecord};
+use super::active::{Active, RouteRecord, Routed};
 use super::error::Failure;
 use super::guard::Notes;
 use super::plan::{Plan, Settings};
 use crate::http::head::{RequestHead, ResponseHead};
 use crate::policy;
+use crate::route::{Asked, PathEdit, PathRule};
 use crate::runtime::Runtime;
 use crate::stdx::board::{Board, Lease};
 use crate::stdx::rng::Rng;
@@ -17,6 +18,7 @@ use crate::telemetry::log_ring::LogRing;
 use crate::telemetry::route_stats::RouteStats;
 use crate::upstream::{Balancer, Pools};
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -83,9 +85,36 @@ impl Shared {
         self.active.borrow().settings().clone()
     }
 
-    /// The route for a request that comes now.
-    pub fn find(&self, host: &[u8], path: &[u8]) -> Option<Rc<RouteRecord>> {
-        self.active.borrow_mut().find(host, path)
+    /// The route for a request that comes now; `client` says who asks.
+    pub fn find(&self, asked: &Asked<'_>, client: impl FnOnce() -> IpAddr) -> Option<Routed> {
+        self.active.borrow_mut().find(asked, client, || self.rng.borrow_mut().next_u64())
+    }
+
+    /// Lets the route change the request's path. From here on the request has no other.
+    pub fn rewrite(&self, routed: &Routed, request: &mut RequestHead) -> Result<(), Failure> {
+        let RouteRecord { route, settings, .. } = &*routed.record;
+        let Some(edit) = route.rewrite.as_ref().and_then(|rewrite| rewrite.path.as_ref()) else { return Ok(()) };
+        let mut active = self.active.borrow_mut();
+        if let Some(path) = active.edit(edit, (&route.rules[routed.rule].path, &request.path), settings)? {
+            std::mem::swap(path, &mut request.path);
+        }
+        Ok(())
+    }
+
+    /// Calls `use_it` with what an edit makes of `path`, or with `path` itself.
+    pub fn with_path<T>(
+        &self,
+        edit: Option<(&PathEdit, &PathRule)>,
+        path: &[u8],
+        settings: &Settings,
+        use_it: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, Failure> {
+        let mut active = self.active.borrow_mut();
+        let edited = match edit {
+            Some((edit, by)) => active.edit(edit, (by, path), settings)?,
+            None => None,
+        };
+        Ok(use_it(edited.map_or(path, |edited| edited)))
     }
 
     /// From now on requests meet this plan; those in flight keep what they began with.

@@ -17,6 +17,7 @@ services: [{ name: users, endpoints: [\"127.0.0.1:2\"] }, { name: rest, endpoint
 routes:
   - { name: users, hosts: [api.example.com], paths: [/users], service: users }
   - { name: me, hosts: [api.example.com], paths: [{ exact: /users/me }], service: users }
+  - { name: write, hosts: [api.example.com], paths: [/users], methods: [PUT], cookies: [{ name: id }], service: users }
   - { name: rest, service: rest }
 profiles: { staging: { routes: [{ name: more, paths: [/more], service: rest }] } }
 ";
@@ -55,8 +56,10 @@ fn explain_says_which_route_and_why_no_nearer_one() {
             "host api.example.com\n",
             "path /users/7\n",
             "route users\n",
+            "by api.example.com /users\n",
             "service users\n",
             "endpoint 127.0.0.1:2",
+            "not write: method PUT, cookie id differ\n",
             "not me: path =/users/me differs\n",
         ],
     );
@@ -67,6 +70,94 @@ fn explain_says_which_route_and_why_no_nearer_one() {
     );
     check(&["GET", "http://other/more", "--profile", "staging"], &["route more\n"]);
     check(&["GET", "http://other/%zz"], &["refused: "]);
+    check(&["PUT", "http://api.example.com/users"], &["route users\n", "not write: cookie id differs\n"]);
+    check(
+        &["PUT", "http://api.example.com/users", "-H", "Cookie: id=7"],
+        &["route write\n", "by api.example.com /users [method PUT] [cookie id]\n", "not me: path =/users/me differs\n"],
+    );
+}
+
+#[test]
+fn check_warns_of_what_is_never_reached_and_refuses_what_cannot_be() {
+    let closed = YAML.replace("{ name: rest, service: rest }", "{ name: rest, service: rest, priority: 9 }");
+    let warned = Finished::run_on("check", &closed);
+    assert_eq!(warned.code, Some(0), "{}", warned.stderr);
+    for name in ["users", "me", "write"] {
+        let warning = format!("warning: route `{name}` never matches: `rest` comes first wherever it would\n");
+        assert!(warned.stdout.contains(&warning), "{}", warned.stdout);
+    }
+    assert!(!Finished::run_on("check", YAML).stdout.contains("warning"));
+    for (demand, problem) in [
+        ("methods: [get]", "`get` is not how clients write a method: write `GET`"),
+        ("methods: []", "no method: leave out `methods` to match any"),
+        (
+            "headers: [{ name: a, exact: b }, { name: A, exact: c }]",
+            "no request has both `header a=b` and `header a=c`",
+        ),
+        ("headers: [{ name: \"a b\" }]", "`a b` is not a name: write the name alone, as in `x-version`"),
+        ("cookies: [{ name: a, exact: b, regex: c }]", "both `exact` and `regex`: keep one"),
+        ("query: [{ name: a, regexp: c }]", "unknown key `regexp`: did you mean `regex`?"),
+        ("query: [{ name: a }, { name: a }]", "`query a` is demanded twice: remove one of the two"),
+        ("headers: [{ name: a, regex: \"(\" }]", "the regex `(` is invalid, unclosed group: write a simpler one"),
+        ("paths: [{ regex: \"/((a{99}){99}){99}\" }]", "would need more than 65536 bytes: write a simpler one"),
+        (
+            "split: { arms: [{ service: rest, percent: 1 }] }",
+            "more than one of `service`, `split`, `redirect` and `respond`",
+        ),
+        ("rewrite: { strip_path: true }, paths: [{ regex: \"/a.*\" }]", "a regex has no prefix to replace"),
+        ("rewrite: { strip_path: true, path: { prefix: /b } }", "both `strip_path` and `path`: keep one"),
+        ("rewrite: { path: { prefix: b } }", "`b` is not a path, it does not begin with a slash"),
+        (
+            "rewrite: { path: { regex: { matches: \"/(a)\", to: \"/$2\" } } }",
+            "`/$2` names a group that the regex has not",
+        ),
+        ("rewrite: { path: { regex: { matches: \"/(a)\", to: \"$\" } } }", "neither a number nor `{name}` nor `$`"),
+        ("rewrite: { path: { regex: { matches: \"/(a)\", to: \"b$1\" } } }", "that makes no path, it does not begin"),
+        ("rewrite: { path: { regex: { matches: \"/(a)\", to: \"/%$1\" } } }", "that makes no path, a percent sign"),
+        ("rewrite: { host: \"a b\" }", "`a b` is not a host"),
+        ("paths: [{ regex: \"users/.*\" }]", "the regex `users/.*` never matches, as a path begins with a slash"),
+    ] {
+        let refused =
+            Finished::run_on("check", &YAML.replace("- { name: rest, ", &format!("- {{ name: rest, {demand}, ")));
+        assert_eq!(refused.code, Some(1), "{demand}");
+        assert!(refused.stderr.contains(problem), "{demand}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn check_says_what_is_wrong_with_an_action() {
+    for (action, problem) in [
+        ("priority: 1", "the route does nothing: add `service`, `split`, `redirect` or `respond`"),
+        ("redirect: {}", "a redirect to where it came from: add `scheme`, `host`, `port` or `path`"),
+        ("redirect: { scheme: https, status: 304 }", "304 does not redirect: write 301, 302, 303, 307 or 308"),
+        ("redirect: { scheme: ftp }", "unknown value `ftp`"),
+        ("redirect: { host: \"a:80\" }", "`a:80` is not a host"),
+        ("redirect: { scheme: https }, rewrite: { strip_path: true }", "`rewrite` without a service"),
+        ("respond: { status: 204, body: x }", "an answer of status 204 has no body: remove it"),
+        ("respond: { status: 99 }", "write a whole number from 200 to 599"),
+        (
+            "respond: { headers: [{ name: Content-Length, value: \"3\" }] }",
+            "`Content-Length` is written by the gateway",
+        ),
+        ("respond: { headers: [{ name: A, value: \"b\\r\\nC: d\" }] }", "`A` is no header"),
+        ("split: { arms: [] }", "0 arms: write 1 to 16"),
+        ("split: { arms: [{ service: rest, percent: 99.99 }] }", "the arms have 99.99 % together: make it 100"),
+        ("split: { arms: [{ service: rest, percent: 0.001 }] }", "a number from 0 to 100 in steps of 0.01"),
+        ("split: { arms: [{ service: rest, percent: -1 }] }", "a number from 0 to 100 in steps of 0.01"),
+        ("split: { arms: [{ service: none, percent: 100 }] }", "there is no service `none`"),
+        ("split: { arms: [{ service: rest, percent: 100 }], sticky_by: { cookie: \"a b\" } }", "`a b` is not a name"),
+    ] {
+        let refused = Finished::run_on(
+            "check",
+            &YAML.replace("{ name: rest, service: rest }", &format!("{{ name: rest, {action} }}")),
+        );
+        assert_eq!(refused.code, Some(1), "{action}");
+        assert!(refused.stderr.contains(problem), "{action}: {}", refused.stderr);
+    }
+    let long = format!("respond: {{ body: {} }}", "x".repeat(16_385));
+    let refused =
+        Finished::run_on("check", &YAML.replace("{ name: rest, service: rest }", &format!("{{ name: rest, {long} }}")));
+    assert!(refused.stderr.contains("more than 16384 bytes: let a service answer"), "{}", refused.stderr);
 }
 
 #[test]
@@ -79,6 +170,17 @@ services: [";
     let explained = Finished::run(&["explain", path.to_str().unwrap(), "GET", "http://api.example.com/users"]);
     let wanted = "policy ip_filter of the service\npolicy request_termination of every request\n";
     assert!(explained.stdout.contains(wanted), "{}", explained.stdout);
+    let arms = "split: { arms: [{ service: users, percent: 50 }, { service: rest, percent: 50 }] }";
+    let split = with.replace("{ name: rest, service: rest }", &format!("{{ name: rest, methods: [PUT], {arms} }}"));
+    let path_of_split = file("policies-split", &split);
+    let explained = Finished::run(&["explain", path_of_split.to_str().unwrap(), "PUT", "http://other/"]).stdout;
+    for words in [
+        "by * / [method PUT]\n",
+        "policy ip_filter of the service on the way to users\n",
+        "policy ip_filter of every request on the way to rest\n",
+    ] {
+        assert!(explained.contains(words), "{explained}");
+    }
     let changed = file("policies-changed", &with.replace("10.1.0.0", "10.2.0.0").replace("410", "418"));
     let plan = Finished::run(&["plan", path.to_str().unwrap(), changed.to_str().unwrap()]).stdout;
     for words in ["~ policy ip_filter of service users\n", "~ policy request_termination of every request\n"] {

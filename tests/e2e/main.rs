@@ -25,6 +25,7 @@ mod jwt;
 mod paths;
 mod policies;
 mod proxy_protocol;
+mod route_actions;
 mod routing;
 mod transforms;
 mod upstream;

@@ -88,6 +88,46 @@ fn an_answer_of_the_operators_own_is_sent_as_written() {
     assert!(!response.has("retry-after") && !response.closes());
 }
 
+#[test]
+fn a_route_that_answers_itself_has_its_policies_before_and_after_it() {
+    let origin = Origin::answering(OK);
+    let moved = "paths: [/moved], redirect: { path: { whole: /new } }";
+    let said = "paths: [/said], respond: { body: hi, headers: [{ name: X-A, value: b }] }";
+    let denied = "policies: [{ ip_filter: { deny: [127.0.0.1] } }]";
+    let config = Config::to(&origin)
+        .acting("moved", moved)
+        .acting("said", said)
+        .acting("closed", &format!("paths: [/moved/closed], redirect: {{ path: {{ whole: /new }} }}, {denied}"))
+        .with("policies: [{ response_transform: { remove: { headers: [X-A] }, add: { headers: [\"X-B:c\"] } } }]");
+    let gateway = Gateway::start(&config);
+    let response = ask(&gateway, "/moved", "");
+    assert_eq!((response.status(), response.value("location")), (302, Some("/new")));
+    assert_eq!(response.values("x-b"), ["c"]);
+    let response = ask(&gateway, "/said", "");
+    assert_eq!((response.text().as_str(), response.has("x-a"), response.value("x-b")), ("hi", false, Some("c")));
+    assert_eq!(ask(&gateway, "/moved/closed", "").status(), 403);
+    assert_eq!(origin.requests().len(), 0);
+}
+
+#[test]
+fn a_request_meets_the_policies_of_the_service_that_it_is_dealt_to_with_the_path_that_is_sent() {
+    let origin = Origin::answering(OK);
+    let adds =
+        |value: &str| format!("policies: [{{ request_transform: {{ add: {{ headers: [\"X-Of:{value}\"] }} }} }}]");
+    let arms = "{ service: a, percent: 100 }, { service: b, percent: 0, forced_by: { name: X-Canary } }";
+    let config = Config::empty()
+        .one_shard()
+        .service("a", &[origin.address], &adds("a"))
+        .service("b", &[origin.address], &adds("b"))
+        .acting("split", &format!("paths: [/in], split: {{ arms: [{arms}] }}, rewrite: {{ strip_path: true }}"));
+    let gateway = Gateway::start(&config);
+    for (fields, service) in [("", "a"), ("X-Canary: yes\r\n", "b")] {
+        assert_eq!(ask(&gateway, "/in/x", fields).status(), 200);
+        assert_eq!(origin.requests().last().unwrap().values("x-of"), [service]);
+    }
+    assert_eq!(origin.targets(), ["/x", "/x"]);
+}
+
 /// The order is Kong's: a filter of addresses comes before an answer, unless the file says otherwise.
 #[test]
 fn policies_run_in_kongs_order_or_in_the_files() {

@@ -113,3 +113,78 @@ fn a_gateway_without_routes_answers_404() {
     assert_eq!(response.status(), 404);
     response.problem();
 }
+
+#[test]
+fn what_a_route_demands_decides_and_the_next_closest_is_tried() {
+    let names = ["plain", "post", "beta", "tester", "number", "first"];
+    let origins = names.map(named);
+    let demands = [
+        "paths: [\"/a\"]",
+        "paths: [\"/a\"], methods: [POST, PUT]",
+        "paths: [\"/a\"], headers: [{ name: X-Env, exact: beta }, { name: X-Any }]",
+        "paths: [\"/a\"], cookies: [{ name: tester }], query: [{ name: v, regex: \"[0-9]+\" }]",
+        "paths: [{ regex: \"/a/[0-9]+\" }]",
+        "paths: [\"/\"], headers: [{ name: X-First }], priority: 5",
+    ];
+    let mut config = Config::empty();
+    for ((name, origin), demand) in names.iter().zip(&origins).zip(demands) {
+        config = config.service(name, &[origin.address], "").route(name, name, demand);
+    }
+    let gateway = Gateway::start(&config);
+    for (first, lines, name) in [
+        ("GET /a", "", Some("plain")),
+        ("POST /a", "", Some("post")),
+        ("get /a", "", Some("plain")),
+        ("POST /a", "X-Any:\r\nx-env: beta\r\n", Some("post")),
+        ("GET /a", "X-Any:\r\nx-env: beta\r\n", Some("beta")),
+        ("GET /a", "X-Env: beta\r\n", Some("plain")),
+        ("GET /a", "X-Any: 1\r\nX-Env: beta\r\nX-Env: beta\r\n", Some("plain")),
+        ("GET /a", "X-Any: 1\r\nX_Env: beta\r\n", Some("plain")),
+        ("GET /a?v=1", "Cookie: x=y; tester=1\r\n", Some("tester")),
+        ("GET /a?v=1x", "Cookie: tester=1\r\n", Some("plain")),
+        ("GET /a/12", "", Some("number")),
+        ("GET /%61/1%32", "", Some("number")),
+        ("GET /a/12/x", "", Some("plain")),
+        ("GET /a/12", "X-First: 1\r\n", Some("first")),
+        ("GET /b", "", None),
+    ] {
+        let mut client = gateway.client();
+        client.send(format!("{first} HTTP/1.1\r\nHost: h\r\n{lines}\r\n"));
+        let response = client.response();
+        match name {
+            Some(name) => assert_eq!(response.text(), name, "{first} {lines}"),
+            None => assert_eq!(response.status(), 404, "{first} {lines}"),
+        }
+    }
+}
+
+/// Path by path what has let requests past a gateway's rules elsewhere: matched in one spelling, served in another.
+#[test]
+fn no_spelling_of_a_path_slips_past_its_route() {
+    let (guarded, open) = (named("guarded"), named("open"));
+    let config = Config::empty()
+        .service("guarded", &[guarded.address], "")
+        .service("open", &[open.address], "")
+        .route("guarded", "guarded", "paths: [/admin], priority: 1")
+        .route("open", "open", "paths: [/]");
+    let gateway = Gateway::start(&config);
+    for spelling in SPELLINGS.split(' ') {
+        let mut client = gateway.client();
+        client.send(format!("GET {spelling} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        client.response();
+    }
+    // What the other service was asked for is no spelling of the path, by the rules of RFC 3986 §6.2.2 at least.
+    let open = open.targets();
+    let wanted = "/admin%3F /admin%23 /admin;x /Admin /ADMIN /%2561dmin /admin%2Fx /admin%2Fx /x%2F..%2Fadmin /";
+    assert_eq!(open.join(" "), wanted);
+    assert!(guarded.targets().iter().all(|target| target.starts_with("/admin")), "{:?}", guarded.targets());
+}
+
+/// Spellings of `/admin`, and paths that only look like it.
+const SPELLINGS: &str = "/admin /admin/ /admin/x /admin?x /admin/? //admin ///admin//x /./admin /admin/. /admin/./x \
+    /x/../admin /x/y/../../admin /%61dmin /a%64min /%61%64%6d%69%6e /%61%64%6D%69%6E /admi%6e \
+    /admi%6E /admin/%2e /%2e/admin /%2E/admin /x/%2e%2e/admin /x/.%2e/admin /x/%2E./admin \
+    /x//../admin /x/..//admin /admin/%2e%2e/admin /admin/../admin //x/../admin /admin// \
+    /admin/..%2f /admin%3f /admin%23 /admin;x /Admin /ADMIN /%2561dmin /admin%2fx /admin%2Fx \
+    /x%2f..%2fadmin /admin\\x /admin%5cx /admin%00 /admin/.. /..//admin /admin#x http://h/admin \
+    http://h//admin http://h/%61dmin http://h/x/../admin";

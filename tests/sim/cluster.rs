@@ -9,7 +9,7 @@ use crate::origin::Origin;
 use crate::script::Script;
 use shardgate::proxy::limits::Limits;
 use shardgate::proxy::{Plan, Settings};
-use shardgate::route::{HostRule, PathRule, Route, Rule, Table};
+use shardgate::route::{Action, HostRule, PathRule, Route, Rule, Table};
 use shardgate::runtime::driver::Driver;
 use shardgate::runtime::driver::sim::{Census, Fault, Faults, Line, World};
 use shardgate::runtime::listener::Socket;
@@ -430,12 +430,15 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
         pool: PoolLimits::default(),
         retry,
     };
-    let rule = Rule { host: HostRule::Any, path: PathRule::Prefix(Box::from(&b"/x"[..])), rank: 1 };
+    let path = PathRule::Prefix(Box::from(&b"/x"[..]));
+    let rule = Rule { host: HostRule::Any, path, predicates: Arc::default(), rank: 1 };
     let route = Route {
         id: 0,
         name: "x".into(),
-        service: 0,
+        action: Action::Service(0),
+        rewrite: None,
         rules: vec![rule],
+        priority: 0,
         preserve_host: true,
         websocket: true,
         body_bytes_max: None,
@@ -443,7 +446,7 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
     let routes = vec![Arc::new(route)];
     let table = Table::compile(&routes);
     let settings = Settings { limits, ..Settings::default() };
-    Plan { services: vec![Arc::new(service)], routes, table, chains: vec![None], settings }
+    Plan { services: vec![Arc::new(service)], routes, table, chains: vec![[None].into()], settings }
 }
 
 /// The same plan with a number: see `judge`.
@@ -454,7 +457,13 @@ fn numbered(plan: &Plan, generation: u64) -> Plan {
     let routes: Vec<_> = plan.routes.iter().map(|route| Arc::new((**route).clone())).collect();
     let mut settings = plan.settings.clone();
     settings.http.via = Some(format!("plan-{generation}"));
-    Plan { services: vec![Arc::new(service)], table: Table::compile(&routes), routes, chains: vec![None], settings }
+    Plan {
+        services: vec![Arc::new(service)],
+        table: Table::compile(&routes),
+        routes,
+        chains: vec![[None].into()],
+        settings,
+    }
 }
 
 /// Which origin the service of a numbered plan has.

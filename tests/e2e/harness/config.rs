@@ -84,6 +84,12 @@ impl Config {
         self
     }
 
+    /// A route that leads to no service of its own: `action` is YAML.
+    pub fn acting(mut self, name: &str, action: &str) -> Self {
+        self.routes.push(format!("name: {name}{}", comma(action)));
+        self
+    }
+
     /// Adds to the listener.
     pub fn of_listener(mut self, more: &str) -> Self {
         self.listener.push_str(&comma(more));

@@ -1,7 +1,8 @@
 //! Finding the route of a request, by how many routes there are.
 
 use micro::Suite;
-use shardgate::route::{HostRule, PathRule, Route, Rule, Table};
+use shardgate::http::head::RequestHead;
+use shardgate::route::{Action, Asked, HostRule, PathRule, Route, Rule, Scratch, Table};
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,18 +11,22 @@ fn main() -> ExitCode {
     let [one, hundred, many] = [1, 100, 10_000].map(|count| Table::compile(&routes(count, false)));
     let hosts = Table::compile(&routes(10_000, true));
     Suite::new()
-        .case("1 route", || found(&one, b"a.example.com", b"/service/0/users"))
-        .case("100 routes", || found(&hundred, b"a.example.com", b"/service/57/users"))
-        .case("10,000 routes", || found(&many, b"a.example.com", b"/service/5701/users"))
-        .case("10,000 routes, a host each", || found(&hosts, b"host-5701.example.com", b"/service/5701/users"))
-        .case("10,000 routes, none fits", || {
-            assert!(black_box(many.find(black_box(b"a.example.com"), black_box(b"/nothing/here"))).is_none());
-        })
+        .case("1 route", search(&one, "a.example.com", "/service/0/users", true))
+        .case("100 routes", search(&hundred, "a.example.com", "/service/57/users", true))
+        .case("10,000 routes", search(&many, "a.example.com", "/service/5701/users", true))
+        .case("10,000 routes, a host each", search(&hosts, "host-5701.example.com", "/service/5701/users", true))
+        .case("10,000 routes, none fits", search(&many, "a.example.com", "/nothing/here", false))
         .main()
 }
 
-fn found(table: &Table, host: &[u8], path: &[u8]) {
-    assert!(black_box(table.find(black_box(host), black_box(path))).is_some());
+/// Asks the table for that host and path.
+fn search<'a>(table: &'a Table, host: &str, path: &str, is_there: bool) -> impl FnMut() + use<'a> {
+    let (mut head, mut scratch) = (RequestHead::new(), Scratch::default());
+    (head.host, head.path) = (host.into(), path.into());
+    move || {
+        let asked = Asked { head: black_box(&head), bytes: b"" };
+        assert_eq!(black_box(table.find(&asked, &mut scratch)).is_some(), is_there);
+    }
 }
 
 fn routes(count: u32, hosts: bool) -> Vec<Arc<Route>> {
@@ -34,8 +39,10 @@ fn routes(count: u32, hosts: bool) -> Vec<Arc<Route>> {
         Arc::new(Route {
             id,
             name: format!("route-{id}"),
-            service: 0,
-            rules: vec![Rule { host, path, rank: u64::from(id) }],
+            action: Action::Service(0),
+            rewrite: None,
+            rules: vec![Rule { host, path, predicates: [].into(), rank: id }],
+            priority: 0,
             preserve_host: true,
             websocket: false,
             body_bytes_max: None,
