@@ -15,6 +15,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("jwt", "policy-jwt.yaml"),
     ("ip_filter", "policy-ip-filter.yaml"),
     ("request_size", "policy-request-size.yaml"),
+    ("rate_limit", "policy-rate-limit.yaml"),
     ("request_transform", "policy-request-transform.yaml"),
     ("response_transform", "policy-response-transform.yaml"),
     ("security_headers", "policy-security-headers.yaml"),

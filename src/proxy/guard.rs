@@ -183,6 +183,9 @@ impl<'a> Guarded<'a> {
             body_bytes_max: self.notes.body_bytes_max.get(),
             identity: self.notes.identity.borrow().clone(),
             now: self.shared.runtime.now(),
+            route: self.account.record.get().map(|record| record.route.id),
+            service: self.account.record.get().map(|record| record.service.id),
+            refusal: self.notes.refusal(),
             state: &self.shared.policies,
         }
     }

@@ -25,6 +25,7 @@ mod jwt;
 mod paths;
 mod policies;
 mod proxy_protocol;
+mod rate_limits;
 mod routing;
 mod transforms;
 mod upstream;

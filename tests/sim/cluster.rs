@@ -443,7 +443,7 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
     let routes = vec![Arc::new(route)];
     let table = Table::compile(&routes);
     let settings = Settings { limits, ..Settings::default() };
-    Plan { services: vec![Arc::new(service)], routes, table, chains: vec![None], settings }
+    Plan { services: vec![Arc::new(service)], routes, table, chains: vec![None], limits: Vec::new(), settings }
 }
 
 /// The same plan with a number: see `judge`.
@@ -454,7 +454,8 @@ fn numbered(plan: &Plan, generation: u64) -> Plan {
     let routes: Vec<_> = plan.routes.iter().map(|route| Arc::new((**route).clone())).collect();
     let mut settings = plan.settings.clone();
     settings.http.via = Some(format!("plan-{generation}"));
-    Plan { services: vec![Arc::new(service)], table: Table::compile(&routes), routes, chains: vec![None], settings }
+    let (services, table) = (vec![Arc::new(service)], Table::compile(&routes));
+    Plan { services, table, routes, chains: vec![None], limits: Vec::new(), settings }
 }
 
 /// Which origin the service of a numbered plan has.
