@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint docs conformance sim sim-mutants micro bench operate runtimes
+.PHONY: help run test lint docs conformance sim sim-mutants limits micro bench operate runtimes
 
 CARGO ?= cargo
 # Theirs alone: what the relays of benches/runtimes depend on is built for nobody else.
@@ -43,7 +43,11 @@ sim: ## Simulate the whole gateway: make sim SEEDS=N, or SEED=X to replay one
 sim-mutants: ## Show that the simulation finds fifteen planted bugs
 	tests/sim/mutants/run.sh
 
-micro: ## Time small things: a head, a path, a route, a timer, the board, a mailbox
+limits: ## Judge the limits of simulated shards: make limits SEEDS=N; then every order of their slots' changes
+	$(if $(SEEDS),SHARDGATE_SEEDS=$(SEEDS)) $(CARGO) test --release --test limits -- --nocapture
+	$(CARGO) test -p loom-ledger --test slots
+
+micro: ## Time small things: a head, a path, a route, a timer, the board, a mailbox, a limit
 	$(CARGO) build --release -p micro
 	@for bench in $${CARGO_TARGET_DIR:-target}/release/micro-*; do \
 		case $$bench in *.d) continue ;; esac; \

@@ -95,6 +95,13 @@ fn the_example_of_actions_does_what_its_comments_say() {
 }
 
 #[test]
+fn the_example_of_rate_limits_has_one_of_each_kind() {
+    let (_, snapshot) = example("policy-rate-limit.yaml");
+    let counts: Vec<u32> = snapshot.plan.limits.iter().map(|(_, terms)| terms.count).collect();
+    assert_eq!(counts, [1_000, 20, 500, 5_000]);
+}
+
+#[test]
 fn the_quickstart_listens_on_loopback_and_needs_no_name_server() {
     let (text, snapshot) = example("quickstart.yaml");
     assert!(snapshot.listeners.iter().all(|listener| listener.address.ip().is_loopback()));

@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::attach;
-use super::ids::{Ids, Names};
+use super::ids::{Ids, Limits, Names};
 use super::ir::{self, Ir, Name};
-use super::problem::Problem;
+use super::problem::{Origin, Problem};
 use super::snapshot::{Listener, Snapshot};
 use super::suggest::nearest;
+use crate::policy::Policy;
 use crate::proxy::{Plan, Settings};
 use crate::route::{Action, Arm, Route, Split, Table};
 use crate::stdx::hash::{FixedMap, stable};
+use crate::stdx::ledger::{LIMITS_MAX, Terms};
 use crate::upstream::service::{Endpoint, Service};
 
 /// Looks up `host:port`. Blocks, so it is called by the control thread or at the start only.
@@ -27,6 +29,8 @@ pub fn compile(ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut Vec<P
     compile.unique_addresses(&ir.listeners);
 
     let attached = attach::all(&ir);
+    let whole = ir.listeners.first().map(|first| Origin { line: 0, ..first.name.origin.clone() });
+    let limits = compile.limits(&attached, &mut ids.limits, whole);
     let gates: Vec<_> = ir.listeners.iter().map(|listener| attach::gate(listener, &ir.order)).collect();
     let chains = attach::chains(&ir, &services_by_name);
     let chain = attach::unrouted(&ir);
@@ -36,7 +40,7 @@ pub fn compile(ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut Vec<P
     let routes = compile.routes(ir.routes, &services_by_name, &mut ids.routes);
     let settings =
         Settings { limits: ir.limits, trust: ir.trust, http: ir.http, access_log: ir.access_log, gates, chain };
-    let plan = Plan { services, table: Table::compile(&routes), routes, chains, settings };
+    let plan = Plan { services, table: Table::compile(&routes), routes, chains, limits, settings };
     Snapshot {
         listeners,
         plan: Arc::new(plan),
@@ -81,6 +85,37 @@ impl Compile<'_> {
                 firsts.insert(listener.address, &listener.name);
             }
         }
+    }
+
+    /// Gives every rate limit its number.
+    fn limits(
+        &mut self,
+        attached: &[(String, Arc<Policy>)],
+        ids: &mut Limits,
+        whole: Option<Origin>,
+    ) -> Vec<(u16, Terms)> {
+        let limits = attached.iter().filter_map(|(owner, policy)| match &**policy {
+            Policy::RateLimit(policy) => Some((owner, policy.limits())),
+            _ => None,
+        });
+        let limits: Vec<_> = limits
+            .flat_map(|(owner, limits)| {
+                limits
+                    .iter()
+                    .enumerate()
+                    .map(move |(place, limit)| (format!("{owner}, {place}: {}", limit.name()), limit))
+            })
+            .collect();
+        let Some(numbers) = ids.assign(limits.iter().map(|(name, limit)| (name.clone(), limit.terms))) else {
+            let what = format!("more than {LIMITS_MAX} rate limits since the gateway began");
+            self.problems.extend(whole.map(|whole| Problem::new(&whole, what, "restart it")));
+            return Vec::new();
+        };
+        let numbered = limits.iter().zip(numbers).map(|((_, limit), number)| {
+            limit.give_number(number);
+            (number, limit.terms)
+        });
+        numbered.collect()
     }
 
     fn listeners(&self, listeners: Vec<ir::Listener>, ids: &mut Names) -> Vec<Listener> {

@@ -10,7 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 use serde_saphyr::Spanned;
 
-use crate::policy;
+use crate::policy::{self, rate_limit};
 use crate::proxy::limits::Limits as Ceilings;
 use crate::runtime::options::SHARDS_MAX;
 use crate::stdx::number::{Bounded, Bytes, Count, Millis};
@@ -39,6 +39,9 @@ pub struct Model {
     /// Names of policies in the order in which they run. Those that are left out run where they always do. Default:
     /// none is named, and all run in the order of `docs/policies.md`.
     pub policy_order: Option<Spanned<Vec<policy::Kind>>>,
+    /// How often a client may ask, in short.
+    #[serde(default)]
+    pub rate_limiting: RateLimiting,
     /// Bounds of what clients may use.
     #[serde(default)]
     pub limits: Limits,
@@ -84,6 +87,7 @@ pub struct Overlay {
     pub routes: Vec<Route>,
     pub policies: Vec<Spanned<policy::Config>>,
     pub policy_order: Option<Spanned<Vec<policy::Kind>>>,
+    pub rate_limiting: RateLimiting,
     pub limits: Limits,
     pub trust: Option<Trust>,
     pub http: Http,
@@ -344,6 +348,17 @@ pub struct RegexEdit {
     pub matches: String,
     /// `$1` or `${name}` is a group, `$0` the whole path, `$$` a dollar sign.
     pub to: String,
+}
+
+/// What the policy `rate_limit` does in full.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimiting {
+    /// Whether any policy `rate_limit` is in force, wherever it is written. Default: true.
+    pub enabled: Option<bool>,
+    /// Requests that each client address may send in a second; the same as a policy `rate_limit` for every request,
+    /// and instead of one in `policies`. Default: none.
+    pub requests_per_second: Option<rate_limit::Requests>,
 }
 
 /// Beyond these a client is refused: with a status when it can still be told, else by closing the connection.

@@ -4,7 +4,7 @@
 //! policy that of its kind, or is added; every other list is replaced.
 
 use super::model::{
-    AccessLog, Admin, Http, Limits, Listener, Model, Overlay, Profiles, Route, Runtime, Service, Shutdown,
+    AccessLog, Admin, Http, Limits, Listener, Model, Overlay, Profiles, RateLimiting, Route, Runtime, Service, Shutdown,
 };
 use super::suggest::nearest;
 use crate::policy;
@@ -42,6 +42,7 @@ fn lay(model: &mut Model, overlay: Overlay) {
         routes,
         policies,
         policy_order,
+        rate_limiting,
         limits,
         trust,
         http,
@@ -57,6 +58,7 @@ fn lay(model: &mut Model, overlay: Overlay) {
     if policy_order.is_some() {
         model.policy_order = policy_order;
     }
+    model.rate_limiting.lay(rate_limiting);
     model.limits.lay(limits);
     model.http.lay(http);
     model.access_log.lay(access_log);
@@ -101,6 +103,7 @@ sections! {
         linger_timeout_ms, requests_per_connection_max, connections_max, connections_per_client_max,
         requests_in_flight_max, receive_bytes_max, retry_after_s,
     }
+    RateLimiting { enabled, requests_per_second }
     Http { merge_slashes, underscores_in_headers, via }
     AccessLog { enabled }
     Admin { enabled, address }
@@ -157,6 +160,25 @@ profiles:
         check(BASE, Some("development"), Ok((50, 1000, false, "127.0.0.1:3", 1)));
         check(BASE, Some("staging"), Ok((60, 1000, false, "127.0.0.1:4", 2)));
         check(BASE, Some("production"), Ok((50, 1000, true, "127.0.0.1:3", 1)));
+    }
+
+    #[test]
+    fn rate_limits_of_an_environment_are_written_in_short() {
+        let text = format!(
+            "{}{}",
+            BASE.replace("/r], service: s", "/r], service: s, policies: [{ rate_limit: { requests_per_hour: 5 } }]"),
+            "  development: { rate_limiting: { enabled: false } }\n"
+        );
+        let text = text.replace("  staging:\n", "  staging:\n    rate_limiting: { requests_per_second: 100 }\n");
+        let limits = |profile: Option<&str>| {
+            let resolve = |name: &str| Ok(vec![name.parse().expect("an address")]);
+            let loaded = load_profile("f.yaml", &text, profile, &mut Ids::default(), &resolve);
+            let limits = loaded.map(|snapshot| snapshot.plan.limits.clone()).map_err(|problems| problems.to_string());
+            limits.unwrap().iter().map(|(number, terms)| (*number, terms.count)).collect::<Vec<_>>()
+        };
+        assert_eq!(limits(None), [(1, 5)]);
+        assert_eq!(limits(Some("development")), []);
+        assert_eq!(limits(Some("staging")), [(1, 100), (2, 5)]);
     }
 
     #[test]

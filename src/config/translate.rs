@@ -14,7 +14,7 @@ use super::model::{self, Model};
 use super::problem::{Origin, Problem};
 use super::rules;
 use crate::http::authority::Authority;
-use crate::policy::{self, Kind, Order, Policy};
+use crate::policy::{self, Kind, Order, Policy, rate_limit};
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
 use crate::runtime::options::{EventLoop, Pin, RuntimeOptions, Shards};
@@ -24,15 +24,16 @@ use crate::upstream::service::{PoolLimits, Retry, Timeouts};
 
 /// Adds what is wrong to `problems`; with any, the result is only good for finding more.
 pub fn translate(file: &str, model: Model, problems: &mut Vec<Problem>) -> Ir {
-    let mut translate = Translate { file: file.into(), problems };
+    let mut translate = Translate { file: file.into(), problems, are_limits_enforced: true };
     translate.version(&model.version);
+    translate.are_limits_enforced = model.rate_limiting.enabled.unwrap_or(true);
     let http = translate.http(model.http);
     let routes = rules::translate(model.routes, http.merge_slashes, &mut translate);
     Ir {
         listeners: translate.listeners(model.listeners),
         services: model.services.into_iter().map(|service| translate.service(service)).collect(),
         routes,
-        policies: translate.policies(model.policies),
+        policies: translate.policies_of_all(model.policies, &model.rate_limiting),
         order: translate.order(model.policy_order),
         limits: limits(&model.limits),
         trust: translate.networks(&model.trust.proxies),
@@ -49,6 +50,8 @@ pub fn translate(file: &str, model: Model, problems: &mut Vec<Problem>) -> Ir {
 pub(super) struct Translate<'a> {
     file: Arc<str>,
     problems: &'a mut Vec<Problem>,
+    /// Otherwise rate limits are checked and left out.
+    are_limits_enforced: bool,
 }
 
 impl Translate<'_> {
@@ -169,8 +172,25 @@ impl Translate<'_> {
                 Ok(_) if policies.iter().any(|other| other.kind() == kind) => {
                     self.problem(location, format!("policy `{}` is given twice", kind.name()), "keep one");
                 }
+                Ok(Policy::RateLimit(_)) if !self.are_limits_enforced => {}
                 Ok(policy) => policies.push(Arc::new(policy)),
             }
+        }
+        policies
+    }
+
+    /// The policies of every request, with the rate limit that has a section of its own.
+    fn policies_of_all(
+        &mut self,
+        given: Vec<Spanned<policy::Config>>,
+        short: &model::RateLimiting,
+    ) -> Vec<Arc<Policy>> {
+        let mut policies = self.policies(given);
+        if let Some(requests_per_second) = short.requests_per_second.filter(|_| self.are_limits_enforced) {
+            let config = rate_limit::Config { requests_per_second: Some(requests_per_second), ..Default::default() };
+            let policy = Policy::new(policy::Config::RateLimit(config)).expect("a rate alone makes sense");
+            policies.retain(|other| other.kind() != Kind::RateLimit);
+            policies.push(Arc::new(policy));
         }
         policies
     }

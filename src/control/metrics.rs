@@ -8,6 +8,7 @@ use super::clock::Clocks;
 use super::status::{self, Names, Status};
 use crate::policy;
 use crate::stdx::histogram::Histogram;
+use crate::stdx::ledger::Ledger;
 use crate::telemetry::counters::{Counters, Refusal};
 use crate::telemetry::route_stats::{Block, GATEWAY_BOUNDS_MS, Millis, NO_ROUTE, SERVICE_BOUNDS_MS};
 use std::time::UNIX_EPOCH;
@@ -155,6 +156,7 @@ fn node(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
     shards(text, status, clocks);
     traffic(text, status, &counters);
     authentication(text, status, &counters);
+    limits(text, status);
     bytes(text, &counters);
     configuration(text, status, clocks);
 }
@@ -277,6 +279,25 @@ fn traffic(text: &mut Text<'_>, status: &Status, counters: &Counters) {
     text.sample("shardgate_requests_in_flight", &[], counters.requests_in_flight);
     text.family("shardgate_upstream_idle_connections", "gauge", "Connections to services that are kept for reuse");
     text.sample("shardgate_upstream_idle_connections", &[], upstream_idle);
+}
+
+/// Whom limits refused.
+fn limits(text: &mut Text<'_>, status: &Status) {
+    let family = "rate_limit_exceeded_total";
+    text.family(family, "counter", "Requests that a rate limit refused, by the limit's period");
+    for (limited, count) in &status.limited {
+        let route = limited.route.and_then(|id| status.names.get(&id)).map_or("", |names| &*names.route);
+        let labels = [
+            ("route", route),
+            ("consumer", limited.consumer.as_deref().unwrap_or("")),
+            ("policy", "rate_limit"),
+            ("limit", limited.limit),
+        ];
+        text.sample(family, &labels, *count);
+    }
+    let overflows = status.board.ledger().map_or(0, Ledger::overflows);
+    text.family("shardgate_limit_overflows_total", "counter", "Requests counted together because the ledger was full");
+    text.sample("shardgate_limit_overflows_total", &[], overflows);
 }
 
 /// Who sends requests, and where issuers of tokens publish their keys.

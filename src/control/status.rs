@@ -3,15 +3,16 @@
 use super::failure_rate::{Counts, FailureRate};
 use super::jwks::IssuerStatus;
 use crate::config::snapshot::Snapshot;
-use crate::policy;
+use crate::policy::{self, rate_limit};
 use crate::runtime::driver::choice::Choice;
 use crate::stdx::board::Board;
 use crate::stdx::hash::FixedMap;
 use crate::stdx::histogram::Histogram;
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::Counters;
-use crate::telemetry::report::{Gauges, Report};
+use crate::telemetry::report::{Gauges, Limited, Report};
 use crate::telemetry::route_stats::{Block, NO_ROUTE};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -37,6 +38,8 @@ pub struct Status {
     /// Those that publish keys for tokens.
     pub issuers: Vec<IssuerStatus>,
     pub authentication: FailureRate,
+    /// Whom limits refused, and how often.
+    pub limited: BTreeMap<Limited, u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -109,6 +112,7 @@ impl Status {
             handovers_failed: 0,
             issuers: Vec::new(),
             authentication: FailureRate::default(),
+            limited: BTreeMap::new(),
         };
         status.name(snapshot);
         status
@@ -146,12 +150,25 @@ impl Status {
         shard.busy += report.busy;
         shard.lag.merge(&report.lag);
         shard.changes.merge(&report.changes);
+        for (limited, count) in report.refused.drain(..) {
+            if limited.route.is_none_or(|route| self.names.contains_key(&route)) {
+                self.count_limited(limited, count);
+            }
+        }
         for (route, block) in report.routes.drain(..) {
             // What a route did before it was removed is nobody's any more.
             if route == NO_ROUTE || self.names.contains_key(&route) {
                 self.routes.entry(route).or_default().merge(&block);
             }
         }
+    }
+
+    /// Beyond a bound consumers are not told apart.
+    fn count_limited(&mut self, mut limited: Limited, count: u64) {
+        if self.limited.len() >= LIMITED_MAX && limited.consumer.is_some() && !self.limited.contains_key(&limited) {
+            limited.consumer = Some(rate_limit::OTHERS.into());
+        }
+        *self.limited.entry(limited).or_default() += count;
     }
 
     /// Every counter of all shards.
@@ -180,6 +197,7 @@ impl Status {
         self.names = names.collect();
         let known = &self.names;
         self.routes.retain(|route, _| *route == NO_ROUTE || known.contains_key(route));
+        self.limited.retain(|limited, _| limited.route.is_none_or(|route| known.contains_key(&route)));
     }
 }
 
@@ -190,5 +208,7 @@ pub fn authentication(counters: &Counters) -> Counts {
     Counts { attempts: counters.authentication_attempts, failures }
 }
 
+/// Routes, consumers and limits that refusals are told apart by.
+const LIMITED_MAX: usize = 10_000;
 /// A shard that has not turned for so long does not turn any more.
 const SILENCE_MAX: Duration = Duration::from_secs(10);

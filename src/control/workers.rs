@@ -7,6 +7,7 @@
 //!     addresses             ------->  the gateway runs
 //! ```
 
+use super::clock::clocks;
 use super::cpus;
 use super::start::StartError;
 use crate::policy::jwt::jwks::KeyBook;
@@ -44,6 +45,8 @@ pub struct Beginning {
     pub event_loop: Choice,
     /// The CPU of each shard, or none.
     pub pins: Vec<usize>,
+    /// That of the shards before, if these begin anew.
+    pub earlier: Option<Arc<Board>>,
     /// Told which shard has ended, in a panic too.
     pub on_end: UnboundedSender<usize>,
 }
@@ -77,8 +80,13 @@ pub type Addresses = Vec<(String, SocketAddr)>;
 impl Workers {
     /// Starts them all, and says where they listen.
     pub fn start(shards: usize, beginning: Beginning) -> Result<(Self, Addresses), StartError> {
-        let Beginning { plan, keys: book, listeners, logs, reporters, event_loop, pins, on_end } = beginning;
-        let board = Arc::new(Board::new(shards, random_seed()?, HANDOFF_MARGIN_MIN));
+        let Beginning { plan, keys: book, listeners, logs, reporters, event_loop, pins, earlier, on_end } = beginning;
+        let board = Board::new(shards, random_seed()?, HANDOFF_MARGIN_MIN);
+        let board = Arc::new(match earlier {
+            Some(earlier) => board.after(&earlier),
+            None => board,
+        });
+        board.limit(&plan.limits, clocks().mono);
         let receive_bytes_max = plan.settings.limits.receive_bytes_max;
         let spawn = |shard: usize| {
             let (pin, on_end) = (pins.get(shard).copied(), on_end.clone());
@@ -156,6 +164,7 @@ impl Workers {
 
     /// From now on requests meet this plan.
     pub fn publish(&self, publication: &Publication) {
+        self.board.limit(&publication.plan.limits, clocks().mono);
         for worker in &self.workers {
             // What nobody has read is older.
             let _displaced = worker.publications.publish(publication.clone());

@@ -11,6 +11,7 @@ mod verdict;
 pub mod cors;
 pub mod ip_filter;
 pub mod jwt;
+pub mod rate_limit;
 pub mod request_id;
 pub mod request_size;
 pub mod request_termination;
@@ -150,6 +151,7 @@ policies! {
     Jwt(jwt) = 1450,
     IpFilter(ip_filter) = 990,
     RequestSize(request_size) = 951,
+    RateLimit(rate_limit) = 910,
     RequestTransform(request_transform) = 801,
     ResponseTransform(response_transform) = 800,
     // After the transforms, so that they cannot undo it.
@@ -181,12 +183,13 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct State {
     pub jwt: jwt::States,
+    pub limits: rate_limit::State,
 }
 
 impl State {
     /// `seed`: clients must not know how what they send is hashed.
     pub fn new(seed: u64) -> Self {
-        Self { jwt: jwt::States::new(seed) }
+        Self { jwt: jwt::States::new(seed), limits: rate_limit::State::default() }
     }
 }
 
@@ -196,6 +199,7 @@ pub enum Error {
     IpFilter(ip_filter::Error),
     Jwt(jwt::Refusal),
     RequestSize(request_size::Error),
+    RateLimit(rate_limit::Error),
 }
 
 impl Error {
@@ -205,6 +209,7 @@ impl Error {
         Self::IpFilter(ip_filter::Error::NotAllowed),
         Self::RequestSize(request_size::Error::TooLarge),
         Self::RequestSize(request_size::Error::LengthMissing),
+        Self::RateLimit(rate_limit::Error::Exceeded),
         Self::Jwt(jwt::Refusal::Missing),
         Self::Jwt(jwt::Refusal::Several),
         Self::Jwt(jwt::Refusal::TooLong),
@@ -233,6 +238,7 @@ impl Error {
             Self::IpFilter(_) => Kind::IpFilter,
             Self::Jwt(_) => Kind::Jwt,
             Self::RequestSize(_) => Kind::RequestSize,
+            Self::RateLimit(_) => Kind::RateLimit,
         }
     }
 
@@ -242,6 +248,7 @@ impl Error {
             Self::IpFilter(error) => error.reason(),
             Self::Jwt(refusal) => refusal.reason(),
             Self::RequestSize(error) => error.reason(),
+            Self::RateLimit(error) => error.reason(),
         }
     }
 

@@ -17,6 +17,7 @@ pub struct Trial<P> {
     pub is_https: bool,
     pub now_s: u64,
     pub state: RefCell<State>,
+    pub identity: Option<Rc<Identity>>,
 }
 
 /// What became of one request.
@@ -39,7 +40,12 @@ where
     }
 
     pub fn of(policy: P) -> Self {
-        Self { policy, client: [192, 0, 2, 1].into(), is_https: false, now_s: 0, state: RefCell::default() }
+        let state = RefCell::default();
+        Self { policy, client: [192, 0, 2, 1].into(), is_https: false, now_s: 0, state, identity: None }
+    }
+
+    pub fn policy(&self) -> &P {
+        &self.policy
     }
 
     /// A configuration that can be read and makes no sense.
@@ -73,8 +79,20 @@ where
 
     fn context(&self) -> Context<'_> {
         let Self { client, is_https, now_s, ref state, .. } = *self;
-        let now = Now { mono: Mono::ZERO, wall: Wall::from_nanos(now_s * 1_000_000_000) };
-        Context { client, is_https, request_id: REQUEST_ID, body_bytes_max: None, identity: None, now, state }
+        let nanos = now_s * 1_000_000_000;
+        let now = Now { mono: Mono::from_nanos(nanos), wall: Wall::from_nanos(nanos) };
+        Context {
+            client,
+            is_https,
+            request_id: REQUEST_ID,
+            body_bytes_max: None,
+            identity: self.identity.clone(),
+            now,
+            route: None,
+            service: None,
+            refusal: None,
+            state,
+        }
     }
 }
 
@@ -110,7 +128,8 @@ where
         let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
         let mut edits = Edits::default();
         let mut response = ResponseView { status, headers: Headers::new(Fields::Own(&fields), &mut edits) };
-        self.trial.policy.on_response(&self.sample.view(), &mut response, &self.trial.context());
+        let context = Context { refusal: self.refusal(), ..self.trial.context() };
+        self.trial.policy.on_response(&self.sample.view(), &mut response, &context);
         assert!(!edits.overflowed());
         let kept = fields.iter().enumerate().filter(|(index, _)| !edits.drops(*index)).map(|(_, field)| *field);
         let text = |(name, value)| format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value));

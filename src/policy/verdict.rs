@@ -41,6 +41,11 @@ pub struct Context<'a> {
     /// Who asks, once a policy has found out.
     pub identity: Option<Rc<Identity>>,
     pub now: Now,
+    /// By their stable ids, once a route was found.
+    pub route: Option<u32>,
+    pub service: Option<u32>,
+    /// Why the request was refused, for its answer's policies.
+    pub refusal: Option<Error>,
     /// The shard's.
     pub state: &'a RefCell<State>,
 }

@@ -181,7 +181,8 @@ mod tests {
             .collect();
         let limits = Limits { retry_after_s, ..Limits::default() };
         let settings = Settings { limits, ..Settings::default() };
-        Arc::new(Plan { services: vec![Arc::new(service)], table: Table::compile(&routes), routes, chains, settings })
+        let (services, table) = (vec![Arc::new(service)], Table::compile(&routes));
+        Arc::new(Plan { services, table, routes, chains, limits: Vec::new(), settings })
     }
 
     fn find(active: &mut Active, path: &str) -> Option<Rc<RouteRecord>> {

@@ -167,6 +167,7 @@ fn policy(error: PolicyError) -> Answer {
         PolicyError::RequestSize(request_size::Error::LengthMissing) => {
             client(411, "length_missing", "the request's body must say its length beforehand")
         }
+        PolicyError::RateLimit(_) => client(429, "rate_limited", "API rate limit exceeded"),
     }
 }
 

@@ -201,6 +201,9 @@ impl<'a> Guarded<'a> {
             body_bytes_max: notes.body_bytes_max.get(),
             identity: notes.identity.borrow().clone(),
             now: shared.runtime.now(),
+            route: account.record.get().map(|record| record.route.id),
+            service: account.record.get().and_then(|record| Some(record.service.as_ref()?.id)),
+            refusal: notes.refusal(),
             state: &shared.policies,
         }
     }

@@ -6,6 +6,7 @@ use crate::http::head::{HeadLimits, Underscores};
 use crate::policy::Chain;
 use crate::route::{Route, Table};
 use crate::stdx::cidr::Cidr;
+use crate::stdx::ledger::Terms;
 use crate::upstream::Service;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub struct Plan {
     pub table: Table,
     /// What the requests of each route meet, by its index: for each service that they may come to, or for none.
     pub chains: Vec<Box<[Option<Arc<Chain>>]>>,
+    /// The terms of every rate limit, by its number in the ledger. Control puts them in force.
+    pub limits: Vec<(u16, Terms)>,
     pub settings: Settings,
 }
 

@@ -16,6 +16,7 @@ pub use self::mail::{Described, Handoff, Listen, Mail, Publication};
 
 use self::state::State;
 use crate::policy::jwt::jwks::KeyBook;
+use crate::policy::rate_limit;
 use crate::proxy::{ListenerInfo, Plan, Shared};
 use crate::runtime::mailbox::{Inbox, Latest, Outbox};
 use crate::runtime::{Error, Runtime, TcpListener, Turns};
@@ -25,7 +26,7 @@ use crate::stdx::rng::Rng;
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::log_ring::LogRing;
-use crate::telemetry::report::Reporter;
+use crate::telemetry::report::{Limited, Reporter};
 use crate::upstream::Pools;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -81,7 +82,9 @@ impl Shard {
         let Parts { shard, board, plan, listeners, log, seed, inbox, handoffs, peers, publications, keys, reporter } =
             parts;
         let pools = Pools::new(state::UPSTREAM_MARK, (shard, board.shards()));
+        let limits = rate_limit::State::new(board.clone(), shard, seed.rotate_left(32));
         let shared = Shared::new(runtime, plan, board, pools, Rng::new(seed), log);
+        shared.policies.borrow_mut().limits = limits;
         let state = Rc::new(State::new(shared, shard, peers));
         let shard =
             Self { state, inbox, handoffs, publications, keys, reporter, changes: Histogram::default(), ends_at: None };
@@ -111,6 +114,7 @@ impl Shard {
         let deadline = if shared.clean_up() { Mono::ZERO } else { deadline.min(self.due()) };
         shared.runtime.turn(deadline, &mut |event| self.state.on_event(event))?;
         shared.flush_log();
+        shared.policies.borrow_mut().limits.reconcile(shared.runtime.now().mono);
         self.report();
         if self.state.shared.runtime.take_rung() {
             self.read_mail();
@@ -133,7 +137,8 @@ impl Shard {
         let routes = self.state.shared.routes.borrow();
         let report = self.reporter.as_ref().and_then(|reporter| reporter.due(&routes)).unwrap_or(Mono::NEVER);
         let log = self.state.shared.log_due().unwrap_or(Mono::NEVER);
-        self.ends_at.unwrap_or(Mono::NEVER).min(report).min(log)
+        let limits = self.state.shared.policies.borrow().limits.due().unwrap_or(Mono::NEVER);
+        self.ends_at.unwrap_or(Mono::NEVER).min(report).min(log).min(limits)
     }
 
     /// This shard's counters, as of now.
@@ -173,7 +178,12 @@ impl Shard {
             (report.counters, report.gauges) = (state.counters(), state.gauges());
             (report.busy, report.lag) = (busy, lag);
             report.changes = std::mem::take(changes);
-            report.keys_wanted = state.shared.policies.borrow_mut().jwt.take_wanted();
+            let mut policies = state.shared.policies.borrow_mut();
+            report.keys_wanted = policies.jwt.take_wanted();
+            report.refused.extend(policies.limits.take_refused().map(|refused| {
+                let rate_limit::Refused { route, consumer, limit, count } = refused;
+                (Limited { route, consumer, limit }, count)
+            }));
         });
     }
 
@@ -275,7 +285,8 @@ mod tests {
         let driver = Driver::Epoll(Box::new(Epoll::new().expect("epoll is there")));
         let (bell, runtime) = (driver.bell(), Runtime::new(driver, 1 << 20));
         let (services, routes, settings) = (Vec::new(), Vec::new(), Settings::default());
-        let plan = Arc::new(Plan { services, routes, table: Table::compile(&[]), chains: Vec::new(), settings });
+        let (table, chains, limits) = (Table::compile(&[]), Vec::new(), Vec::new());
+        let plan = Arc::new(Plan { services, routes, table, chains, limits, settings });
         let (peer, handoffs) = mailbox(4 * HANDOFFS_MAX, bell.clone());
         let (_outbox, inbox) = mailbox(1, bell);
         let parts = Parts {

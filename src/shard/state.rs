@@ -138,6 +138,7 @@ impl State {
         self.listeners.borrow_mut().clear();
         self.shared.pools.borrow_mut().clear();
         self.shared.settle();
+        self.shared.policies.borrow_mut().limits.settle(self.shared.runtime.now().mono);
     }
 
     pub fn counters(&self) -> Counters {

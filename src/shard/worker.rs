@@ -111,7 +111,14 @@ mod tests {
 
     fn state() -> Rc<State> {
         let (services, routes, settings) = (Vec::new(), Vec::new(), Settings::default());
-        let plan = Arc::new(Plan { services, routes, table: Table::compile(&[]), chains: Vec::new(), settings });
+        let plan = Arc::new(Plan {
+            services,
+            routes,
+            table: Table::compile(&[]),
+            chains: Vec::new(),
+            limits: Vec::new(),
+            settings,
+        });
         let board = Arc::new(Board::new(1, 1, 8));
         let shared = Shared::new(runtime(), plan, board, Pools::new(0, (0, 1)), Rng::new(1), None);
         Rc::new(State::new(shared, 0, Vec::new()))

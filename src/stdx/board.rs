@@ -3,9 +3,11 @@
 //! Nothing here is touched once a request. A connection touches it at its accept and at its end; a place among those
 //! in flight is taken from a [`Lease`], which asks the board once for many.
 
+use super::ledger::{LIMITS_MAX, Ledger, Terms};
 use super::time::Mono;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Shared by the shards of one process and its control thread.
 #[derive(Debug)]
@@ -20,6 +22,9 @@ pub struct Board {
     pub connections_per_client: Tally,
     /// By the service's id.
     pub connections_per_service: Tally,
+    /// Made when there is a limit.
+    ledger: OnceLock<Arc<Ledger>>,
+    seed: u64,
 }
 
 /// One shard's own line of the cache.
@@ -72,11 +77,39 @@ impl Board {
             requests: Supply::default(),
             connections_per_client: Tally::new(CLIENT_CELLS, seed),
             connections_per_service: Tally::new(SERVICE_CELLS, seed.rotate_left(32)),
+            ledger: OnceLock::new(),
+            seed,
         }
+    }
+
+    /// For as many shards that begin anew in the same process: what was spent of limits stays spent. Those before may
+    /// still have leases, and give them back as they end.
+    pub fn after(mut self, earlier: &Self) -> Self {
+        debug_assert_eq!(self.shards(), earlier.shards(), "leases are cut for so many shards");
+        self.ledger.clone_from(&earlier.ledger);
+        self
     }
 
     pub fn shards(&self) -> usize {
         self.shards.len()
+    }
+
+    /// What every key of every limit has left; none before there is a limit.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.get().map(|ledger| &**ledger)
+    }
+
+    /// Puts limits in force, by their numbers, for all shards at once. Only control does.
+    pub fn limit(&self, limits: &[(u16, Terms)], now: Mono) {
+        if limits.is_empty() {
+            return;
+        }
+        let make = || Arc::new(Ledger::new(self.shards(), self.seed.rotate_left(48), LEDGER_SLOTS, LIMITS_MAX));
+        let ledger = self.ledger.get_or_init(make);
+        for (number, terms) in limits {
+            let is_set = ledger.set(*number, *terms, now);
+            debug_assert!(is_set, "limits have numbers that their terms fit");
+        }
     }
 
     /// A connection comes to a shard, or is on its way to it.
@@ -265,10 +298,14 @@ const STEPS_A_SHARD: usize = 4;
 /// 512 KiB. With 20,000 connections of as many clients, two of them share both cells with a chance of one in 40.
 const CLIENT_CELLS: usize = 1 << 17;
 const SERVICE_CELLS: usize = 1 << 14;
+/// 16 MiB: a million keys that have spent something lately. The rest share what each limit has for them.
+const LEDGER_SLOTS: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stdx::ledger::{Algorithm, Charge, Leases};
+    use std::time::Duration;
 
     fn board(loads: &[usize]) -> Board {
         let board = Board::new(loads.len(), 1, 8);
@@ -276,6 +313,23 @@ mod tests {
             (0..*load).for_each(|_| board.arrive(shard));
         }
         board
+    }
+
+    #[test]
+    fn shards_that_begin_anew_count_limits_on() {
+        let (now, period) = (Mono::from_nanos(1), Duration::from_secs(1));
+        let limits = [(1, Terms { algorithm: Algorithm::TokenBucket, count: 1, period, burst: 1 })];
+        let admits = |board: &Board| {
+            let ledger = board.ledger().expect("there is a limit");
+            Leases::new(0, 4).admit(ledger, &[Charge { tag: ledger.tag(1, "key"), cost: 1 }], now).is_ok()
+        };
+        let first = Board::new(2, 1, 8);
+        first.limit(&limits, now);
+        assert!(admits(&first) && !admits(&first));
+        let next = Board::new(2, 2, 8).after(&first);
+        next.limit(&limits, now);
+        assert!(!admits(&next));
+        assert!(Board::new(2, 3, 8).after(&board(&[0, 0])).ledger().is_none());
     }
 
     #[test]

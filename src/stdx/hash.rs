@@ -9,11 +9,17 @@ use std::hash::BuildHasher;
 pub type FixedMap<K, V> = HashMap<K, V, FixedHash>;
 
 /// A map into which peers insert: who does not know the seed cannot make keys collide, and a run of a seed replays.
-pub type KeyedMap<K, V> = HashMap<K, V, ahash::RandomState>;
+pub type KeyedMap<K, V> = HashMap<K, V, KeyedHash>;
+
+/// Hashes what peers send.
+pub type KeyedHash = ahash::RandomState;
 
 pub fn keyed_map<K, V>(seed: u64) -> KeyedMap<K, V> {
-    let state = ahash::RandomState::with_seeds(seed, seed.rotate_left(16), seed.rotate_left(32), !seed);
-    KeyedMap::with_hasher(state)
+    KeyedMap::with_hasher(keyed_hash(seed))
+}
+
+pub fn keyed_hash(seed: u64) -> KeyedHash {
+    ahash::RandomState::with_seeds(seed, seed.rotate_left(16), seed.rotate_left(32), !seed)
 }
 
 #[derive(Clone, Copy, Debug, Default)]

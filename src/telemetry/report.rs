@@ -22,8 +22,20 @@ pub struct Report {
     pub changes: Histogram,
     /// Places where issuers of tokens publish keys, of which a token named one that they did not have.
     pub keys_wanted: Vec<u64>,
+    /// Whom limits refused, and how often since the last report.
+    pub refused: Vec<(Limited, u64)>,
     /// Differences, by the route's id.
     pub routes: Vec<(u32, Block)>,
+}
+
+/// Who was refused by a limit, as far as metrics tell them apart.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Limited {
+    /// By its id; none where a request had no route.
+    pub route: Option<u32>,
+    pub consumer: Option<Box<str>>,
+    /// The period of the limit.
+    pub limit: &'static str,
 }
 
 /// What a shard holds now; receives that had to wait for a buffer are counted from the start.

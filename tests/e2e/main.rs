@@ -25,6 +25,7 @@ mod jwt;
 mod paths;
 mod policies;
 mod proxy_protocol;
+mod rate_limits;
 mod route_actions;
 mod routing;
 mod transforms;

@@ -111,7 +111,9 @@ fn where_not_every_shard_gets_a_ring_none_has_one() {
 #[test]
 fn a_profile_that_forbids_the_ring_after_the_start_costs_the_connections_that_were_on_it_only() {
     let origin = Origin::answering(OK);
-    let site = Site::new("later", &Config::to(&origin).event_loop("auto").admin());
+    let limit =
+        "policies: [{ rate_limit: { requests_per_hour: 1000, key: [{ header: X-Who }], cost_header: X-Cost } }]";
+    let site = Site::new("later", &Config::to(&origin).event_loop("auto").admin().of_route(limit));
     let later = site.path("later");
     let wrapper = ["python3", FILTER, "forbid-later", &*later, "io_uring_enter"];
     let mut gateway = Gateway::start_by(&wrapper, &site.file, &[]);
@@ -125,6 +127,12 @@ fn a_profile_that_forbids_the_ring_after_the_start_costs_the_connections_that_we
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(client.response().status(), 200);
     }
+    let spend_all = || {
+        let mut client = gateway.client();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Who: a\r\nX-Cost: 1000\r\nConnection: close\r\n\r\n");
+        client.response().status()
+    };
+    assert_eq!([spend_all(), spend_all()], [200, 429]);
     let connects = || gateway.metric("shardgate_upstream_connects_total");
     wait_until("they are counted", || connects() > 0.0);
     let connects_before = connects();
@@ -137,6 +145,7 @@ fn a_profile_that_forbids_the_ring_after_the_start_costs_the_connections_that_we
             && gateway.stderr().iter().any(|line| line.contains("event loop epoll"))
     });
     gateway.wait_said("io_uring failed while it served: Operation not permitted");
+    assert_eq!(spend_all(), 429, "what was spent before stays spent");
     for mut client in kept {
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(client.maybe_response().is_none(), "its connection was on the ring");

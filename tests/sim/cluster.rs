@@ -446,7 +446,8 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
     let routes = vec![Arc::new(route)];
     let table = Table::compile(&routes);
     let settings = Settings { limits, ..Settings::default() };
-    Plan { services: vec![Arc::new(service)], routes, table, chains: vec![[None].into()], settings }
+    let (services, chains) = (vec![Arc::new(service)], vec![[None].into()]);
+    Plan { services, routes, table, chains, limits: Vec::new(), settings }
 }
 
 /// The same plan with a number: see `judge`.
@@ -462,6 +463,7 @@ fn numbered(plan: &Plan, generation: u64) -> Plan {
         table: Table::compile(&routes),
         routes,
         chains: vec![[None].into()],
+        limits: Vec::new(),
         settings,
     }
 }

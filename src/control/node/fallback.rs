@@ -39,9 +39,9 @@ impl Node {
         self.workers.tell_all(|| Mail::Drain { patience: Duration::ZERO, stop: Stop::Leave });
         self.sockets.take_back();
         let event_loop = Choice { event_loop: EventLoop::Epoll, reason };
-        let (shards, keys) = (self.workers.len(), self.issuers.book());
+        let (shards, keys, board) = (self.workers.len(), self.issuers.book(), self.workers.board.clone());
         let (Started { workers, writer, reports }, ended) =
-            start_shards(&self.nursery, shards, &self.snapshot, &mut self.sockets, &event_loop, keys)?;
+            start_shards(&self.nursery, shards, &self.snapshot, &mut self.sockets, &event_loop, keys, Some(board))?;
         // Their plan is the one in force: no earlier one is waited for.
         (0..workers.len()).for_each(|shard| workers.board.adopt_generation(shard, self.generation));
         self.status.borrow_mut().begun_anew(event_loop, workers.board.clone());

@@ -72,6 +72,11 @@ impl Config {
         self
     }
 
+    pub fn shards(mut self, count: usize) -> Self {
+        self.shards = count.to_string();
+        self
+    }
+
     /// `more` is YAML for the inside of the service's `{ }`.
     pub fn service(mut self, name: &str, addresses: &[SocketAddr], more: &str) -> Self {
         let endpoints: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();

@@ -1,0 +1,97 @@
+//! What a limit costs: a decision on a local lease, taking one token from the ledger, and a key that is new.
+//!
+//! Each is the median of many rounds of many decisions, beside a compare-and-swap on a line of its own, which is the
+//! least that the ledger could do.
+
+use shardgate::stdx::ledger::{Algorithm, Charge, Leases, Ledger, Terms};
+use shardgate::stdx::time::Mono;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const ROUNDS: usize = 101;
+const DECISIONS: u32 = 20_000;
+const SHARDS: usize = 8;
+
+fn main() {
+    let terms = |algorithm, count| Terms { algorithm, count, period: Duration::from_secs(1), burst: count };
+    let ledger = Ledger::new(SHARDS, 1, 1 << 20, 3);
+    let start = Mono::from_nanos(1_000_000_000);
+    for (number, terms) in [
+        (1, terms(Algorithm::TokenBucket, 8_000_000)),
+        (2, terms(Algorithm::TokenBucket, 1)),
+        (3, terms(Algorithm::SlidingWindow, 100_000)),
+    ] {
+        assert!(ledger.set(number, terms, start));
+    }
+    let word = AtomicU64::new(0);
+    print(
+        "a compare-and-swap",
+        median(|index, _| {
+            let _ = black_box(word.compare_exchange(index, index + 1, Ordering::AcqRel, Ordering::Relaxed));
+        }),
+    );
+    let mut leases = Leases::new(0, 1 << 14);
+    let hot = Charge { tag: ledger.tag(1, "hot"), cost: 1 };
+    print(
+        "a decision on a local lease, its refills included",
+        median(|_, now| {
+            leases.reconcile(&ledger, now);
+            assert!(black_box(leases.admit(&ledger, &[hot], now)).is_ok());
+        }),
+    );
+    print(
+        "the hash of a key besides",
+        median(|index, _| {
+            black_box(ledger.tag(1, black_box(index as u128)));
+        }),
+    );
+    let refused = Charge { tag: ledger.tag(2, "refused"), cost: 1 };
+    print(
+        "a refusal",
+        median(|_, now| {
+            let _ = black_box(leases.admit(&ledger, &[refused], now));
+        }),
+    );
+    // Dearer than any lease: every one is taken from the ledger.
+    let dear = Charge { tag: ledger.tag(1, "dear"), cost: 200 };
+    print(
+        "an exchange with the ledger",
+        median(|_, now| {
+            let _ = black_box(leases.admit(&ledger, &[dear], now));
+        }),
+    );
+    for keys in [1_000, 10_000, 100_000, 1_000_000] {
+        let tags: Vec<_> = (0..keys).map(|key: u64| ledger.tag(2, key)).collect();
+        let mut place = 0;
+        print(
+            &format!("the next of {keys} clients, in turn, with a token a second"),
+            median(|_, now| {
+                place = if place + 1 == tags.len() { 0 } else { place + 1 };
+                let _ = black_box(leases.admit(&ledger, &[Charge { tag: tags[place], cost: 1 }], now));
+            }),
+        );
+    }
+    println!("{} requests found no slot of their own", ledger.overflows());
+}
+
+/// Nanoseconds of one call. Time goes on by a microsecond each.
+fn median(mut call: impl FnMut(u64, Mono)) -> f64 {
+    let mut index = 0;
+    let mut rounds: Vec<f64> = (0..ROUNDS)
+        .map(|_| {
+            let began = Instant::now();
+            for _ in 0..DECISIONS {
+                call(index, Mono::from_nanos(2_000_000_000 + index * 1_000));
+                index += 1;
+            }
+            began.elapsed().as_nanos() as f64 / f64::from(DECISIONS)
+        })
+        .collect();
+    rounds.sort_by(f64::total_cmp);
+    rounds[ROUNDS / 2]
+}
+
+fn print(what: &str, nanos: f64) {
+    println!("{nanos:7.1} ns  {what}");
+}

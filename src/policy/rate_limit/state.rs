@@ -1,0 +1,88 @@
+//! What a shard keeps for its limits: its leases, and whom it refused.
+
+use super::super::Identity;
+use crate::stdx::board::Board;
+use crate::stdx::hash::{KeyedMap, keyed_map};
+use crate::stdx::ledger::{Leases, Ledger};
+use crate::stdx::time::Mono;
+use std::sync::Arc;
+
+/// Of one shard. Without a board nothing is limited.
+#[derive(Debug)]
+pub struct State {
+    board: Option<Arc<Board>>,
+    shard: usize,
+    /// Made when the first request is limited.
+    leases: Option<Leases>,
+    refused: KeyedMap<u64, Refused>,
+}
+
+/// Requests that were refused since the last report.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refused {
+    /// By its id; none where a request had no route.
+    pub route: Option<u32>,
+    pub consumer: Option<Box<str>>,
+    /// The period of the limit.
+    pub limit: &'static str,
+    pub count: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { board: None, shard: 0, leases: None, refused: keyed_map(0) }
+    }
+}
+
+impl State {
+    pub fn new(board: Arc<Board>, shard: usize, seed: u64) -> Self {
+        Self { board: Some(board), shard, leases: None, refused: keyed_map(seed) }
+    }
+
+    /// The node's ledger and the shard's leases, once there is any limit.
+    pub fn parts(&mut self) -> Option<(&Ledger, &mut Leases)> {
+        let ledger = self.board.as_ref()?.ledger()?;
+        Some((ledger, self.leases.get_or_insert_with(|| Leases::new(self.shard, LEASE_KEYS))))
+    }
+
+    /// When `reconcile` has something to do.
+    pub fn due(&self) -> Option<Mono> {
+        self.leases.as_ref()?.due()
+    }
+
+    pub fn reconcile(&mut self, now: Mono) {
+        if let (Some(ledger), Some(leases)) = (self.board.as_ref().and_then(|board| board.ledger()), &mut self.leases) {
+            leases.reconcile(ledger, now);
+        }
+    }
+
+    /// Gives back every lease: the shard ends.
+    pub fn settle(&mut self, now: Mono) {
+        if let (Some(ledger), Some(leases)) = (self.board.as_ref().and_then(|board| board.ledger()), &mut self.leases) {
+            leases.settle(ledger, now);
+        }
+    }
+
+    /// Counts a refusal. Beyond a bound consumers are not told apart.
+    pub fn refuse(&mut self, route: Option<u32>, identity: Option<&Identity>, limit: &'static str) {
+        let mut consumer = identity.and_then(|identity| identity.consumer.as_deref());
+        if self.refused.len() >= REFUSED_MAX && consumer.is_some() {
+            consumer = Some(OTHERS);
+        }
+        let key = self.refused.hasher().hash_one((route, consumer, limit));
+        let fresh = || Refused { route, consumer: consumer.map(Into::into), limit, count: 0 };
+        self.refused.entry(key).or_insert_with(fresh).count += 1;
+    }
+
+    /// Whom it refused since this was asked last.
+    pub fn take_refused(&mut self) -> impl Iterator<Item = Refused> {
+        self.refused.drain().map(|(_, refused)| refused)
+    }
+}
+
+/// Keys whose leases a shard keeps.
+const LEASE_KEYS: usize = 1 << 14;
+/// Routes and consumers that are told apart in one report.
+const REFUSED_MAX: usize = 256;
+/// All other consumers.
+pub const OTHERS: &str = "__other__";

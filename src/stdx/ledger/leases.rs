@@ -1,0 +1,323 @@
+//! One shard's side of the ledger: the tokens that it holds of the keys it saw last, in a table that never grows.
+//!
+//! A key that is new takes token by token from the ledger. One that was spent from before gets a lease of a quarter of
+//! what was spent in this period or the last, so that a shard never holds much more than it needs soon. A key that
+//! makes room for another has its lease returned first.
+
+use super::limit::Meter;
+use super::table::{Place, Tag};
+use super::{Ledger, Order, Outcome, Spot};
+use crate::stdx::time::Mono;
+use std::time::Duration;
+
+/// What one request costs of one key.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Charge {
+    pub tag: Tag,
+    pub cost: u32,
+}
+
+/// Which of the charges was refused, and when it is worth another try, if nobody else comes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Refused {
+    pub charge: usize,
+    pub wait: Duration,
+}
+
+/// What a key has left.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Left {
+    pub burst: u32,
+    pub tokens: u32,
+    /// Until what was asked for can be had.
+    pub wait: Duration,
+    /// Until all of its burst can be had again.
+    pub full_in: Duration,
+}
+
+impl Left {
+    /// Whether a smaller part of its burst is left.
+    pub fn is_nearer_than(self, other: Self) -> bool {
+        u64::from(self.tokens) * u64::from(other.burst) < u64::from(other.tokens) * u64::from(self.burst)
+    }
+}
+
+/// Owned by a shard; nobody else spends from it.
+#[derive(Debug)]
+pub struct Leases {
+    shard: usize,
+    sets: Box<[Set]>,
+    /// Sets that may hold a lease, each once.
+    listed: Vec<u32>,
+    /// Reconciles so far: what an entry's counts belong to.
+    period: u32,
+    /// The ledger's recall that was heeded last; no lease is taken while it is odd.
+    recall: u32,
+    due: Mono,
+}
+
+/// The entries that a key may have.
+#[derive(Clone, Copy, Debug, Default)]
+struct Set {
+    entries: [Entry; WAYS],
+    is_listed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    tag: Option<Tag>,
+    place: Option<Place>,
+    /// Of the lease: not spent, and spent but not told.
+    held: u16,
+    spent: u16,
+    /// Tokens that were spent in the entry's period, and in the one before.
+    count: u32,
+    count_before: u32,
+    period: u32,
+}
+
+/// What was taken for one charge, so that it can be given back.
+#[derive(Clone, Copy, Debug)]
+enum Taken {
+    FromLease,
+    FromLedger(Spot),
+}
+
+impl Leases {
+    /// Of about `keys` keys.
+    pub fn new(shard: usize, keys: usize) -> Self {
+        let sets = (keys / WAYS).next_power_of_two();
+        Self {
+            shard,
+            sets: vec![Set::default(); sets].into(),
+            listed: Vec::with_capacity(sets),
+            period: 0,
+            recall: 0,
+            due: Mono::NEVER,
+        }
+    }
+
+    /// Charges all of them, or none.
+    pub fn admit(&mut self, ledger: &Ledger, charges: &[Charge], now: Mono) -> Result<(), Refused> {
+        match charges {
+            [charge] => self.take(ledger, *charge, now).map(|_| ()).map_err(|wait| Refused { charge: 0, wait }),
+            _ => self.take_all(ledger, charges, now),
+        }
+    }
+
+    /// What a key has left as far as this shard can tell: what others hold is not counted.
+    pub fn left(&self, ledger: &Ledger, charge: Charge, now: Mono) -> Left {
+        let Charge { tag, cost } = charge;
+        let Some(meter) = ledger.meter(tag, now) else { return Left::default() };
+        let entries = &self.sets[self.set(tag)].entries;
+        let entry = entries.iter().find(|entry| entry.tag == Some(tag)).copied().unwrap_or_default();
+        let word = ledger.word(tag, entry.place);
+        let told = meter.charge(word, entry.spent.into(), meter.out(word).saturating_sub(entry.outstanding()));
+        let tokens = meter.free(told).clamp(0, meter.burst().into()) as u32;
+        Left { burst: meter.burst(), tokens, wait: meter.wait(told, cost), full_in: meter.wait_full(told) }
+    }
+
+    /// When `reconcile` has something to do.
+    pub fn due(&self) -> Option<Mono> {
+        (self.due < Mono::NEVER).then_some(self.due)
+    }
+
+    /// Tells the ledger what was spent and gives back the rest, of a bounded number of keys; those that are left are
+    /// due at once.
+    pub fn reconcile(&mut self, ledger: &Ledger, now: Mono) {
+        if now < self.due && !self.is_recalled(ledger) {
+            return;
+        }
+        for _ in 0..RECONCILED_SETS_MAX {
+            let Some(set) = self.listed.pop() else { break };
+            let set = &mut self.sets[set as usize];
+            set.is_listed = false;
+            set.entries.iter_mut().for_each(|entry| entry.settle(ledger, now));
+        }
+        if !self.listed.is_empty() {
+            self.due = now;
+            return;
+        }
+        self.due = Mono::NEVER;
+        self.period = self.period.wrapping_add(1);
+        self.recall = ledger.heed(self.shard);
+    }
+
+    /// Gives back everything: the shard drains, or ends.
+    pub fn settle(&mut self, ledger: &Ledger, now: Mono) {
+        while !self.listed.is_empty() {
+            self.due = now;
+            self.reconcile(ledger, now);
+        }
+    }
+
+    /// Whether leases are to be given back that nobody knows of here yet.
+    fn is_recalled(&self, ledger: &Ledger) -> bool {
+        self.recall != ledger.recalls()
+    }
+
+    fn take_all(&mut self, ledger: &Ledger, charges: &[Charge], now: Mono) -> Result<(), Refused> {
+        // Who is refused anyway should cost the ledger's other keys nothing, not even for a moment.
+        for (index, charge) in charges.iter().enumerate() {
+            if let Err(wait) = self.look(ledger, *charge, now) {
+                return Err(Refused { charge: index, wait });
+            }
+        }
+        let mut taken = [None; CHARGES_MAX];
+        debug_assert!(charges.len() <= CHARGES_MAX, "a request has a bounded number of charges");
+        for (index, charge) in charges.iter().enumerate() {
+            match self.take(ledger, *charge, now) {
+                Ok(one) => taken[index] = Some(one),
+                Err(wait) => {
+                    let taken = charges.iter().zip(taken).filter_map(|(charge, one)| Some((*charge, one?)));
+                    taken.for_each(|(charge, one)| self.give_back(ledger, charge, one, now));
+                    return Err(Refused { charge: index, wait });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is enough, without taking it.
+    fn look(&mut self, ledger: &Ledger, charge: Charge, now: Mono) -> Result<(), Duration> {
+        let (set, way) = self.entry(ledger, charge.tag, now);
+        let entry = self.sets[set].entries[way];
+        let Some(meter) = ledger.meter(charge.tag, now) else { return Ok(()) };
+        let word = ledger.word(charge.tag, entry.place);
+        let enough = meter.free(word) + i64::from(entry.held) >= i64::from(charge.cost);
+        if enough || entry.has(charge.cost) { Ok(()) } else { Err(meter.wait(word, charge.cost)) }
+    }
+
+    fn take(&mut self, ledger: &Ledger, charge: Charge, now: Mono) -> Result<Taken, Duration> {
+        let Charge { tag, cost } = charge;
+        let (set, way) = self.entry(ledger, tag, now);
+        let is_lending = self.recall.is_multiple_of(2);
+        let entry = &mut self.sets[set].entries[way];
+        if entry.has(cost) {
+            entry.held -= cost as u16;
+            entry.spent += cost as u16;
+            entry.count = entry.count.saturating_add(cost);
+            return Ok(Taken::FromLease);
+        }
+        let Some(meter) = ledger.meter(tag, now) else { return Ok(Taken::FromLease) };
+        let lease = if is_lending { entry.count.max(entry.count_before) / LEASE_SHARE } else { 0 };
+        let (spent, returned) = (entry.spent.into(), entry.held.into());
+        match ledger.exchange(tag, entry.place, Order { spent, returned, cost, lease }, &meter, now) {
+            Outcome::Taken { lease, spot } => {
+                entry.place = spot.place();
+                (entry.held, entry.spent) = (lease as u16, 0);
+                entry.count = entry.count.saturating_add(cost);
+                if lease > 0 {
+                    self.hold(set, now);
+                }
+                Ok(Taken::FromLedger(spot))
+            }
+            Outcome::Refused(wait) => {
+                // What it owes begins to be worked off when the ledger knows of it.
+                entry.tell(ledger, &meter, now);
+                Err(wait)
+            }
+        }
+    }
+
+    fn give_back(&mut self, ledger: &Ledger, charge: Charge, taken: Taken, now: Mono) {
+        let Some(meter) = ledger.meter(charge.tag, now) else { return };
+        let set = self.set(charge.tag);
+        let entry = self.sets[set].entries.iter_mut().find(|entry| entry.tag == Some(charge.tag));
+        match (taken, entry) {
+            (Taken::FromLedger(spot), _) => ledger.refund(charge.tag, spot, charge.cost, &meter),
+            (Taken::FromLease, Some(entry)) if u32::from(entry.spent) >= charge.cost => {
+                entry.spent -= charge.cost as u16;
+                entry.held += charge.cost as u16;
+            }
+            // It was told since, when its entry made room for another of the same request: it stays spent.
+            (Taken::FromLease, _) => {}
+        }
+    }
+
+    fn hold(&mut self, set: usize, now: Mono) {
+        if !std::mem::replace(&mut self.sets[set].is_listed, true) {
+            self.listed.push(set as u32);
+        }
+        self.due = self.due.min(now + RECONCILE_EVERY);
+    }
+
+    /// The key's entry; another, the one that was used longest ago, makes room for it.
+    fn entry(&mut self, ledger: &Ledger, tag: Tag, now: Mono) -> (usize, usize) {
+        let (index, period) = (self.set(tag), self.period);
+        let entries = &mut self.sets[index].entries;
+        let way = entries.iter().position(|entry| entry.tag == Some(tag)).unwrap_or_else(|| {
+            // Those that hold nothing first; of them the oldest, and the one that was asked for least.
+            let age =
+                |entry: &Entry| (entry.outstanding() > 0, u32::MAX - period.wrapping_sub(entry.period), entry.count);
+            let rank = |entry: &Entry| if entry.tag.is_some() { age(entry) } else { (false, 0, 0) };
+            let way = (0..WAYS).min_by_key(|way| rank(&entries[*way])).expect("a set has ways");
+            entries[way].settle(ledger, now);
+            entries[way] = Entry { tag: Some(tag), period, ..Entry::default() };
+            way
+        });
+        entries[way].enter(period);
+        (index, way)
+    }
+
+    fn set(&self, tag: Tag) -> usize {
+        (tag.hash() >> 20) as usize & (self.sets.len() - 1)
+    }
+}
+
+impl Entry {
+    fn has(&self, cost: u32) -> bool {
+        u32::from(self.held) >= cost
+    }
+
+    /// What the ledger takes for out on lease here.
+    fn outstanding(&self) -> u32 {
+        u32::from(self.held) + u32::from(self.spent)
+    }
+
+    /// Begins to count anew in another period.
+    fn enter(&mut self, period: u32) {
+        match period.wrapping_sub(self.period) {
+            0 => {}
+            1 => (self.count_before, self.count) = (self.count, 0),
+            _ => (self.count_before, self.count) = (0, 0),
+        }
+        self.period = period;
+    }
+
+    /// Tells what was spent and gives back the rest.
+    fn settle(&mut self, ledger: &Ledger, now: Mono) {
+        if let Some(meter) = self.tag.and_then(|tag| ledger.meter(tag, now)) {
+            self.tell(ledger, &meter, now);
+        }
+    }
+
+    fn tell(&mut self, ledger: &Ledger, meter: &Meter, now: Mono) {
+        let Some(tag) = self.tag.filter(|_| self.outstanding() > 0) else { return };
+        let order = Order { spent: self.spent.into(), returned: self.held.into(), cost: 0, lease: 0 };
+        // Untold it stays out, and is told another time.
+        if let Outcome::Taken { .. } = ledger.exchange(tag, self.place, order, meter, now) {
+            (self.held, self.spent) = (0, 0);
+        }
+    }
+}
+
+impl Spot {
+    fn place(self) -> Option<Place> {
+        match self {
+            Self::Slot(place, _) => Some(place),
+            Self::Overflow => None,
+        }
+    }
+}
+
+/// How long a shard keeps what it does not need.
+pub const RECONCILE_EVERY: Duration = Duration::from_millis(50);
+/// Charges of one request.
+pub const CHARGES_MAX: usize = 16;
+/// A lease is this part of what was spent of the key lately: when it runs dry, others lack no more than that.
+const LEASE_SHARE: u32 = 4;
+/// Places that a key may have in the table.
+const WAYS: usize = 4;
+/// Reconciled in one turn.
+const RECONCILED_SETS_MAX: usize = 256;

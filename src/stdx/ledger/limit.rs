@@ -1,0 +1,271 @@
+//! One limit: its terms, what its words mean, and where keys are counted that found no slot of their own.
+
+use super::bucket::{self, Bucket};
+use super::clock::{Clock, Line, STEP_BITS};
+use super::window::{self, UNITS_A_WINDOW};
+use crate::stdx::atomic::AtomicU64;
+use crate::stdx::time::Mono;
+use std::time::Duration;
+
+/// What a limit allows: never more than `burst + count x width / period` in a window of any width.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Terms {
+    pub algorithm: Algorithm,
+    pub count: u32,
+    pub period: Duration,
+    /// What may come at once; of a sliding window always `count`.
+    pub burst: u32,
+}
+
+impl Terms {
+    /// Whether the ledger can count by them: not more than a request every 50 units of its clock, nor more than a
+    /// window's counts hold.
+    pub fn is_exact(self) -> bool {
+        let scale = Scale::new(self);
+        scale.fits(self) && (self.algorithm == Algorithm::SlidingWindow || scale.token >= TOKEN_UNITS_MIN)
+    }
+
+    /// Whether a limit that had the others at first can have these, and go on counting.
+    pub fn can_follow(self, first: Self) -> bool {
+        self.algorithm == first.algorithm && Scale::new(first).fits(self)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Algorithm {
+    TokenBucket,
+    SlidingWindow,
+}
+
+#[derive(Debug)]
+pub struct Limit {
+    pub algorithm: Algorithm,
+    scale: Scale,
+    clock: Clock,
+    /// One word for each group of keys that share it when the table is crowded. Nothing of it is ever out on lease.
+    pub overflow: [AtomicU64; OVERFLOWS],
+}
+
+/// What the words of a limit are measured in, for as long as it lives: chosen by its first terms.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    /// Clock units of a token.
+    token: u64,
+    /// The pace of the clock, in 2^-48 units a nanosecond, is this times `count / period`.
+    pace: u128,
+}
+
+/// A limit as of one time: what its words mean.
+#[derive(Clone, Copy, Debug)]
+pub struct Meter {
+    algorithm: Algorithm,
+    token: u64,
+    line: Line,
+    now: u64,
+}
+
+/// Keys of a limit that find no slot fall into so many groups.
+pub const OVERFLOWS: usize = 16;
+
+impl Scale {
+    fn new(terms: Terms) -> Self {
+        if terms.algorithm == Algorithm::SlidingWindow {
+            return Self { token: 1, pace: u128::from(UNITS_A_WINDOW) << STEP_BITS };
+        }
+        // A unit is a nanosecond, unless that is so little of the burst that the clock would go round too often.
+        let (count, nanos) = (u128::from(terms.count.max(1)), terms.period.as_nanos());
+        let burst_nanos = nanos * u128::from(terms.burst) / count;
+        let bits = (u128::BITS - burst_nanos.leading_zeros()).saturating_sub(BURST_BITS).min(STEP_BITS);
+        let token = u64::try_from(nanos.div_ceil(count << bits)).unwrap_or(u64::MAX).max(1);
+        Self { token, pace: (nanos << (STEP_BITS - bits)).div_ceil(count) }
+    }
+
+    fn step(self, terms: Terms) -> u64 {
+        let times = match terms.algorithm {
+            Algorithm::TokenBucket => u128::from(terms.count),
+            Algorithm::SlidingWindow => 1,
+        };
+        u64::try_from(self.pace.saturating_mul(times) / terms.period.as_nanos().max(1)).unwrap_or(u64::MAX)
+    }
+
+    fn size(self, terms: Terms) -> u32 {
+        match terms.algorithm {
+            Algorithm::TokenBucket => terms.burst,
+            Algorithm::SlidingWindow => terms.count,
+        }
+    }
+
+    /// Whether words have room for what such terms let somebody owe.
+    fn fits(self, terms: Terms) -> bool {
+        match terms.algorithm {
+            Algorithm::TokenBucket => u64::from(terms.burst).saturating_mul(self.token) <= SIZE_UNITS_MAX,
+            Algorithm::SlidingWindow => terms.count <= window::SIZE_MAX,
+        }
+    }
+}
+
+impl Limit {
+    pub fn new(terms: Terms) -> Self {
+        let overflow = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { algorithm: terms.algorithm, scale: Scale::new(terms), clock: Clock::default(), overflow }
+    }
+
+    /// Puts terms in force as of `now`, or says that they do not fit this limit's words. Only one thread may call this.
+    pub fn set(&self, terms: Terms, now: Mono) -> bool {
+        let fits = terms.algorithm == self.algorithm && self.scale.fits(terms);
+        if fits {
+            self.clock.set(self.scale.step(terms), self.scale.size(terms), now);
+        }
+        fits
+    }
+
+    pub fn meter(&self, now: Mono) -> Meter {
+        let line = self.clock.line();
+        Meter { algorithm: self.algorithm, token: self.scale.token, now: line.at(now), line }
+    }
+}
+
+impl Meter {
+    pub fn burst(&self) -> u32 {
+        self.line.size()
+    }
+
+    fn bucket(&self) -> Bucket {
+        Bucket { size: self.burst(), token: self.token }
+    }
+
+    /// Tokens to be had; less than none where the limit was lowered.
+    pub fn free(&self, word: u64) -> i64 {
+        match self.algorithm {
+            Algorithm::TokenBucket => self.bucket().free(word, self.now),
+            Algorithm::SlidingWindow => window::free(self.burst(), word, self.now),
+        }
+    }
+
+    /// Tokens that shards hold.
+    pub fn out(&self, word: u64) -> u32 {
+        match self.algorithm {
+            Algorithm::TokenBucket => bucket::out(word),
+            Algorithm::SlidingWindow => window::out(word),
+        }
+    }
+
+    pub fn out_max(&self) -> u32 {
+        match self.algorithm {
+            Algorithm::TokenBucket => bucket::OUT_MAX,
+            Algorithm::SlidingWindow => window::OUT_MAX,
+        }
+    }
+
+    /// The word after `spent` tokens were spent, and with `out` of them on lease.
+    pub fn charge(&self, word: u64, spent: u32, out: u32) -> u64 {
+        match self.algorithm {
+            Algorithm::TokenBucket => self.bucket().charge(word, self.now, spent, out),
+            Algorithm::SlidingWindow => window::charge(word, self.now, spent, out),
+        }
+    }
+
+    /// The word of a key that owes what another word of the limit says, and nothing is on lease of.
+    pub fn fresh(&self, word: u64) -> u64 {
+        match self.algorithm {
+            Algorithm::TokenBucket => self.bucket().fresh(word, self.now),
+            Algorithm::SlidingWindow => window::charge(word, self.now, 0, 0),
+        }
+    }
+
+    /// The word after tokens that were spent turned out not to be.
+    pub fn refund(&self, word: u64, count: u32) -> u64 {
+        match self.algorithm {
+            Algorithm::TokenBucket => self.bucket().refund(word, count),
+            Algorithm::SlidingWindow => window::refund(word, count),
+        }
+    }
+
+    /// Whether the slot says nothing that a fresh one would not.
+    pub fn is_past(&self, word: u64) -> bool {
+        self.out(word) == 0
+            && match self.algorithm {
+                Algorithm::TokenBucket => bucket::is_past(word, self.now),
+                Algorithm::SlidingWindow => window::is_past(word, self.now),
+            }
+    }
+
+    /// How long until `cost` tokens can be had, if nobody else takes any; `Duration::MAX` if it never holds as many.
+    pub fn wait(&self, word: u64, cost: u32) -> Duration {
+        if cost > self.burst() {
+            return Duration::MAX;
+        }
+        self.line.duration(match self.algorithm {
+            Algorithm::TokenBucket => self.bucket().units_until(word, self.now, cost),
+            Algorithm::SlidingWindow => window::units_until(self.burst(), word, self.now, cost),
+        })
+    }
+
+    /// How long until all of it can be had.
+    pub fn wait_full(&self, word: u64) -> Duration {
+        self.line.duration(match self.algorithm {
+            Algorithm::TokenBucket => self.bucket().units_until_full(word, self.now),
+            Algorithm::SlidingWindow => window::units_until_full(word, self.now),
+        })
+    }
+}
+
+/// What a burst may take to be earned, in bits of clock units: 8 s of nanoseconds. The clock goes round in 2^17 times
+/// that: who comes back after 13 days or more may meet an old debt, with a chance of 2^-14.
+const BURST_BITS: u32 = 33;
+/// A token is at least so many units of the clock, so that the rate is true to 2 %.
+const TOKEN_UNITS_MIN: u64 = 50;
+/// As much as that may grow when terms change, with what is out on lease beside it.
+const SIZE_UNITS_MAX: u64 = bucket::DEBT_MAX / 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn bucket(count: u32, period: Duration, burst: u32) -> Terms {
+        Terms { algorithm: Algorithm::TokenBucket, count, period, burst }
+    }
+
+    /// Spends all, and looks how many there are a while later, under other terms: never early, hardly late.
+    #[track_caller]
+    fn check(first: Terms, then: Terms, after: Duration, want: i64) {
+        let limit = Limit::new(first);
+        let start = Mono::from_nanos(12_345_678_901);
+        assert!(limit.set(first, start));
+        let word = limit.meter(start).charge(0, first.burst, 0);
+        assert_eq!(limit.meter(start).free(word), 0, "{first:?}");
+        assert!(limit.set(then, start));
+        let late = after / 1_000_000 + Duration::from_nanos(2);
+        assert_eq!(limit.meter(start + after + late).free(word), want, "{first:?}, {then:?}");
+        let early = after.saturating_sub(Duration::from_nanos(1));
+        let free = limit.meter(start + early).free(word);
+        assert!(free < want || after.is_zero() && free == want, "{free} of {first:?}, {then:?}");
+    }
+
+    #[test]
+    fn tokens_are_earned_at_the_rate_whatever_it_is() {
+        let year = SECOND * 86_400 * 365;
+        let steady = |terms: Terms, after: Duration, want: i64| check(terms, terms, after, want);
+        steady(bucket(1, SECOND, 1), SECOND, 1);
+        steady(bucket(100_000, SECOND, 100_000), SECOND / 2, 50_000);
+        steady(bucket(1_000_000, SECOND, 1_000_000), SECOND / 2, 500_000);
+        steady(bucket(60, SECOND * 60, 60), SECOND * 30, 30);
+        steady(bucket(1_000, year, 1_000), year / 2, 500);
+        steady(bucket(1, year, 1), year, 1);
+        steady(bucket(3, SECOND, 3), SECOND, 3);
+    }
+
+    #[test]
+    fn other_terms_change_the_pace_and_forgive_nothing() {
+        let at_first = bucket(100, SECOND, 100);
+        check(at_first, bucket(200, SECOND, 200), Duration::ZERO, 100);
+        check(at_first, bucket(200, SECOND, 100), SECOND / 4, 50);
+        check(at_first, bucket(50, SECOND, 100), SECOND, 50);
+        check(at_first, bucket(50, SECOND, 50), Duration::ZERO, -50);
+        check(at_first, bucket(600, SECOND * 60, 100), SECOND, 10);
+        check(at_first, bucket(1, SECOND * 3_600, 100), SECOND * 7_200, 2);
+        assert!(!Limit::new(at_first).set(bucket(1_000_000, SECOND, 1_000_000), Mono::ZERO), "that fits no word");
+    }
+}

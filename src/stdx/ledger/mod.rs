@@ -1,0 +1,276 @@
+//! The limit ledger: what every key of every limit has left, for all shards of a node, in one fixed table of atomics.
+//!
+//! A shard spends from leases of its own ([`Leases`]) and comes here for the next, once for many requests. Nobody
+//! waits: an exchange is one compare-and-swap. Limits are exact: whatever is in a bucket and on lease together is never
+//! more than the bucket holds, so in every window admitted <= burst + rate x width, by the times of the turns that
+//! admitted.
+//!
+//! What errs, errs towards refusing: two keys of one hash share a bucket; a key that finds no slot shares one of its
+//! limit's overflow words, and is counted; what a lost shard held stays out until [`Ledger::write_off`], which takes it
+//! for spent.
+
+mod bucket;
+mod clock;
+mod leases;
+mod limit;
+mod table;
+mod window;
+
+pub use self::leases::{CHARGES_MAX, Charge, Leases, Left, RECONCILE_EVERY, Refused};
+pub use self::limit::{Algorithm, Terms};
+pub use self::table::{GROUP_SLOTS, Tag};
+pub use self::window::SIZE_MAX as WINDOW_SIZE_MAX;
+
+use self::limit::{Limit, Meter, OVERFLOWS};
+use self::table::{Place, Seen, Table};
+use crate::stdx::atomic::{AtomicU32, AtomicU64, Ordering, fence, spin_loop};
+use crate::stdx::hash::{KeyedHash, keyed_hash};
+use crate::stdx::time::Mono;
+use std::hash::Hash;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Shared by the shards of one process and its control thread.
+#[derive(Debug)]
+pub struct Ledger {
+    table: Table,
+    hash: KeyedHash,
+    /// By number, from 1. Never taken away: a slot's word means nothing without its limit.
+    limits: Box<[OnceLock<Box<Limit>>]>,
+    /// Requests that were counted together with others, because no slot was free.
+    overflows: AtomicU64,
+    /// Odd while no leases are given, so that what is still out is a lost shard's.
+    recall: AtomicU32,
+    /// The `recall` that each shard has heeded.
+    heeded: Box<[AtomicU32]>,
+}
+
+/// What a shard tells of a key, and wants of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Order {
+    /// Of its lease: spent since it last told, and not to be spent.
+    spent: u32,
+    returned: u32,
+    /// To be spent now.
+    cost: u32,
+    /// On lease beyond that, at most.
+    lease: u32,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Taken { lease: u32, spot: Spot },
+    Refused(Duration),
+}
+
+/// Where a key was counted, and its word as it was then.
+#[derive(Clone, Copy, Debug)]
+enum Spot {
+    Slot(Place, Seen),
+    Overflow,
+}
+
+impl Ledger {
+    /// `seed` keys the hash of what clients send; `slots` is a power of two, and a slot has 16 bytes.
+    pub fn new(shards: usize, seed: u64, slots: usize, limits_max: usize) -> Self {
+        assert!(limits_max <= LIMITS_MAX, "a tag has 16 bits for the limit's number");
+        Self {
+            table: Table::new(slots),
+            hash: keyed_hash(seed),
+            limits: (0..=limits_max).map(|_| OnceLock::new()).collect(),
+            overflows: AtomicU64::new(0),
+            recall: AtomicU32::new(0),
+            heeded: (0..shards).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+
+    /// Puts a limit's terms in force as of `now`: for all shards at once, and without forgiving anybody. Only one
+    /// thread may call this. False if there is no such number, or if it was given to terms that these have nothing in
+    /// common with: of another algorithm, or of a fraction of the burst.
+    pub fn set(&self, limit: u16, terms: Terms, now: Mono) -> bool {
+        let Some(cell) = self.limits.get(usize::from(limit)).filter(|_| limit > 0) else { return false };
+        let limit = cell.get_or_init(|| Box::new(Limit::new(terms)));
+        limit.set(terms, now)
+    }
+
+    /// What a key of a limit is known by.
+    pub fn tag(&self, limit: u16, key: impl Hash) -> Tag {
+        Tag::new(self.hash.hash_one((limit, key)), limit)
+    }
+
+    pub fn shards(&self) -> usize {
+        self.heeded.len()
+    }
+
+    /// Requests that were counted together with others, because no slot was free.
+    pub fn overflows(&self) -> u64 {
+        self.overflows.load(Ordering::Relaxed)
+    }
+
+    fn limit(&self, tag: Tag) -> Option<&Limit> {
+        self.limits.get(usize::from(tag.limit()))?.get().map(|limit| &**limit)
+    }
+
+    fn meter(&self, tag: Tag, now: Mono) -> Option<Meter> {
+        Some(self.limit(tag)?.meter(now))
+    }
+
+    /// Tells and takes in one step; refused, nothing is told either. `place` is where the key was last.
+    fn exchange(&self, tag: Tag, place: Option<Place>, order: Order, meter: &Meter, now: Mono) -> Outcome {
+        let mut place = place;
+        for _ in 0..TRIES_MAX {
+            let Some(at) = place.or_else(|| self.locate(tag, now)) else {
+                match self.exchange_overflow(tag, order, meter) {
+                    Some(outcome) => return outcome,
+                    None => continue,
+                }
+            };
+            let Some(seen) = self.table.load(at, tag) else {
+                place = None;
+                spin_loop();
+                continue;
+            };
+            let Some((lease, word)) = self.agree(meter, seen.word(), order) else {
+                return Outcome::Refused(meter.wait(seen.word(), order.cost));
+            };
+            if let Some(seen) = self.table.exchange(at, seen, word) {
+                return Outcome::Taken { lease, spot: Spot::Slot(at, seen) };
+            }
+        }
+        Outcome::Refused(CROWDED_WAIT)
+    }
+
+    /// Gives back what an exchange spent.
+    fn refund(&self, tag: Tag, spot: Spot, count: u32, meter: &Meter) {
+        match spot {
+            Spot::Slot(place, taken) => {
+                for _ in 0..TRIES_MAX {
+                    // Once the slot is another's, everything was earned back before.
+                    let Some(seen) = self.table.load(place, tag).filter(|seen| seen.is_same_owner(taken)) else {
+                        return;
+                    };
+                    if self.table.exchange(place, seen, meter.refund(seen.word(), count)).is_some() {
+                        return;
+                    }
+                }
+            }
+            Spot::Overflow => {
+                if let Some(word) = self.overflow_of(tag) {
+                    let refund = |word| Some(meter.refund(word, count));
+                    let _ = word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, refund);
+                }
+            }
+        }
+    }
+
+    /// The key's word as it is now.
+    fn word(&self, tag: Tag, place: Option<Place>) -> u64 {
+        let load = |place| self.table.load(place, tag).map(Seen::word);
+        let overflow = || self.overflow_of(tag).map_or(0, |word| word.load(Ordering::Acquire));
+        place.and_then(load).or_else(|| self.table.find(tag).and_then(load)).unwrap_or_else(overflow)
+    }
+
+    /// How much goes on lease, and the word after the order; none if there is not enough.
+    fn agree(&self, meter: &Meter, word: u64, order: Order) -> Option<(u32, u64)> {
+        let out = meter.out(word).saturating_sub(order.spent + order.returned);
+        let told = meter.charge(word, order.spent, out);
+        let free = meter.free(told) - i64::from(order.cost);
+        if free < 0 && order.cost > 0 {
+            return None;
+        }
+        // A quarter of what there is may be on lease; what other shards hold is not to be had where it is needed.
+        let shards = self.shards() as u32;
+        let share = u32::try_from(free.max(0)).unwrap_or(u32::MAX) / LEASED_SHARE / shards;
+        let lease = order.lease.min(share).min(meter.out_max().saturating_sub(out) / shards);
+        Some((lease, meter.charge(told, order.cost, out + lease)))
+    }
+
+    fn locate(&self, tag: Tag, now: Mono) -> Option<Place> {
+        // Who was counted in the overflow owes it still.
+        let fresh = || match (self.overflow_of(tag), self.meter(tag, now)) {
+            (Some(overflow), Some(meter)) => meter.fresh(overflow.load(Ordering::Acquire)),
+            _ => 0,
+        };
+        self.table.find(tag).or_else(|| self.table.claim(tag, fresh, |tag| self.meter(tag, now)))
+    }
+
+    /// Nothing of an overflow is on lease. None if the key has found a slot meanwhile, or others were faster.
+    fn exchange_overflow(&self, tag: Tag, order: Order, meter: &Meter) -> Option<Outcome> {
+        let overflow = self.overflow_of(tag)?;
+        let word = overflow.load(Ordering::Acquire);
+        if order.cost > 0 && meter.free(word) < i64::from(order.cost) {
+            self.overflows.fetch_add(1, Ordering::Relaxed);
+            return Some(Outcome::Refused(meter.wait(word, order.cost)));
+        }
+        let to = meter.charge(word, order.cost, 0);
+        overflow.compare_exchange(word, to, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        self.overflows.fetch_add(1, Ordering::Relaxed);
+        // Who brings this key to a slot has seen the charge, or is seen here. Then it is charged once more, there.
+        fence(Ordering::SeqCst);
+        self.table.find(tag).is_none().then_some(Outcome::Taken { lease: 0, spot: Spot::Overflow })
+    }
+
+    fn overflow_of(&self, tag: Tag) -> Option<&AtomicU64> {
+        // By other bits than those that choose the group: crowded groups spread over all of them.
+        Some(&self.limit(tag)?.overflow[(tag.hash() >> 40) as usize % OVERFLOWS])
+    }
+}
+
+/// A shard that was lost: what it held is taken for spent, so that no slot waits for it for ever.
+///
+/// 1. Once its thread has ended, control calls `recall`.
+/// 2. Every shard that lives gives its leases back at its next reconcile, says so, and spends token by token.
+/// 3. When all have said so, what is still out is the lost shard's: `write_off` charges it and lifts the recall.
+///
+/// Until then a key has at most one lease less of its burst, and its rate in full.
+///
+/// Shards that end give back what they hold, also those whose ring fails, and one that panics ends the process: so far
+/// control has no shard to write off. What is here is for a ledger that outlives a shard's memory; `tests/limits.rs` and
+/// `tests/loom`, for which it is public, hold that no window is above the bound then either.
+impl Ledger {
+    pub fn recall(&self) {
+        self.recall.fetch_or(1, Ordering::AcqRel);
+    }
+
+    fn recalls(&self) -> u32 {
+        self.recall.load(Ordering::Relaxed)
+    }
+
+    /// A shard says that it holds nothing any more, and learns whether it may.
+    fn heed(&self, shard: usize) -> u32 {
+        let recall = self.recall.load(Ordering::Acquire);
+        self.heeded[shard].store(recall, Ordering::Release);
+        recall
+    }
+
+    /// Whether all shards but those for which `is_lost` have given back their leases.
+    pub fn is_recalled(&self, is_lost: impl Fn(usize) -> bool) -> bool {
+        let recall = self.recall.load(Ordering::Acquire);
+        let heeded = |shard: usize| self.heeded[shard].load(Ordering::Acquire) == recall;
+        recall % 2 == 1 && (0..self.shards()).all(|shard| is_lost(shard) || heeded(shard))
+    }
+
+    /// Takes for spent all that is out on lease. Only after `is_recalled` has said so.
+    pub fn write_off(&self, now: Mono) {
+        for (place, tag) in self.table.places() {
+            let Some(meter) = self.meter(tag, now) else { continue };
+            while let Some(seen) = self.table.load(place, tag).filter(|seen| meter.out(seen.word()) > 0) {
+                let word = meter.charge(seen.word(), meter.out(seen.word()), 0);
+                if self.table.exchange(place, seen, word).is_some() {
+                    break;
+                }
+            }
+        }
+        self.recall.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// The part of what a bucket holds that shards may have on lease together.
+const LEASED_SHARE: u32 = 4;
+/// Times that an exchange is tried again because others were faster, or a slot changes hands.
+const TRIES_MAX: usize = 1024;
+/// After which it is worth another try.
+const CROWDED_WAIT: Duration = Duration::from_millis(1);
+/// Limits that a ledger can have: the numbers that fit a tag.
+pub const LIMITS_MAX: usize = u16::MAX as usize;
