@@ -48,7 +48,8 @@ pub(super) fn start_where_possible(
     Ok((started, ended, event_loop))
 }
 
-/// Starts `shards` shards, after those of `earlier` if there were any, and the log writer. Also returns where the end of each shard is told.
+/// Starts `shards` shards, after those of `earlier` if there were any, and the log writer. Also returns where the end
+/// of each shard is told.
 pub(super) fn start_shards(
     nursery: &Nursery,
     shards: usize,

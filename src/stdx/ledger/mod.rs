@@ -226,8 +226,8 @@ impl Ledger {
 /// Until then a key has at most one lease less of its burst, and its rate in full.
 ///
 /// Shards that end give back what they hold, also those whose ring fails, and one that panics ends the process: so far
-/// control has no shard to write off. What is here is for a ledger that outlives a shard's memory; `tests/limits.rs` and
-/// `tests/loom`, for which it is public, hold that no window is above the bound then either.
+/// control has no shard to write off. What is here is for a ledger that outlives a shard's memory; `tests/limits.rs`
+/// and `tests/loom`, for which it is public, hold that no window is above the bound then either.
 impl Ledger {
     pub fn recall(&self) {
         self.recall.fetch_or(1, Ordering::AcqRel);
