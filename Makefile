@@ -22,7 +22,7 @@ test: ## Install what the tests need, check form and lints, run every test
 	scripts/install-test-tools.sh
 	@$(MAKE) --no-print-directory lint
 	SHARDGATE_TEST_EVENT_LOOP=epoll $(CARGO) test --workspace --no-fail-fast
-	SHARDGATE_TEST_EVENT_LOOP=uring $(CARGO) test --test e2e --no-fail-fast
+	SHARDGATE_TEST_EVENT_LOOP=uring $(CARGO) test --workspace --test e2e --no-fail-fast
 
 lint: ## Check form, lints and the links of the documentation only
 	$(CARGO) fmt --all --check
