@@ -8,6 +8,7 @@ mod chain;
 mod edit;
 mod verdict;
 
+pub mod consumers;
 pub mod cors;
 pub mod ip_filter;
 pub mod jwt;
@@ -20,8 +21,9 @@ pub mod response_transform;
 pub mod security_headers;
 
 pub use chain::{Chain, Order, Scope, Slot};
+pub use consumers::Consumers;
 pub use edit::{ArgumentValue, Edited, Given, Renamed};
-pub use verdict::{Context, Identity, Invalid, Response, Verdict};
+pub use verdict::{Belonging, Context, Identity, Invalid, Response, Verdict};
 
 use crate::http::view::{RequestView, ResponseView};
 use std::io;

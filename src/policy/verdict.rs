@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::{Error, State};
+use super::{Consumers, Error, State};
 use crate::http::view::FieldValue;
 use crate::stdx::time::Now;
 
@@ -38,6 +38,8 @@ pub struct Context<'a> {
     pub request_id: &'a [u8],
     /// The request's body may have no more bytes than this.
     pub body_bytes_max: Option<u64>,
+    /// Those that the configuration knows.
+    pub consumers: &'a Consumers,
     /// Who asks, once a policy has found out.
     pub identity: Option<Rc<Identity>>,
     pub now: Now,
@@ -59,6 +61,16 @@ pub struct Identity {
     pub credential: Option<Box<str>>,
     pub roles: Box<[Box<str>]>,
     pub scopes: Box<[Box<str>]>,
+    /// Of a consumer that the configuration knows.
+    pub belonging: Option<Belonging>,
+}
+
+/// A consumer and its groups, by their stable ids.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Belonging {
+    pub consumer: u32,
+    /// The one that counts most first.
+    pub groups: Box<[u32]>,
 }
 
 /// What is wrong with a policy's configuration as a whole.

@@ -83,6 +83,7 @@ impl Claims {
             credential: self.0.get("sub").and_then(scalar),
             roles: config.roles_claim.as_ref().map_or(Ok(Box::default()), |path| self.words(path, false))?,
             scopes: config.scopes_claim.as_ref().map_or(Ok(Box::default()), |path| self.words(path, true))?,
+            belonging: None,
         };
         let headers = config.claims_to_headers.iter().map(|(_, path)| self.find(path).map_or(Ok(None), header));
         Ok(Verified {
@@ -117,7 +118,7 @@ impl Claims {
 impl Verified {
     /// About what it takes in memory.
     pub fn bytes(&self) -> usize {
-        let Identity { consumer, credential, roles, scopes } = &*self.identity;
+        let Identity { consumer, credential, roles, scopes, belonging: _ } = &*self.identity;
         let texts = roles.iter().chain(scopes).chain(self.headers.iter().flatten()).chain(consumer).chain(credential);
         size_of::<(Self, Identity)>() + texts.map(|text| text.len() + size_of::<Box<str>>()).sum::<usize>()
     }
