@@ -270,13 +270,9 @@ impl<'a> Consumer<'a> {
 
     /// What policies get to know of it, once it has proved itself with this credential.
     pub fn identity(self, credential: Option<&str>) -> Identity {
-        Identity {
-            consumer: Some(self.name().into()),
-            credential: credential.map(Box::from),
-            roles: self.roles().map(Box::from).collect(),
-            scopes: self.scopes().map(Box::from).collect(),
-            belonging: Some(Belonging { consumer: self.id(), groups: self.groups().into() }),
-        }
+        let (roles, scopes) = (self.roles().map(Box::from).collect(), self.scopes().map(Box::from).collect());
+        let identity = Identity::new(Some(self.name().into()), credential.map(Box::from), roles, scopes);
+        identity.of(Belonging { consumer: self.id(), groups: self.groups().into() })
     }
 }
 
@@ -411,13 +407,9 @@ mod tests {
         let consumers = Consumers::new([(7, "gold"), (9, "staff")], &[ann, bob], None);
         let identity = |name: &str| consumers.find(name).unwrap().identity(Some("sg_1"));
         let texts = |texts: &[&str]| texts.iter().map(|text| Box::from(*text)).collect::<Box<[Box<str>]>>();
-        let want = Identity {
-            consumer: Some("ann".into()),
-            credential: Some("sg_1".into()),
-            roles: texts(&["editor", "reader"]),
-            scopes: texts(&["read"]),
-            belonging: Some(Belonging { consumer: 3, groups: [9, 7].into() }),
-        };
+        let names = (texts(&["editor", "reader"]), texts(&["read"]));
+        let want = Identity::new(Some("ann".into()), Some("sg_1".into()), names.0, names.1);
+        let want = want.of(Belonging { consumer: 3, groups: [9, 7].into() });
         assert_eq!(identity("ann"), want);
         assert!(identity("bob").roles.is_empty() && identity("bob").scopes.is_empty());
         assert_eq!(consumers.find("ann").unwrap().group_names().collect::<Vec<_>>(), ["staff", "gold"]);

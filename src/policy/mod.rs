@@ -6,6 +6,7 @@
 
 mod chain;
 mod edit;
+mod grants;
 mod place;
 mod verdict;
 
@@ -25,6 +26,7 @@ pub mod security_headers;
 pub use chain::{Chain, Order, Scope, Slot};
 pub use consumers::Consumers;
 pub use edit::{ArgumentValue, Edited, Given, Renamed};
+pub use grants::{Grants, NAMES_MAX, Role, Unusable, Vocabulary};
 pub use place::{NotOne, Place};
 pub use verdict::{Belonging, Context, Identity, Invalid, Response, Verdict};
 
