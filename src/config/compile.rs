@@ -12,6 +12,7 @@ use super::problem::{Origin, Problem};
 use super::snapshot::{Listener, Snapshot};
 use super::suggest::nearest;
 use crate::policy::Policy;
+use crate::policy::consumers::{Consumer, Consumers};
 use crate::proxy::{Plan, Settings};
 use crate::route::{Action, Arm, Route, Split, Table};
 use crate::stdx::hash::{FixedMap, stable};
@@ -33,11 +34,13 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
 
     let consumers = Arc::new(consumers::compile(&mut ir, ids, compile.problems));
     let attached = attach::all(&ir);
+    let known = attach::known(&ir, &consumers);
     let whole = ir.listeners.first().map(|first| Origin { line: 0, ..first.name.origin.clone() });
-    let limits = compile.limits(&attached, &mut ids.limits, whole);
+    let limits = compile.limits(&attached, &mut ids.limits, whole.clone());
+    compile.nobodies(&attached, &consumers, whole);
     let gates: Vec<_> = ir.listeners.iter().map(|listener| attach::gate(listener, &ir.order)).collect();
-    let chains = attach::chains(&ir, &services_by_name);
-    let chain = attach::unrouted(&ir);
+    let chains = attach::chains(&ir, &services_by_name, &known);
+    let chain = attach::unrouted(&ir, &known);
     let listeners = compile.listeners(ir.listeners, &mut ids.listeners);
     let gates = listeners.iter().zip(gates).filter_map(|(listener, chain)| Some((listener.id, chain?))).collect();
     let services = compile.services(ir.services, &mut ids.services);
@@ -127,6 +130,22 @@ impl Compile<'_> {
             (number, limit.terms)
         });
         numbered.collect()
+    }
+
+    /// An `anonymous` names somebody.
+    fn nobodies(&mut self, attached: &[(String, Arc<Policy>)], consumers: &Consumers, whole: Option<Origin>) {
+        for (owner, policy) in attached {
+            let Policy::Anonymous(policy) = &**policy else { continue };
+            let name = policy.consumer();
+            if let (None, Some(whole)) = (consumers.find(name), &whole) {
+                let what = format!("{owner} names the consumer `{}`, which there is not", name.escape_debug());
+                let help = match nearest(name, consumers.iter().map(Consumer::name)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "add it to `consumers`".to_owned(),
+                };
+                self.problems.push(Problem::new(whole, what, help));
+            }
+        }
     }
 
     fn listeners(&self, listeners: Vec<ir::Listener>, ids: &mut Names) -> Vec<Listener> {

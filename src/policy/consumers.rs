@@ -165,6 +165,11 @@ impl Consumers {
         self.by_name.find(name.as_bytes(), is).map(|place| self.at(place))
     }
 
+    /// The id of the group of that name.
+    pub fn group(&self, name: &str) -> Option<u32> {
+        self.groups.iter().find(|(_, other)| self.text(*other) == name).map(|(id, _)| *id)
+    }
+
     /// Who may log in under this name.
     pub fn login(&self, username: &[u8]) -> Option<Login<'_>> {
         let is = |place: u32| self.text(self.passwords[place as usize].username).as_bytes() == username;
@@ -273,6 +278,20 @@ impl<'a> Consumer<'a> {
         let (roles, scopes) = (self.roles().map(Box::from).collect(), self.scopes().map(Box::from).collect());
         let identity = Identity::new(Some(self.name().into()), credential.map(Box::from), roles, scopes);
         identity.of(Belonging { consumer: self.id(), groups: self.groups().into() })
+    }
+}
+
+impl Consumer<'_> {
+    /// Whoever has proved to be this consumer by another's word: it has what it was given beside what that word says.
+    pub fn joins(self, identity: Identity) -> Identity {
+        let joined = |said: &[Box<str>], given: &mut dyn Iterator<Item = &str>| {
+            let more = given.filter(|word| !said.iter().any(|other| **other == **word)).map(Box::from);
+            said.iter().cloned().chain(more).collect()
+        };
+        let roles = joined(&identity.roles, &mut self.roles());
+        let scopes = joined(&identity.scopes, &mut self.scopes());
+        let joined = Identity::new(identity.consumer, identity.credential, roles, scopes);
+        joined.of(Belonging { consumer: self.id(), groups: self.groups().into() })
     }
 }
 

@@ -7,9 +7,12 @@
 mod chain;
 mod edit;
 mod grants;
+mod known;
+mod overrides;
 mod place;
 mod verdict;
 
+pub mod anonymous;
 pub mod api_key;
 pub mod consumers;
 pub mod cors;
@@ -23,10 +26,12 @@ pub mod request_transform;
 pub mod response_transform;
 pub mod security_headers;
 
-pub use chain::{Chain, Order, Scope, Slot};
-pub use consumers::Consumers;
+pub use chain::{Chain, Door, Order, Scope, Slot};
+pub use consumers::{Consumers, Declared, HeldKey};
 pub use edit::{ArgumentValue, Edited, Given, Renamed};
 pub use grants::{Grants, NAMES_MAX, Role, Unusable, Vocabulary};
+pub use known::Known;
+pub use overrides::{ByKind, Override, Overrides};
 pub use place::{NotOne, Place};
 pub use verdict::{Belonging, Context, Identity, Invalid, Response, Verdict};
 
@@ -157,6 +162,8 @@ policies! {
     Cors(cors) = 2_000,
     Jwt(jwt) = 1450,
     ApiKey(api_key) = 1250,
+    // After all others that find out who asks.
+    Anonymous(anonymous) = 1_020,
     IpFilter(ip_filter) = 990,
     RequestSize(request_size) = 951,
     RateLimit(rate_limit) = 910,
@@ -183,7 +190,7 @@ pub type Read<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
 impl Kind {
     /// It finds out who asks.
     pub const fn authenticates(self) -> bool {
-        matches!(self, Self::Jwt | Self::ApiKey)
+        matches!(self, Self::Jwt | Self::ApiKey | Self::Anonymous)
     }
 }
 
@@ -191,14 +198,16 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct State {
     pub jwt: jwt::States,
-    pub keys: api_key::State,
+    pub keys: api_key::Uses,
+    pub known: Known,
     pub limits: rate_limit::State,
 }
 
 impl State {
     /// `seed`: clients must not know how what they send is hashed.
     pub fn new(seed: u64) -> Self {
-        Self { jwt: jwt::States::new(seed), keys: api_key::State::new(seed), limits: rate_limit::State::default() }
+        let (jwt, keys, known) = (jwt::States::new(seed), api_key::Uses::new(seed), Known::new(seed));
+        Self { jwt, keys, known, limits: rate_limit::State::default() }
     }
 }
 
@@ -206,6 +215,8 @@ impl State {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Error {
     ApiKey(api_key::Refusal),
+    /// The policy has found a credential, and another one before it another.
+    NotAlone(Kind),
     IpFilter(ip_filter::Error),
     Jwt(jwt::Refusal),
     RequestSize(request_size::Error),
@@ -245,12 +256,15 @@ impl Error {
         Self::ApiKey(api_key::Refusal::Malformed),
         Self::ApiKey(api_key::Refusal::Unknown),
         Self::ApiKey(api_key::Refusal::Expired),
+        Self::NotAlone(Kind::Jwt),
+        Self::NotAlone(Kind::ApiKey),
     ];
 
     /// Whose refusal it is.
     pub const fn kind(self) -> Kind {
         match self {
             Self::ApiKey(_) => Kind::ApiKey,
+            Self::NotAlone(kind) => kind,
             Self::IpFilter(_) => Kind::IpFilter,
             Self::Jwt(_) => Kind::Jwt,
             Self::RequestSize(_) => Kind::RequestSize,
@@ -262,11 +276,17 @@ impl Error {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::ApiKey(refusal) => refusal.reason(),
+            Self::NotAlone(_) => "other_credential",
             Self::IpFilter(error) => error.reason(),
             Self::Jwt(refusal) => refusal.reason(),
             Self::RequestSize(error) => error.reason(),
             Self::RateLimit(error) => error.reason(),
         }
+    }
+
+    /// The request brought nothing that could say who sends it.
+    pub const fn is_for_want_of_credentials(self) -> bool {
+        matches!(self, Self::Jwt(jwt::Refusal::Missing) | Self::ApiKey(api_key::Refusal::Missing))
     }
 
     /// Its place among all.

@@ -17,7 +17,7 @@ use super::shared::Shared;
 use crate::http::field::Known;
 use crate::http::head::RequestHead;
 use crate::http::view::{Edits, Fields, Headers, RequestView, ResponseView};
-use crate::policy::{Chain, Context, Error, Hooks, Identity, Response, Verdict, request_size};
+use crate::policy::{Chain, Context, Door, Error, Hooks, Identity, Kind, Response, Verdict, request_size};
 use crate::telemetry::counters::POLICY_REFUSALS_MAX;
 use std::cell::{Cell, Ref, RefCell};
 use std::net::IpAddr;
@@ -169,7 +169,14 @@ impl<'a> Guarded<'a> {
         self.chains().any(|chain| chain.hooks().has(Hooks::RESPONSE))
     }
 
-    fn chains(&self) -> impl Iterator<Item = &'a Chain> {
+    /// Which policies would have let the request in that was refused because it had no credential.
+    pub fn doors(self) -> impl Iterator<Item = Kind> {
+        let refusal = self.visit.notes.refusal().filter(|refusal| refusal.is_for_want_of_credentials());
+        let by = move |chain: &&Chain| chain.doors().any(|kind| refusal.is_some_and(|refusal| refusal.kind() == kind));
+        self.chains().find(by).into_iter().flat_map(Chain::doors)
+    }
+
+    fn chains(self) -> impl Iterator<Item = &'a Chain> {
         let Visit { settings, account, gate, .. } = self.visit;
         let chain = match account.record.get() {
             Some(record) => record.chain.as_deref(),
@@ -201,6 +208,7 @@ impl<'a> Guarded<'a> {
             body_bytes_max: notes.body_bytes_max.get(),
             consumers: account.record.get().map_or(&settings.consumers, |record| &record.settings.consumers),
             identity: notes.identity.borrow().clone(),
+            door: Door::default(),
             now: shared.runtime.now(),
             route: account.record.get().map(|record| record.route.id),
             service: account.record.get().and_then(|record| Some(record.service.as_ref()?.id)),

@@ -175,3 +175,71 @@ fn what_cannot_be_done_to_a_file_leaves_it_as_it_is() {
     let missing = Finished::run(&["key", "new", "ann", "--file", Path::new("/nonexistent").to_str().unwrap()]);
     assert_eq!(missing.code, Some(1));
 }
+
+#[test]
+fn of_a_key_and_a_token_one_will_do_and_a_wrong_one_never() {
+    let origin = Origin::answering(OK);
+    let jwt =
+        "{ jwt: { issuers: [{ issuer: i, audiences: any, algorithms: [RS256], jwks_url: \"http://127.0.0.1:1/\" }] } }";
+    let folder = Folder::new("any", &origin, &format!("[{jwt}, {{ api_key: {{}} }}]"), "  - { name: ann }\n");
+    let key = folder.new_key("ann");
+    let gateway = Gateway::start_on(&folder.file(), &[]);
+    let (key, token) = (format!("X-API-Key: {key}\r\n"), "Authorization: Bearer x\r\n".to_owned());
+    for (fields, status, kind) in [
+        (key.clone(), 200, ""),
+        (String::new(), 401, "token_missing"),
+        (token.clone(), 401, "token_invalid"),
+        ([&*key, &*token].concat(), 401, "token_invalid"),
+        ("X-API-Key: x\r\n".to_owned(), 401, "key_invalid"),
+        ("Authorization: Basic eDp5\r\n".to_owned(), 401, "token_missing"),
+    ] {
+        let response = ask(&gateway, &fields);
+        assert_eq!(response.status(), status, "{fields}");
+        if status == 401 {
+            assert_eq!(response.problem()["type"], format!("urn:shardgate:problem:{kind}"), "{fields}");
+        }
+    }
+    let challenges = ask(&gateway, "").values("www-authenticate").join(", ");
+    assert_eq!(challenges, "Bearer realm=\"gateway\", ApiKey realm=\"gateway\"");
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn who_brings_nothing_is_anonymous_and_who_brings_something_wrong_is_nobody() {
+    let origin = Origin::answering(OK);
+    let consumers = "  - { name: ann }\n  - { name: guest, policies: [{ request_termination: { status: 418 } }] }\n";
+    let folder = Folder::new("anonymous", &origin, "[{ api_key: {} }, { anonymous: { consumer: guest } }]", consumers);
+    let key = folder.new_key("ann");
+    let gateway = Gateway::start_on(&folder.file(), &[]);
+    assert_eq!(status(&gateway, &key), 200);
+    assert_eq!(ask(&gateway, "X-Anonymous-Consumer: false\r\n").status(), 418, "the guest's own policy");
+    for wrong in ["x", "", &format!("{key},{key}")] {
+        assert_eq!(status(&gateway, wrong), 401, "{wrong}");
+    }
+    let consumers: Vec<_> = gateway.log_lines(5).iter().map(|line| line["consumer"].clone()).collect();
+    assert_eq!(consumers[..2], ["ann", "guest"]);
+    assert!(consumers[2..].iter().all(serde_json::Value::is_null), "{consumers:?}");
+}
+
+#[test]
+fn a_consumers_policies_stand_in_for_its_groups_and_those_for_everybodys() {
+    let origin = Origin::answering(OK);
+    let ends = |status: u16| format!("policies: [{{ request_termination: {{ status: {status} }} }}]");
+    let consumers = format!(
+        "  - {{ name: ann, groups: [gold], {} }}\n  - {{ name: bob, groups: [gold] }}\n  - {{ name: eve }}\n\
+         consumer_groups:\n  - {{ name: gold, {} }}\n",
+        ends(410),
+        ends(451)
+    );
+    let folder = Folder::new("overrides", &origin, "[{ api_key: {} }]", &consumers);
+    let keys = ["ann", "bob", "eve"].map(|name| folder.new_key(name));
+    let gateway = Gateway::start_on(&folder.file(), &[]);
+    let statuses = || keys.each_ref().map(|key| status(&gateway, key));
+    assert_eq!(statuses(), [410, 451, 200]);
+    let explained = Finished::run(&["explain", folder.file().to_str().unwrap(), "GET", "http://a.test/"]);
+    let line = "policy request_termination of consumer ann, of group gold\n";
+    assert!(explained.stdout.contains(line), "{}", explained.stdout);
+    let text = fs::read_to_string(folder.file()).unwrap();
+    fs::write(folder.file(), text.replace("451", "404")).unwrap();
+    wait_until("the group's other policy", || statuses() == [410, 404, 200]);
+}
