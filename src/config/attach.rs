@@ -35,7 +35,7 @@ pub(super) fn unrouted(ir: &Ir, known: &Known) -> Option<Arc<Chain>> {
 pub(super) struct Known {
     overrides: ByKind,
     /// A listener finds out.
-    always: bool,
+    pub always: bool,
 }
 
 /// Chooses by the ids that the table of consumers has.
@@ -166,6 +166,34 @@ routes:
         assert_eq!(kinds(snapshot.plan.chains[1][0].as_ref().unwrap()), all);
         assert_eq!(kinds(snapshot.plan.settings.chain.as_ref().unwrap()), all);
         assert_eq!(kinds(snapshot.plan.settings.gate(0).unwrap()), [(Kind::ApiKey, 0, 0)]);
+    }
+
+    #[test]
+    fn a_split_by_who_asks_needs_somebody_who_finds_out_and_nothing_that_differs_before() {
+        let split = |more: &str, policies: &str| {
+            let arms = "{ service: s, percent: 50 }, { service: t, percent: 50 }";
+            let route = format!("split: {{ arms: [{arms}], sticky_by: consumer }}\n    policies: [{policies}]");
+            let text =
+                FILE.replace("services: [", &format!("services: [{{ name: t, endpoints: [\"127.0.0.1:3\"]{more} }}, "));
+            let from = text.find("service: s\n").expect("the route's");
+            let to = text.find("  - { name: open").expect("the next route");
+            load(&format!("{}{route}\n{}", &text[..from], &text[to..])).map(|snapshot| {
+                let chain = snapshot.plan.chains[0][0].as_ref().expect("it has policies").divided();
+                chain.map(|chain| chain.map_or(0, |chain| chain.slots().len()))
+            })
+        };
+        assert_eq!(split("", "{ api_key: {} }, { cors: { origins: [\"https://a\"] } }"), Ok([2, 2]));
+        assert_eq!(split(", policies: [{ ip_filter: { deny: [10.0.0.0/8] } }]", "{ api_key: {} }"), Ok([1, 2]));
+        assert_eq!(
+            split("", "").unwrap_err(),
+            "f.yaml:11:11: route `keyed` splits by who asks, and nothing finds that out: attach `api_key` or another \
+             policy that does\n"
+        );
+        assert_eq!(
+            split(", policies: [{ cors: { origins: [\"https://a\"] } }]", "{ api_key: {} }").unwrap_err(),
+            "f.yaml:11:11: the services of route `keyed` differ in what runs until it is known who asks: attach those \
+             policies to the route: its split is not decided before\n"
+        );
     }
 
     #[test]

@@ -11,10 +11,10 @@ use super::ir::{self, Ir, Name};
 use super::problem::{Origin, Problem};
 use super::snapshot::{Listener, Snapshot};
 use super::suggest::nearest;
-use crate::policy::Policy;
 use crate::policy::consumers::{Consumer, Consumers};
+use crate::policy::{Chain, Policy};
 use crate::proxy::{Plan, Settings};
-use crate::route::{Action, Arm, Route, Split, Table};
+use crate::route::{Action, Arm, Group, Route, Split, Table};
 use crate::stdx::hash::{FixedMap, stable};
 use crate::stdx::ledger::{LIMITS_MAX, Terms};
 use crate::upstream::service::{Endpoint, Service};
@@ -44,7 +44,9 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
     let listeners = compile.listeners(ir.listeners, &mut ids.listeners);
     let gates = listeners.iter().zip(gates).filter_map(|(listener, chain)| Some((listener.id, chain?))).collect();
     let services = compile.services(ir.services, &mut ids.services);
-    let routes = compile.routes(ir.routes, &services_by_name, &mut ids.routes);
+    let names: Vec<Name> = ir.routes.iter().map(|route| route.name.clone()).collect();
+    let routes = compile.routes(ir.routes, &services_by_name, &consumers, &mut ids.routes);
+    compile.undecided(&names, &routes, &chains, known.always);
     let settings = Settings {
         limits: ir.limits,
         trust: ir.trust,
@@ -199,12 +201,18 @@ impl Compile<'_> {
         addresses.into_iter().map(|address| Endpoint { address, name: name.clone() }).collect()
     }
 
-    fn routes(&mut self, routes: Vec<ir::Route>, services: &FixedMap<String, u32>, ids: &mut Names) -> Vec<Arc<Route>> {
+    fn routes(
+        &mut self,
+        routes: Vec<ir::Route>,
+        services: &FixedMap<String, u32>,
+        consumers: &Consumers,
+        ids: &mut Names,
+    ) -> Vec<Arc<Route>> {
         let ids = ids.assign(routes.iter().map(|route| route.name.text.as_str()));
         let compiled = ids.into_iter().zip(routes).map(|(id, route)| {
             Arc::new(Route {
                 id,
-                action: self.action(&route.name.text, route.action, services),
+                action: self.action(&route.name.text, route.action, services, consumers),
                 name: route.name.text,
                 rewrite: route.rewrite.map(Box::new),
                 rules: route.rules,
@@ -217,7 +225,13 @@ impl Compile<'_> {
         compiled.collect()
     }
 
-    fn action(&mut self, route: &str, action: ir::Action, services: &FixedMap<String, u32>) -> Action {
+    fn action(
+        &mut self,
+        route: &str,
+        action: ir::Action,
+        services: &FixedMap<String, u32>,
+        consumers: &Consumers,
+    ) -> Action {
         match action {
             ir::Action::Service(name) => Action::Service(self.service(&name, services)),
             ir::Action::Split { arms, sticky } => {
@@ -225,12 +239,43 @@ impl Compile<'_> {
                     service: self.service(&arm.service, services),
                     share: arm.share,
                     forced_by: arm.forced_by,
+                    forced_by_group: arm.forced_by_group.and_then(|name| self.group(&name, consumers)),
                 });
                 Action::Split(Box::new(Split { arms: arms.collect(), sticky, seed: stable(0, route.as_bytes()) }))
             }
             ir::Action::Redirect(redirect) => Action::Redirect(Box::new(redirect)),
             ir::Action::Respond(respond) => Action::Respond(Box::new(respond)),
             ir::Action::Nothing => Action::Service(UNKNOWN),
+        }
+    }
+
+    fn group(&mut self, name: &Name, consumers: &Consumers) -> Option<Group> {
+        let id = consumers.group(&name.text);
+        if id.is_none() {
+            let help = "add it to `consumer_groups`";
+            self.problems.push(Problem::new(&name.origin, format!("there is no group `{}`", name.text), help));
+        }
+        Some(Group { id: id?, name: name.text.clone() })
+    }
+
+    /// A split that waits until it is known who asks has somebody who finds that out, and nothing depends on its arm
+    /// before.
+    fn undecided(&mut self, names: &[Name], routes: &[Arc<Route>], chains: &[Box<[Option<Arc<Chain>>]>], gated: bool) {
+        for ((name, route), chains) in names.iter().zip(routes).zip(chains) {
+            if !matches!(&route.action, Action::Split(split) if split.waits()) {
+                continue;
+            }
+            let mut before = chains.iter().map(|chain| chain.as_ref().map_or(&[][..], |chain| chain.until_known()));
+            let first = before.next().unwrap_or_default();
+            if before.any(|other| other != first) {
+                let what =
+                    format!("the services of route `{}` differ in what runs until it is known who asks", name.text);
+                let help = "attach those policies to the route: its split is not decided before";
+                self.problems.push(Problem::new(&name.origin, what, help));
+            } else if first.is_empty() && !gated {
+                let what = format!("route `{}` splits by who asks, and nothing finds that out", name.text);
+                self.problems.push(Problem::new(&name.origin, what, "attach `api_key` or another policy that does"));
+            }
         }
     }
 

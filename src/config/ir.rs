@@ -117,4 +117,6 @@ pub struct Arm {
     pub service: Name,
     pub share: u32,
     pub forced_by: Option<Predicate>,
+    /// The name of a group of consumers.
+    pub forced_by_group: Option<Name>,
 }

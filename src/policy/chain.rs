@@ -100,6 +100,10 @@ impl Chain {
             }
         }
         kept.sort_by_key(|slot| order.place(slot.kind));
+        Self::sorted(kept)
+    }
+
+    fn sorted(kept: Vec<Slot>) -> Option<Self> {
         let hooks = kept.iter().fold(Hooks::default(), |hooks, slot| hooks.and(slot.hooks()));
         let door = kept.iter().rposition(|slot| slot.kind.authenticates());
         (!kept.is_empty()).then(|| Self { slots: kept.into(), hooks, door })
@@ -138,6 +142,17 @@ impl Chain {
     /// Those of its policies that find out who asks.
     pub fn doors(&self) -> impl Iterator<Item = Kind> {
         self.slots.iter().map(|slot| slot.kind).filter(|kind| kind.authenticates())
+    }
+
+    /// Those up to the last of them.
+    pub fn until_known(&self) -> &[Slot] {
+        self.door.map_or(&[], |door| &self.slots[..=door])
+    }
+
+    /// Those, and the rest.
+    pub fn divided(&self) -> [Option<Arc<Self>>; 2] {
+        let (before, after) = self.slots.split_at(self.until_known().len());
+        [before, after].map(|slots| Self::sorted(slots.to_vec()).map(Arc::new))
     }
 
     /// What the verdict of the policy at that place means beside those of its like. A credential that is wrong refuses

@@ -12,7 +12,7 @@ use super::error::Failure;
 use super::plan::{Plan, Settings};
 use super::rewrite::Rewriter;
 use crate::policy::Chain;
-use crate::route::{Action, Asked, PathEdit, PathRule, Route, Scratch};
+use crate::route::{Action, Asked, Asker, PathEdit, PathRule, Route, Scratch};
 use crate::telemetry::route_stats::Tally;
 use crate::upstream::Service;
 use std::net::IpAddr;
@@ -49,6 +49,13 @@ pub struct Routed {
     pub rule: usize,
 }
 
+impl RouteRecord {
+    /// Its arm is chosen when it is known who asks.
+    pub fn waits(&self) -> bool {
+        self.service.is_none() && matches!(&self.route.action, Action::Split(split) if split.waits())
+    }
+}
+
 impl Active {
     pub fn new(plan: Arc<Plan>) -> Self {
         let (settings, records) = (Rc::new(plan.settings.clone()), blank(&plan));
@@ -73,10 +80,25 @@ impl Active {
             empty => empty.insert(record(&self.plan, &self.settings, found.route)),
         };
         let record = match &record.route.action {
-            Action::Split(split) => &record.arms[split.choose(asked, &mut self.scratch, client, chance)],
+            Action::Split(split) if !split.waits() => {
+                &record.arms[split.choose(asked, Asker::default(), &mut self.scratch, client, chance)]
+            }
             _ => record,
         };
         Some(Routed { record: record.clone(), rule: found.rule })
+    }
+
+    /// The record of the arm of a split that has waited for who asks.
+    pub fn decide(
+        &mut self,
+        undecided: &RouteRecord,
+        asked: &Asked<'_>,
+        asker: Asker<'_>,
+        client: impl FnOnce() -> IpAddr,
+        chance: impl FnOnce() -> u64,
+    ) -> Rc<RouteRecord> {
+        let Action::Split(split) = &undecided.route.action else { unreachable!("only a split has arms") };
+        undecided.arms[split.choose(asked, asker, &mut self.scratch, client, chance)].clone()
     }
 
     /// What an edit makes of a path that the rule's path matched; `None` if it stays.
@@ -130,7 +152,19 @@ fn record(plan: &Plan, settings: &Rc<Settings>, index: usize) -> Rc<RouteRecord>
         Action::Service(service) => record(Some(*service), &chains[0], Vec::new()),
         Action::Split(split) => {
             let arms = split.arms.iter().zip(chains);
-            record(None, &None, arms.map(|(arm, chain)| record(Some(arm.service), chain, Vec::new())).collect())
+            if !split.waits() {
+                let arms = arms.map(|(arm, chain)| record(Some(arm.service), chain, Vec::new()));
+                return record(None, &None, arms.collect());
+            }
+            // What runs before is the same whatever the arm: that was looked at when the file was read.
+            let mut before = None;
+            let arms = arms.map(|(arm, chain)| {
+                let [until_known, rest] = chain.as_ref().map_or([None, None], |chain| chain.divided());
+                before = until_known;
+                record(Some(arm.service), &rest, Vec::new())
+            });
+            let arms = arms.collect();
+            record(None, &before, arms)
         }
         Action::Redirect(_) | Action::Respond(_) => record(None, &chains[0], Vec::new()),
     }

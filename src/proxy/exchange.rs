@@ -126,7 +126,15 @@ async fn proceed<'a>(
         return Err(Failure::NoRoute.into());
     };
     let rewritten = shared.rewrite(&routed, request);
-    let Routed { record, rule } = routed;
+    let Routed { mut record, rule } = routed;
+    if record.waits() {
+        let undecided = account.undecided.get_or_init(|| record);
+        rewritten?;
+        let guarded = visit.with(request);
+        guarded.pass(undecided.chain.as_deref())?;
+        let asked = Asked { head: request, bytes };
+        record = shared.decide(undecided, &asked, visit.notes.identity().as_deref(), || visit.client(request));
+    }
     let RouteRecord { route, service, settings, chain, .. } = &**account.record.get_or_init(|| record);
     rewritten?;
     let guarded = visit.with(request);
@@ -321,7 +329,7 @@ async fn refuse_head(
 }
 
 fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &Account, guarded: Option<Guarded<'_>>) {
-    let record = account.record.get();
+    let record = account.found();
     let request = guarded.map(|guarded| (guarded.head, guarded.visit.bytes));
     let refusal = guarded.and_then(|guarded| guarded.visit.notes.refusal());
     let identity = guarded.and_then(|guarded| guarded.visit.notes.identity());

@@ -178,11 +178,11 @@ impl<'a> Guarded<'a> {
 
     fn chains(self) -> impl Iterator<Item = &'a Chain> {
         let Visit { settings, account, gate, .. } = self.visit;
-        let chain = match account.record.get() {
-            Some(record) => record.chain.as_deref(),
-            None => settings.chain.as_deref(),
+        let [before, chain] = match (account.undecided.get(), account.record.get()) {
+            (None, None) => [None, settings.chain.as_deref()],
+            (before, record) => [before, record].map(|record| record?.chain.as_deref()),
         };
-        [gate, chain].into_iter().flatten()
+        [gate, before, chain].into_iter().flatten()
     }
 
     /// Makes the notes this exchange's own. What would not go on to a service is not there for policies.
@@ -206,12 +206,12 @@ impl<'a> Guarded<'a> {
             is_https: self.is_https(),
             request_id: account.request_id.bytes(bytes),
             body_bytes_max: notes.body_bytes_max.get(),
-            consumers: account.record.get().map_or(&settings.consumers, |record| &record.settings.consumers),
+            consumers: account.found().map_or(&settings.consumers, |record| &record.settings.consumers),
             identity: notes.identity.borrow().clone(),
             door: Door::default(),
             now: shared.runtime.now(),
-            route: account.record.get().map(|record| record.route.id),
-            service: account.record.get().and_then(|record| Some(record.service.as_ref()?.id)),
+            route: account.found().map(|record| record.route.id),
+            service: account.found().and_then(|record| Some(record.service.as_ref()?.id)),
             refusal: notes.refusal(),
             state: &shared.policies,
         }

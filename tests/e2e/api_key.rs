@@ -13,12 +13,14 @@ struct Folder(PathBuf);
 impl Folder {
     /// Requests to `origin` need a key of one of the `consumers`; `policies` are the route's.
     fn new(name: &str, origin: &Origin, policies: &str, consumers: &str) -> Self {
+        Self::of(name, Config::to(origin).of_route(&format!("policies: {policies}")), consumers)
+    }
+
+    fn of(name: &str, config: Config, consumers: &str) -> Self {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("key-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("pepper"), "a pepper of more than 16 bytes\n").unwrap();
-        let config = Config::to(origin)
-            .of_route(&format!("policies: {policies}"))
-            .with(&format!("api_keys: {{ pepper_file: pepper }}\nconsumers:\n{consumers}"));
+        let config = config.with(&format!("api_keys: {{ pepper_file: pepper }}\nconsumers:\n{consumers}"));
         fs::write(folder.join("gateway.yaml"), config.one_shard().admin().yaml()).unwrap();
         Self(folder)
     }
@@ -242,4 +244,50 @@ fn a_consumers_policies_stand_in_for_its_groups_and_those_for_everybodys() {
     let text = fs::read_to_string(folder.file()).unwrap();
     fs::write(folder.file(), text.replace("451", "404")).unwrap();
     wait_until("the group's other policy", || statuses() == [410, 404, 200]);
+}
+
+#[test]
+fn a_split_waits_until_it_is_known_who_asks() {
+    let (old, new) = (Origin::answering(OK), Origin::answering(OK));
+    let tells =
+        |arm: &str| format!("policies: [{{ response_transform: {{ add: {{ headers: [\"X-Arm:{arm}\"] }} }} }}]");
+    let arms = "{ service: old, percent: 100 }, { service: new, percent: 0, forced_by_group: staff }";
+    let by_group = format!("split: {{ arms: [{arms}] }}, paths: [/], policies: [{{ api_key: {{}} }}]");
+    let halves = "{ service: old, percent: 50 }, { service: new, percent: 50 }";
+    let by_name =
+        format!("split: {{ arms: [{halves}], sticky_by: consumer }}, paths: [/half], policies: [{{ api_key: {{}} }}]");
+    let config = Config::empty()
+        .service("old", &[old.address], &tells("old"))
+        .service("new", &[new.address], &tells("new"))
+        .acting("by-group", &by_group)
+        .acting("by-name", &by_name)
+        .with("policies: [{ security_headers: {} }]");
+    let names = ["ann", "bob", "eve", "tim", "kim", "joe", "sue", "max"];
+    let consumer =
+        |name: &str| format!("  - {{ name: {name}{} }}\n", if name == "ann" { ", groups: [staff]" } else { "" });
+    let consumers = names.map(consumer).concat() + "consumer_groups: [{ name: staff }]\n";
+    let folder = Folder::of("split", config, &consumers);
+    let keys = names.map(|name| folder.new_key(name));
+    let gateway = Gateway::start_on(&folder.file(), &[]);
+    let arm = |target: &str, key: &str| {
+        let mut client = gateway.client();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\nConnection: close\r\n\r\n"));
+        let response = client.response();
+        assert!(response.has("x-content-type-options"), "every request's policy: {response:?}");
+        response.value("x-arm").map(str::to_owned)
+    };
+    let of_group: Vec<_> = keys.iter().map(|key| arm("/", key)).collect();
+    assert_eq!(of_group[0].as_deref(), Some("new"));
+    assert!(of_group[1..].iter().all(|arm| arm.as_deref() == Some("old")), "{of_group:?}");
+    let dealt: Vec<_> = keys.iter().map(|key| arm("/half", key)).collect();
+    assert!(dealt.iter().flatten().any(|arm| arm == "new") && dealt.iter().flatten().any(|arm| arm == "old"));
+    for _ in 0..3 {
+        assert_eq!(keys.iter().map(|key| arm("/half", key)).collect::<Vec<_>>(), dealt, "each keeps its arm");
+    }
+    assert_eq!(arm("/", "x"), None);
+    let lines = gateway.log_lines(5 * names.len() + 1);
+    assert_eq!((&lines[0]["route"], &lines[0]["service"]), (&"by-group".into(), &"new".into()));
+    let refused = lines.last().unwrap();
+    assert_eq!((&refused["status"], &refused["route"]), (&401.into(), &"by-group".into()));
+    assert!(refused["service"].is_null(), "{refused}");
 }
