@@ -206,8 +206,8 @@ routes:
         check(
             filter,
             "request_id: { echo_downstream: true }",
-            "f.yaml:9:29: `request_id` runs before `jwt`, when nobody knows who asks: attach it to a route, a service or \
-             the whole file, or change the order by `policy_order`\n",
+            "f.yaml:9:29: `request_id` runs before `jwt`, when nobody knows who asks: attach it to a route, a service \
+             or the whole file, or change the order by `policy_order`\n",
         );
         check(
             filter,

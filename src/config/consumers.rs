@@ -1,4 +1,5 @@
-//! Consumers of our own file: what the operator writes of them, what is wrong with it, and the table that policies read.
+//! Consumers of our own file: what the operator writes of them, what is wrong with it, and the table that policies
+//! read.
 
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ use crate::stdx::hash::FixedMap;
 pub struct Consumer {
     /// Letters, digits, `-`, `_`, `.` and `~`; each consumer has its own.
     pub name: Spanned<String>,
-    /// Names of `consumer_groups` that it is in, at most 16. Where two of them differ the earlier counts. Default: none.
+    /// Names of `consumer_groups` that it is in, at most 16. Where two of them differ the earlier counts. Default:
+    /// none.
     #[serde(default)]
     pub groups: Vec<Spanned<String>>,
     /// Roles that it has whatever it proves itself with, at most 64. Default: none.
@@ -458,8 +460,8 @@ profiles:
         );
         check(
             &format!(
-                "consumers:\n- {{ name: a, keys: [{{ prefix: \"k k\", hash: {HASH} }}, {{ prefix: l, hash: {HASH}= }},\n  \
-                 {{ prefix: m, hash: {HASH}, expires_at: 2027-01-01 }}] }}"
+                "consumers:\n- {{ name: a, keys: [{{ prefix: \"k k\", hash: {HASH} }}, \
+                 {{ prefix: l, hash: {HASH}= }},\n  {{ prefix: m, hash: {HASH}, expires_at: 2027-01-01 }}] }}"
             ),
             &[
                 "f.yaml:4:31: `k k` is not the beginning of a key: use 1 to 32 letters, digits, `-`, `_`, `.` or `~`",

@@ -73,9 +73,9 @@ pub struct Model {
     pub profiles: Profiles,
 }
 
-/// Each may hold every section of the file but `version` and `profiles`. Sections merge key by key. A listener, service,
-/// route, consumer or group takes the place of the one of the same name, a policy that of its kind, or is added. Other
-/// lists are replaced.
+/// Each may hold every section of the file but `version` and `profiles`. Sections merge key by key. A listener,
+/// service, route, consumer or group takes the place of the one of the same name, a policy that of its kind, or is
+/// added. Other lists are replaced.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profiles {

@@ -62,8 +62,7 @@ fn usual_header() -> FieldName {
 
 #[cfg(test)]
 mod tests {
-    use super::super::consumers::Declared;
-    use super::super::{Consumers, Identity, Trial};
+    use super::super::{Consumers, Declared, Identity, Trial};
     use super::*;
     use std::rc::Rc;
 

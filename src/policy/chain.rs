@@ -211,12 +211,9 @@ impl fmt::Display for Scope {
 
 #[cfg(test)]
 mod tests {
-    use super::super::consumers::{Consumers, Declared, Key, Pepper};
-    use super::super::overrides::Override;
-    use super::super::{Config, Order};
+    use super::super::{Bench, Config, Consumers, Declared, Key, Override, Pepper};
     use super::*;
     use crate::http::view::sample::Sample;
-    use crate::policy::trial::Bench;
 
     fn policy(config: &str) -> Arc<Policy> {
         let config: Config = serde_saphyr::from_str(config).unwrap_or_else(|error| panic!("{config}: {error}"));
@@ -302,8 +299,9 @@ mod tests {
         let mut door = Door::default();
         assert_eq!(chain.heard(0, Verdict::Continue, &mut door), Verdict::Continue);
         assert_eq!(chain.heard(1, Verdict::Continue, &mut door), Verdict::Reject(Error::NotAlone(Kind::ApiKey)));
-        let (missing, mut door) =
-            (Verdict::Reject(Error::ApiKey(super::super::api_key::Refusal::Missing)), Door::default());
+        let is_missing = |error: &&Error| error.kind() == Kind::ApiKey && error.is_for_want_of_credentials();
+        let missing = *Error::ALL.iter().find(is_missing).expect("a key can be missing");
+        let (missing, mut door) = (Verdict::Reject(missing), Door::default());
         assert_eq!(chain.heard(0, Verdict::Continue, &mut door), Verdict::Continue);
         assert_eq!(chain.heard(1, missing, &mut door), Verdict::Continue);
     }

@@ -129,8 +129,8 @@ struct Span {
 struct Index(FixedMap<u64, u32>);
 
 impl Consumers {
-    /// Of names, user names and digests none is there twice; names of groups are with their ids. Without a pepper no key
-    /// is known.
+    /// Of names, user names and digests none is there twice; names of groups are with their ids. Without a pepper no
+    /// key is known.
     pub fn new<'a>(
         groups: impl IntoIterator<Item = (u32, &'a str)>,
         declared: &[Declared<'_>],

@@ -1,4 +1,5 @@
-//! Whom a shard knows already: consumers that have proved themselves, so that the next request of one allocates nothing.
+//! Whom a shard knows already: consumers that have proved themselves, so that the next request of one allocates
+//! nothing.
 
 use super::{Consumers, Identity};
 use crate::stdx::hash::{KeyedMap, keyed_map};

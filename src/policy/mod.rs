@@ -27,7 +27,7 @@ pub mod response_transform;
 pub mod security_headers;
 
 pub use chain::{Chain, Door, Order, Scope, Slot};
-pub use consumers::{Consumers, Declared, HeldKey};
+pub use consumers::{Consumers, Declared, HeldKey, Key, Pepper};
 pub use edit::{ArgumentValue, Edited, Given, Renamed};
 pub use grants::{Grants, NAMES_MAX, Role, Unusable, Vocabulary};
 pub use known::Known;
@@ -298,4 +298,4 @@ impl Error {
 #[cfg(test)]
 mod trial;
 #[cfg(test)]
-pub use trial::Trial;
+pub use trial::{Bench, Trial};

@@ -127,8 +127,7 @@ const KEY_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use super::super::consumers::{Declared, Key, Pepper};
-    use super::super::{Consumers, Error, Trial};
+    use super::super::{Consumers, Declared, Error, Key, Pepper, Trial};
     use super::*;
 
     /// `ann` has the keys `old` (until 1000 s) and `new`, `bob` has `other`.
