@@ -21,6 +21,7 @@ mod tunnel;
 
 // What a gateway does with them.
 mod forwarding;
+mod jwks_https;
 mod jwt;
 mod paths;
 mod policies;
