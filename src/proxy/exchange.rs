@@ -128,9 +128,10 @@ async fn proceed<'a>(
     let rewritten = shared.rewrite(&routed, request);
     let Routed { record, rule } = routed;
     let RouteRecord { route, service, settings, chain, .. } = &**account.record.get_or_init(|| record);
-    rewritten?;
     let guarded = visit.with(request);
+    // Also where there is no path to send on: who may not ask learns nothing of what a route makes of paths.
     guarded.pass(chain.as_deref())?;
+    rewritten?;
     let Some(service) = service else {
         return Ok(answer::send(guarded, route, &route.rules[rule], downstream).await?);
     };

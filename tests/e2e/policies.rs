@@ -110,6 +110,20 @@ fn a_route_that_answers_itself_has_its_policies_before_and_after_it() {
 }
 
 #[test]
+fn a_request_of_which_no_path_can_be_made_meets_its_policies_all_the_same() {
+    let origin = Origin::answering(OK);
+    let rewrite = "rewrite: { path: { regex: { matches: \"/(.*)\", to: \"/$1/$1/$1\" } } }";
+    let policies = |network: &str| format!("policies: [{{ ip_filter: {{ deny: [{network}] }} }}]");
+    let long = format!("/{}", "a".repeat(4_000));
+    for (network, kind) in [("127.0.0.1", "ip_refused"), ("10.0.0.0/8", "rewrite_invalid")] {
+        let config = Config::to(&origin).of_route(rewrite).of_route(&policies(network));
+        let response = ask(&Gateway::start(&config), &long, "");
+        assert_eq!(response.problem()["type"], format!("urn:shardgate:problem:{kind}"));
+    }
+    assert_eq!(origin.requests().len(), 0);
+}
+
+#[test]
 fn a_request_meets_the_policies_of_the_service_that_it_is_dealt_to_with_the_path_that_is_sent() {
     let origin = Origin::answering(OK);
     let adds =
