@@ -326,6 +326,7 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
     let request = guarded.map(|guarded| (guarded.head, guarded.visit.bytes));
     let refusal = guarded.and_then(|guarded| guarded.visit.notes.refusal());
     let identity = guarded.and_then(|guarded| guarded.visit.notes.identity());
+    let edits = guarded.and_then(|guarded| guarded.visit.notes.request());
     let value = |known| request.and_then(|(head, bytes)| head.value(bytes, known));
     let now = shared.runtime.now();
     shared.log(&Record {
@@ -340,7 +341,11 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
         method: request.map_or(b"", |(head, bytes)| head.method_span.of(bytes)),
         host: request.map_or(b"", |(head, _)| &head.host),
         path: request.map_or(b"", |(head, _)| &head.path),
-        query: request.and_then(|(head, bytes)| Some(head.query?.of(bytes))),
+        // As it was sent on: a token that policies took out of it is not for a log.
+        query: match edits.as_ref().and_then(|edits| edits.query()) {
+            Some(edited) => edited,
+            None => request.and_then(|(head, bytes)| Some(head.query?.of(bytes))),
+        },
         version: match request {
             Some((head, _)) if head.version == Version::Http10 => "HTTP/1.0",
             _ => "HTTP/1.1",
