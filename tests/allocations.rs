@@ -188,7 +188,7 @@ fn origin() -> SocketAddr {
 const DEMANDING: &str = "paths: [{ regex: \"/a/.*\" }], methods: [GET], cookies: [{ name: id }],
   headers: [{ name: User-Agent, regex: \"te.*\" }], query: [{ name: c, exact: d }],
   split: { sticky_by: { header: user-agent }, arms: [{ service: origin, percent: 100 }] },
-  rewrite: { host: inner, path: { regex: { matches: \"/(.*)\", to: \"/x/../$1/y\" } } }";
+  rewrite: { host: inner, path: { regex: { matches: \"/(.*)\", to: \"/x/./$1/y\" } } }";
 /// Every kind that changes or looks at heads.
 const POLICIES: &str = "policies:
 - ip_filter: { deny: [10.0.0.0/8] }
