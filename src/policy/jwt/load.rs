@@ -97,7 +97,10 @@ fn keys(issuer: &IssuerConfig) -> Result<Keys, Invalid> {
 fn published(url: &str, refresh_s: u32) -> Result<Source, Invalid> {
     within("refresh_s", refresh_s.into(), 1, REFRESH_S_MAX)?;
     let authority = url.strip_prefix("http://").and_then(|rest| rest.split(['/', '?', '#']).next());
-    if authority.is_none_or(str::is_empty) || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+    // Nor a name and a password, which would be said in the log.
+    if authority.is_none_or(|authority| authority.is_empty() || authority.contains('@'))
+        || !url.bytes().all(|byte| byte.is_ascii_graphic())
+    {
         return Err(Invalid::new(format!("the `jwks_url` `{}`", url.escape_debug()), "write `http://HOST/PATH`"));
     }
     let id = FixedHash.hash_one(url);
@@ -241,6 +244,7 @@ mod tests {
             (r#","jwks_url":"https://id/""#, "write `http://HOST/PATH`"),
             (r#","jwks_url":"http:///x""#, "write `http://HOST/PATH`"),
             (r#","jwks_url":"http://id/a b""#, "write `http://HOST/PATH`"),
+            (r#","jwks_url":"http://user:secret@id/""#, "write `http://HOST/PATH`"),
             (r#","jwks_url":"http://id/","refresh_s":0"#, "`refresh_s` 0: write 1 to 86400"),
             (r#","keys":[{"file":"ec"}],"refresh_s":5"#, "`refresh_s` and no `jwks_url`"),
             (r#","keys":[{"file":"absent"}]"#, "`absent`, which cannot be read"),
