@@ -22,6 +22,7 @@ mod tunnel;
 // What a gateway does with them.
 mod forwarding;
 mod jwt;
+mod oidc;
 mod paths;
 mod policies;
 mod proxy_protocol;
