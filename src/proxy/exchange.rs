@@ -24,7 +24,7 @@ use crate::runtime::{Buf, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 use crate::telemetry::access_log::Record;
 use crate::upstream::{Service, Upstream};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -377,11 +377,16 @@ pub fn client_address(
     let mut client = peer;
     let lines = head.fields().iter().rev().filter(|field| field.known == Known::XForwardedFor);
     for element in lines.flat_map(|field| field.value.of(bytes).rsplit(|byte| *byte == b',')) {
-        let Some(address) = std::str::from_utf8(element).ok().and_then(|text| text.trim().parse().ok()) else { break };
+        let Some(address) = std::str::from_utf8(element).ok().and_then(|text| address(text.trim())) else { break };
         client = address;
         if !settings.trusts(address) {
             break;
         }
     }
     client
+}
+
+/// Some proxies tell the client's port too.
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
 }

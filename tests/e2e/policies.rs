@@ -44,7 +44,13 @@ fn a_trusted_proxy_says_whom_the_filter_looks_at() {
         .with("trust: { proxies: [127.0.0.0/8] }")
         .with("policies: [{ ip_filter: { allow: [10.0.0.0/8] } }]");
     let gateway = Gateway::start(&config);
-    for (chain, status) in [("10.0.0.1", 200), ("10.0.0.1, 192.0.2.1", 403), ("192.0.2.1, 10.0.0.1", 200)] {
+    for (chain, status) in [
+        ("10.0.0.1", 200),
+        ("10.0.0.1, 192.0.2.1", 403),
+        ("192.0.2.1, 10.0.0.1", 200),
+        ("192.0.2.1:80, 10.0.0.1:4711", 200),
+        ("10.0.0.1, [2001:db8::1]:80", 403),
+    ] {
         let response = ask(&gateway, "/", &format!("X-Forwarded-For: {chain}\r\n"));
         assert_eq!(response.status(), status, "{chain}");
     }
