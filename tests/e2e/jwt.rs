@@ -193,6 +193,22 @@ fn a_token_of_the_issuers_lets_a_request_in_and_says_who_sends_it() {
 }
 
 #[test]
+fn a_token_of_the_query_that_is_hidden_is_not_in_the_log_either() {
+    let (origin, folder) = (Origin::answering(OK), folder("query"));
+    let issuer = Issuer::new(&folder, "ES256", "ec-q");
+    let file = folder.join("gateway.yaml");
+    let rest = ", hide_token: true, places: [{ query: token }]";
+    fs::write(&file, config(&origin, "keys: [{ file: ec-q.pem, kid: ec-q }]", rest).yaml()).unwrap();
+    let gateway = Gateway::start_on(&file, &[]);
+    let mut client = gateway.client();
+    client.send(format!("GET /?a=1&token={}&b=2 HTTP/1.1\r\nHost: a\r\n\r\n", issuer.token(60, "")));
+    assert_eq!(client.response().status(), 200);
+    assert_eq!(origin.targets(), ["/?a=1&b=2"]);
+    assert_eq!(gateway.log_lines(1)[0]["query"], "a=1&b=2");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_refusal_is_401_with_a_challenge_and_the_connection_goes_on() {
     let (origin, folder) = (Origin::answering(OK), folder("refusals"));
     let (issuer, forger) = (Issuer::new(&folder, "ES256", "ec-1"), Issuer::new(&folder, "ES256", "ec-2"));

@@ -23,6 +23,7 @@ mod tunnel;
 mod forwarding;
 mod jwks_https;
 mod jwt;
+mod oidc;
 mod paths;
 mod policies;
 mod proxy_protocol;

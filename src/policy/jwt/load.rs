@@ -106,8 +106,10 @@ fn published(url: &str, issuer: &IssuerConfig) -> Result<Source, Invalid> {
         (Some(rest), _) => (true, rest),
         (None, rest) => (false, rest.unwrap_or_default()),
     };
-    let has_host = rest.split(['/', '?', '#']).next().is_some_and(|authority| !authority.is_empty());
-    if !has_host || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // Nor a name and a password, which would be said in the log.
+    let is_host = !authority.is_empty() && !authority.contains('@');
+    if !is_host || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Invalid::new(format!("the `jwks_url` `{}`", url.escape_debug()), "write `https://HOST/PATH`"));
     }
     if issuer.jwks_ca_file.is_some() && !is_https {
@@ -267,6 +269,7 @@ mod tests {
             (r#","keys":[{"file":"ec"}],"jwks_url":"http://id/""#, "`jwks_url` and `keys`: take one"),
             (r#","jwks_url":"ftp://id/""#, "write `https://HOST/PATH`"),
             (r#","jwks_url":"http:///x""#, "write `https://HOST/PATH`"),
+            (r#","jwks_url":"https://user:secret@id/""#, "write `https://HOST/PATH`"),
             (r#","jwks_url":"http://id/a b""#, "write `https://HOST/PATH`"),
             (r#","jwks_url":"https://id/","jwks_ca_file":"absent""#, "`absent`, which cannot be read"),
             (r#","jwks_url":"https://id/","jwks_ca_file":"text""#, "`text` of which none is one"),
