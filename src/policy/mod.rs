@@ -7,8 +7,10 @@
 mod chain;
 mod edit;
 mod grants;
+mod place;
 mod verdict;
 
+pub mod api_key;
 pub mod consumers;
 pub mod cors;
 pub mod ip_filter;
@@ -25,6 +27,7 @@ pub use chain::{Chain, Order, Scope, Slot};
 pub use consumers::Consumers;
 pub use edit::{ArgumentValue, Edited, Given, Renamed};
 pub use grants::{Grants, NAMES_MAX, Role, Unusable, Vocabulary};
+pub use place::{NotOne, Place};
 pub use verdict::{Belonging, Context, Identity, Invalid, Response, Verdict};
 
 use crate::http::view::{RequestView, ResponseView};
@@ -153,6 +156,7 @@ policies! {
     RequestId(request_id) = 100_001,
     Cors(cors) = 2_000,
     Jwt(jwt) = 1450,
+    ApiKey(api_key) = 1250,
     IpFilter(ip_filter) = 990,
     RequestSize(request_size) = 951,
     RateLimit(rate_limit) = 910,
@@ -179,7 +183,7 @@ pub type Read<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
 impl Kind {
     /// It finds out who asks.
     pub const fn authenticates(self) -> bool {
-        matches!(self, Self::Jwt)
+        matches!(self, Self::Jwt | Self::ApiKey)
     }
 }
 
@@ -187,19 +191,21 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct State {
     pub jwt: jwt::States,
+    pub keys: api_key::State,
     pub limits: rate_limit::State,
 }
 
 impl State {
     /// `seed`: clients must not know how what they send is hashed.
     pub fn new(seed: u64) -> Self {
-        Self { jwt: jwt::States::new(seed), limits: rate_limit::State::default() }
+        Self { jwt: jwt::States::new(seed), keys: api_key::State::new(seed), limits: rate_limit::State::default() }
     }
 }
 
 /// Why a policy refused a request. Who refuses is in the variant; `proxy::error` knows the answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Error {
+    ApiKey(api_key::Refusal),
     IpFilter(ip_filter::Error),
     Jwt(jwt::Refusal),
     RequestSize(request_size::Error),
@@ -234,11 +240,17 @@ impl Error {
         Self::Jwt(jwt::Refusal::ClaimMissing),
         Self::Jwt(jwt::Refusal::ClaimUnusable),
         Self::Jwt(jwt::Refusal::KeysUnavailable),
+        Self::ApiKey(api_key::Refusal::Missing),
+        Self::ApiKey(api_key::Refusal::Several),
+        Self::ApiKey(api_key::Refusal::Malformed),
+        Self::ApiKey(api_key::Refusal::Unknown),
+        Self::ApiKey(api_key::Refusal::Expired),
     ];
 
     /// Whose refusal it is.
     pub const fn kind(self) -> Kind {
         match self {
+            Self::ApiKey(_) => Kind::ApiKey,
             Self::IpFilter(_) => Kind::IpFilter,
             Self::Jwt(_) => Kind::Jwt,
             Self::RequestSize(_) => Kind::RequestSize,
@@ -249,6 +261,7 @@ impl Error {
     /// For the log and the metric.
     pub const fn reason(self) -> &'static str {
         match self {
+            Self::ApiKey(refusal) => refusal.reason(),
             Self::IpFilter(error) => error.reason(),
             Self::Jwt(refusal) => refusal.reason(),
             Self::RequestSize(error) => error.reason(),

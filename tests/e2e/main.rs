@@ -20,6 +20,7 @@ mod interim;
 mod tunnel;
 
 // What a gateway does with them.
+mod api_key;
 mod forwarding;
 mod jwks_https;
 mod jwt;

@@ -1,8 +1,8 @@
 //! What the operator writes of JSON Web Tokens. The comments here are the documentation of its keys.
 
 use super::algorithm::Algorithm;
-use crate::http::view::{ArgumentName, FieldName};
-use crate::policy::{Invalid, Read};
+use crate::http::view::FieldName;
+use crate::policy::{Invalid, Place, Read};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use std::fmt;
@@ -14,7 +14,7 @@ pub struct Config {
     /// Who may issue tokens. Which of them did is the token's `iss`.
     pub issuers: Vec<IssuerConfig>,
     /// Where a request may have its token. One that has two is refused. Default: `Authorization: Bearer TOKEN` alone.
-    #[serde(default = "Place::usual")]
+    #[serde(default = "usual_places")]
     pub places: Vec<Place>,
     /// Whether the service does not get to see the token. Default: false.
     #[serde(default)]
@@ -100,16 +100,6 @@ pub enum Audiences {
     Of(Vec<String>),
 }
 
-/// `{ header: NAME }`, `{ query: NAME }` or `{ cookie: NAME }`. In a header, `Bearer` may stand before it, and does in
-/// `Authorization`.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    Header(FieldName),
-    Query(ArgumentName),
-    Cookie(String),
-}
-
 /// A claim, or the way to one within others.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClaimPath(pub Vec<String>);
@@ -138,12 +128,6 @@ impl Config {
 impl fmt::Debug for Content {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} bytes", self.0.len())
-    }
-}
-
-impl Place {
-    fn usual() -> Vec<Self> {
-        FieldName::new("Authorization").into_iter().map(Self::Header).collect()
     }
 }
 
@@ -192,6 +176,10 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(FieldName,
         }
     }
     deserializer.deserialize_map(Headers)
+}
+
+fn usual_places() -> Vec<Place> {
+    vec![Place::Header(FieldName::fixed("Authorization"))]
 }
 
 fn usual_skew_s() -> u64 {

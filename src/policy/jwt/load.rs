@@ -1,11 +1,11 @@
 //! From what the operator writes to what shards run: keys are judged here, so that a bad one is found when the file is
 //! loaded and not by a client.
 
-use super::config::{Audiences, Config, IssuerConfig, KeyConfig, Place};
+use super::config::{Audiences, Config, IssuerConfig, KeyConfig};
 use super::jwks::Source;
 use super::keys::{Key, KeySet, Material};
 use super::{Issuer, Jwt, Keys, json, pem};
-use crate::policy::Invalid;
+use crate::policy::{Invalid, Place};
 use crate::stdx::hash::FixedHash;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -52,7 +52,7 @@ fn count(name: &str, number: usize, max: usize) -> Result<(), Invalid> {
 
 /// Headers for services are named once each, and none is the gateway's own.
 fn names(config: &Config) -> Result<(), Invalid> {
-    if config.hide_token && config.places.iter().any(|place| matches!(place, Place::Cookie(_))) {
+    if config.hide_token && config.places.iter().any(Place::is_cookie) {
         return Err(Invalid::new("`hide_token` and a cookie", "take one of them away: cookies are sent on whole"));
     }
     let for_services = config.claims_to_headers.iter().map(|(name, _)| name);
