@@ -7,6 +7,7 @@ pub mod cidr;
 pub mod cidr_set;
 pub mod hash;
 pub mod histogram;
+pub mod json;
 pub mod ledger;
 pub mod number;
 pub mod parsed;

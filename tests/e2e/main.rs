@@ -20,6 +20,7 @@ mod interim;
 mod tunnel;
 
 // What a gateway does with them.
+mod bodies;
 mod forwarding;
 mod jwt;
 mod paths;
