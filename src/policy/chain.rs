@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Context, Hooks, Kind, Policy, Verdict};
+use super::{Body, Context, Hooks, Kind, Policy, Verdict};
 use crate::http::view::{RequestView, ResponseView};
 
 /// Never empty: who meets no policy has no chain.
@@ -84,26 +84,59 @@ impl Chain {
         &self.slots
     }
 
-    /// Runs until one policy does not say that the request goes on.
-    pub fn on_request<'a>(&'a self, request: &mut RequestView<'_>, context: &mut Context<'_>) -> Verdict<'a> {
-        for policy in self.with(Hooks::REQUEST) {
+    /// Runs from the slot `from` on until one policy does not say that the request goes on. Also returns whose verdict
+    /// it is.
+    pub fn on_request<'a>(
+        &'a self,
+        from: usize,
+        request: &mut RequestView<'_>,
+        context: &mut Context<'_>,
+    ) -> (Verdict<'a>, usize) {
+        for (slot, policy) in self.with(Hooks::REQUEST).filter(|(slot, _)| *slot >= from) {
             match policy.on_request(request, context) {
                 Verdict::Continue => {}
-                verdict => return verdict,
+                verdict => return (verdict, slot),
             }
         }
-        Verdict::Continue
+        (Verdict::Continue, self.slots.len())
     }
 
-    pub fn on_response(&self, request: &RequestView<'_>, response: &mut ResponseView<'_>, context: &Context<'_>) {
-        for policy in self.with(Hooks::RESPONSE) {
+    /// What the policy of a slot says to the body that it has asked for.
+    pub fn on_request_body<'a>(
+        &'a self,
+        slot: usize,
+        request: &mut RequestView<'_>,
+        body: &mut Body<'_>,
+        context: &mut Context<'_>,
+    ) -> Verdict<'a> {
+        self.slots[slot].policy.on_request_body(request, body, context)
+    }
+
+    /// `body` is that of a service's response, if one of the policies has asked for it.
+    pub fn on_response(
+        &self,
+        request: &RequestView<'_>,
+        response: &mut ResponseView<'_>,
+        mut body: Option<&mut Body<'_>>,
+        context: &Context<'_>,
+    ) {
+        for (_, policy) in self.with(Hooks::RESPONSE) {
+            if let Some(body) = &mut body {
+                policy.on_response_body(response, body);
+            }
             policy.on_response(request, response, context);
         }
     }
 
-    fn with(&self, hook: Hooks) -> impl Iterator<Item = &Policy> {
+    /// How many bytes a response may have of whose body one of the policies wants to see the whole.
+    pub fn wants_response_body(&self, response: &ResponseView<'_>) -> Option<u64> {
+        self.with(Hooks::RESPONSE_BODY).filter_map(|(_, policy)| policy.wants_response_body(response)).max()
+    }
+
+    fn with(&self, hook: Hooks) -> impl Iterator<Item = (usize, &Policy)> {
         let slots = if self.hooks.has(hook) { &*self.slots } else { &[] };
-        slots.iter().map(|slot| &*slot.policy).filter(move |policy| policy.hooks().has(hook))
+        let policies = slots.iter().map(|slot| &*slot.policy).enumerate();
+        policies.filter(move |(_, policy)| policy.hooks().has(hook))
     }
 }
 

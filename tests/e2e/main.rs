@@ -21,6 +21,7 @@ mod tunnel;
 
 // What a gateway does with them.
 mod api_key;
+mod bodies;
 mod forwarding;
 mod jwks_https;
 mod jwt;
