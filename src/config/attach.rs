@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::ir::{Action, Ir, Listener, Name};
 use crate::policy::{ByKind, Chain, Consumers, Kind, Order, Override, Overrides, Policy, Scope, Slot};
+use crate::route::Sticky;
 use crate::stdx::hash::FixedMap;
 
 /// Every policy with what it was attached to, as `plan` names it.
@@ -23,7 +24,7 @@ pub(super) fn all(ir: &Ir) -> Vec<(String, Arc<Policy>)> {
 
 /// What requests meet that come in at the listener.
 pub(super) fn gate(listener: &Listener, order: &Order) -> Option<Arc<Chain>> {
-    Chain::of(slots(Scope::Listener, &listener.policies), order, &[]).map(Arc::new)
+    Chain::new(slots(Scope::Listener, &listener.policies), order, &[]).map(Arc::new)
 }
 
 /// What requests meet for which there is no route.
@@ -74,7 +75,7 @@ fn chain(slots: impl Iterator<Item = Slot>, ir: &Ir, known: &Known) -> Option<Ar
     let slots: Vec<Slot> = slots.collect();
     let is_known = known.always || slots.iter().any(|slot| slot.kind.authenticates());
     let overrides = if is_known { &known.overrides[..] } else { &[] };
-    Chain::of(slots, &ir.order, overrides).map(Arc::new)
+    Chain::new(slots, &ir.order, overrides).map(Arc::new)
 }
 
 /// What the requests of each route meet, by the service that they come to. Routes without policies of their own share
@@ -93,16 +94,19 @@ pub(super) fn chains(ir: &Ir, services: &FixedMap<String, u32>, known: &Known) -
     let place = |name: &Name| services.get(&name.text).copied().unwrap_or(NO_SERVICE);
     let chains = ir.routes.iter().map(|route| match &route.action {
         Action::Service(name) => [met(place(name), &route.policies)].into(),
-        Action::Split { arms, .. } => arms.iter().map(|arm| met(place(&arm.service), &route.policies)).collect(),
+        Action::Split { arms, sticky } => {
+            let waits = *sticky == Sticky::Consumer || arms.iter().any(|arm| arm.forced_by_group.is_some());
+            let places = arms.iter().map(|arm| place(&arm.service));
+            // Whoever is refused before an arm is chosen meets none of any service.
+            places.chain(waits.then_some(NO_SERVICE)).map(|place| met(place, &route.policies)).collect()
+        }
         Action::Redirect(_) | Action::Respond(_) | Action::Nothing => [met(NO_SERVICE, &route.policies)].into(),
     });
     chains.collect()
 }
 
 fn slots(scope: Scope, policies: &[Arc<Policy>]) -> impl Iterator<Item = Slot> {
-    let slot =
-        move |policy: &Arc<Policy>| Slot { kind: policy.kind(), policy: Some(policy.clone()), scope, overrides: None };
-    policies.iter().map(slot)
+    policies.iter().map(move |policy| Slot::new(policy.clone(), scope))
 }
 
 /// Stands for that of routes which lead to none.

@@ -109,7 +109,8 @@ fn service(service: &Service, say: &mut impl FnMut(String)) {
 fn route_policies(plan: &Plan, index: usize, say: &mut impl FnMut(String)) {
     let (route, chains) = (&plan.routes[index], &plan.chains[index]);
     let is_split = matches!(route.action, Action::Split(_));
-    let services = route.action.services().map(Some).chain(std::iter::repeat(None));
+    let services: Vec<_> = route.action.services().map(Some).collect();
+    let services = if services.is_empty() { vec![None] } else { services };
     for (chain, service) in chains.iter().zip(services) {
         let Some(chain) = chain else { continue };
         let service = service.filter(|_| is_split).map(|service| &plan.services[service as usize].name);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Context, Error, Hooks, Identity, Kind, Overrides, Policy, Verdict};
+use super::{Body, Context, Error, Hooks, Identity, Kind, Overrides, Policy, Verdict};
 use crate::http::view::{RequestView, ResponseView};
 
 /// Never empty: who meets no policy has no chain.
@@ -79,7 +79,7 @@ impl Order {
 
 impl Chain {
     /// The chain of those policies, or none if there are none. `overrides` are of those who may be asking.
-    pub fn of(
+    pub fn new(
         slots: impl IntoIterator<Item = Slot>,
         order: &Order,
         overrides: &[(Kind, Arc<Overrides>)],
@@ -118,25 +118,61 @@ impl Chain {
         &self.slots
     }
 
-    /// Runs until one policy does not say that the request goes on.
-    pub fn on_request<'a>(&'a self, request: &mut RequestView<'_>, context: &mut Context<'_>) -> Verdict<'a> {
-        for (place, slot) in self.with(Hooks::REQUEST) {
+    /// Runs from the slot `from` on until one policy does not say that the request goes on. Also returns whose verdict
+    /// it is.
+    pub fn on_request<'a>(
+        &'a self,
+        from: usize,
+        request: &mut RequestView<'_>,
+        context: &mut Context<'_>,
+    ) -> (Verdict<'a>, usize) {
+        for (place, slot) in self.with(Hooks::REQUEST).filter(|(place, _)| *place >= from) {
             let Some(policy) = slot.of(context.identity.as_deref(), Hooks::REQUEST) else { continue };
             let verdict = policy.on_request(request, context);
             match self.heard(place, verdict, &mut context.door) {
                 Verdict::Continue => {}
-                verdict => return verdict,
+                verdict => return (verdict, place),
             }
         }
-        Verdict::Continue
+        (Verdict::Continue, self.slots.len())
     }
 
-    pub fn on_response(&self, request: &RequestView<'_>, response: &mut ResponseView<'_>, context: &Context<'_>) {
-        for (_, slot) in self.with(Hooks::RESPONSE) {
-            if let Some(policy) = slot.of(context.identity.as_deref(), Hooks::RESPONSE) {
-                policy.on_response(request, response, context);
+    /// What the policy of a slot says to the body that it has asked for.
+    pub fn on_request_body<'a>(
+        &'a self,
+        place: usize,
+        request: &mut RequestView<'_>,
+        body: &mut Body<'_>,
+        context: &mut Context<'_>,
+    ) -> Verdict<'a> {
+        // Nobody else has been asked meanwhile, so that it is the same one.
+        let Some(policy) = self.slots[place].of(context.identity.as_deref(), Hooks::REQUEST) else {
+            return Verdict::Continue;
+        };
+        let verdict = policy.on_request_body(request, body, context);
+        self.heard(place, verdict, &mut context.door)
+    }
+
+    /// `body` is that of a service's response, if one of the policies has asked for it.
+    pub fn on_response(
+        &self,
+        request: &RequestView<'_>,
+        response: &mut ResponseView<'_>,
+        mut body: Option<&mut Body<'_>>,
+        context: &Context<'_>,
+    ) {
+        for policy in self.of(context.identity.as_deref(), Hooks::RESPONSE) {
+            if let Some(body) = &mut body {
+                policy.on_response_body(response, body);
             }
+            policy.on_response(request, response, context);
         }
+    }
+
+    /// How many bytes a response may have of whose body one of the policies wants to see the whole.
+    pub fn wants_response_body(&self, response: &ResponseView<'_>, identity: Option<&Identity>) -> Option<u64> {
+        let policies = self.of(identity, Hooks::RESPONSE_BODY);
+        policies.filter_map(|policy| policy.wants_response_body(response)).max()
     }
 
     /// Those of its policies that find out who asks.
@@ -178,6 +214,11 @@ impl Chain {
         }
     }
 
+    /// What a request of this identity meets.
+    fn of(&self, identity: Option<&Identity>, hook: Hooks) -> impl Iterator<Item = &Policy> {
+        self.with(hook).filter_map(move |(_, slot)| slot.of(identity, hook))
+    }
+
     fn with(&self, hook: Hooks) -> impl Iterator<Item = (usize, &Slot)> {
         let slots = if self.hooks.has(hook) { &*self.slots } else { &[] };
         slots.iter().enumerate()
@@ -185,6 +226,10 @@ impl Chain {
 }
 
 impl Slot {
+    pub fn new(policy: Arc<Policy>, scope: Scope) -> Self {
+        Self { kind: policy.kind(), policy: Some(policy), scope, overrides: None }
+    }
+
     /// What a request of this identity meets here, if it has that hook.
     fn of(&self, identity: Option<&Identity>, hook: Hooks) -> Option<&Policy> {
         let own = self.overrides.as_ref().zip(identity.and_then(|identity| identity.belonging.as_ref()));
@@ -221,8 +266,7 @@ mod tests {
     }
 
     fn slot(config: &str) -> Slot {
-        let policy = policy(config);
-        Slot { kind: policy.kind(), policy: Some(policy), scope: Scope::Route, overrides: None }
+        Slot::new(policy(config), Scope::Route)
     }
 
     /// A policy that answers with this status.
@@ -256,13 +300,14 @@ mod tests {
         let mut sample = Sample::new(&format!("GET / HTTP/1.1\nHost: a{lines}"));
         sample.begin(|_| false);
         let mut context = bench.context();
-        let got = match chain.on_request(&mut sample.view(), &mut context) {
+        let got = match chain.on_request(0, &mut sample.view(), &mut context).0 {
             Verdict::Continue => {
                 let identity = context.identity.as_ref().and_then(|identity| identity.consumer.clone());
                 identity.map_or("nobody".to_owned(), String::from)
             }
             Verdict::Reject(error) => format!("{} {}", error.kind().name(), error.reason()),
             Verdict::Respond(response) => response.status.to_string(),
+            Verdict::Buffer { .. } => unreachable!("nobody asks for bodies"),
         };
         assert_eq!(got, want, "{lines:?}");
     }
@@ -275,7 +320,7 @@ mod tests {
     #[test]
     fn of_several_policies_that_ask_who_it_is_one_will_do() {
         let of =
-            |configs: &[&str]| Chain::of(configs.iter().map(|config| slot(config)), &Order::default(), &[]).unwrap();
+            |configs: &[&str]| Chain::new(configs.iter().map(|config| slot(config)), &Order::default(), &[]).unwrap();
         let (key, bad_key, token) = ("\nX-API-Key: ann", "\nX-API-Key: eve", "\nAuthorization: Bearer x");
         let both = of(&[KEY, TOKEN]);
         check(&both, key, "ann");
@@ -295,7 +340,7 @@ mod tests {
 
     #[test]
     fn two_credentials_of_different_kinds_are_one_too_many() {
-        let chain = Chain::of([slot(TOKEN), slot(KEY)], &Order::default(), &[]).unwrap();
+        let chain = Chain::new([slot(TOKEN), slot(KEY)], &Order::default(), &[]).unwrap();
         let mut door = Door::default();
         assert_eq!(chain.heard(0, Verdict::Continue, &mut door), Verdict::Continue);
         assert_eq!(chain.heard(1, Verdict::Continue, &mut door), Verdict::Reject(Error::NotAlone(Kind::ApiKey)));
@@ -315,7 +360,7 @@ mod tests {
         let (ann, bob, guest) = ("\nX-API-Key: ann", "\nX-API-Key: bob", "");
         let chain = |everybodys: Option<u16>, overrides: &[(Kind, Arc<Overrides>)]| {
             let slots = [slot(KEY), slot(GUEST)].into_iter().chain(everybodys.map(|status| slot(&ends(status))));
-            Chain::of(slots, &Order::default(), overrides).unwrap()
+            Chain::new(slots, &Order::default(), overrides).unwrap()
         };
         let groups = || vec![one(8, 428), one(7, 427), one(9, 429)];
         let all = chain(Some(500), &overrides(vec![one(1, 401)], groups()));

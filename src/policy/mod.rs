@@ -4,6 +4,7 @@
 //! socket, no shard and none of its neighbours. A new one is its file, a line in the list below, and its answers in
 //! `proxy::error`.
 
+mod body;
 mod chain;
 mod edit;
 mod grants;
@@ -26,6 +27,7 @@ pub mod request_transform;
 pub mod response_transform;
 pub mod security_headers;
 
+pub use body::{BodyBytes, BodyEdits, Content, forget_body, forget_trailers};
 pub use chain::{Chain, Door, Order, Scope, Slot};
 pub use consumers::{Consumers, Declared, HeldKey, Key, Pepper};
 pub use edit::{ArgumentValue, Edited, Given, Renamed};
@@ -33,7 +35,7 @@ pub use grants::{Grants, NAMES_MAX, Role, Unusable, Vocabulary};
 pub use known::Known;
 pub use overrides::{ByKind, Override, Overrides};
 pub use place::{NotOne, Place};
-pub use verdict::{Belonging, Context, Identity, Invalid, Response, Verdict};
+pub use verdict::{Belonging, Body, Context, Identity, Invalid, Response, Verdict};
 
 use crate::http::view::{RequestView, ResponseView};
 use std::io;
@@ -44,6 +46,11 @@ pub trait Member: Sized {
     type Config;
     const HOOKS: Hooks;
 
+    /// Those of them that this one needs.
+    fn hooks(&self) -> Hooks {
+        Self::HOOKS
+    }
+
     /// Compiles the configuration, or says what is wrong with it as a whole.
     fn new(config: Self::Config) -> Result<Self, Invalid>;
 
@@ -52,8 +59,27 @@ pub trait Member: Sized {
         Verdict::Continue
     }
 
+    /// When the whole body is there that `on_request` has asked for.
+    fn on_request_body<'a>(
+        &'a self,
+        _request: &mut RequestView<'_>,
+        _body: &mut Body<'_>,
+        _context: &mut Context<'_>,
+    ) -> Verdict<'a> {
+        Verdict::Continue
+    }
+
     /// Before the response is sent on, or the gateway's own answer is sent. The request is as it was sent on.
     fn on_response(&self, _request: &RequestView<'_>, _response: &mut ResponseView<'_>, _context: &Context<'_>) {}
+
+    /// How many bytes a service's response may have of whose body the policy wants to see the whole; of a longer one
+    /// it sees nothing.
+    fn wants_response_body(&self, _response: &ResponseView<'_>) -> Option<u64> {
+        None
+    }
+
+    /// When a whole body is there that a policy has asked for; before `on_response`.
+    fn on_response_body(&self, _response: &mut ResponseView<'_>, _body: &mut Body<'_>) {}
 }
 
 /// Which hooks a policy has.
@@ -64,6 +90,7 @@ impl Hooks {
     pub const REQUEST: Self = Self(1);
     pub const RESPONSE: Self = Self(2);
     pub const BOTH: Self = Self(3);
+    pub const RESPONSE_BODY: Self = Self(4);
 
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -136,9 +163,9 @@ macro_rules! policies {
                 }
             }
 
-            pub const fn hooks(&self) -> Hooks {
+            pub fn hooks(&self) -> Hooks {
                 match self {
-                    $(Self::$Policy(_) => <$file::$Policy as Member>::HOOKS,)*
+                    $(Self::$Policy(policy) => policy.hooks(),)*
                 }
             }
 
@@ -148,9 +175,32 @@ macro_rules! policies {
                 }
             }
 
+            fn on_request_body<'a>(
+                &'a self,
+                request: &mut RequestView<'_>,
+                body: &mut Body<'_>,
+                context: &mut Context<'_>,
+            ) -> Verdict<'a> {
+                match self {
+                    $(Self::$Policy(policy) => policy.on_request_body(request, body, context),)*
+                }
+            }
+
             fn on_response(&self, request: &RequestView<'_>, response: &mut ResponseView<'_>, context: &Context<'_>) {
                 match self {
                     $(Self::$Policy(policy) => policy.on_response(request, response, context),)*
+                }
+            }
+
+            fn wants_response_body(&self, response: &ResponseView<'_>) -> Option<u64> {
+                match self {
+                    $(Self::$Policy(policy) => policy.wants_response_body(response),)*
+                }
+            }
+
+            fn on_response_body(&self, response: &mut ResponseView<'_>, body: &mut Body<'_>) {
+                match self {
+                    $(Self::$Policy(policy) => policy.on_response_body(response, body),)*
                 }
             }
         }
@@ -221,6 +271,7 @@ pub enum Error {
     Jwt(jwt::Refusal),
     RequestSize(request_size::Error),
     RateLimit(rate_limit::Error),
+    RequestTransform(request_transform::Error),
 }
 
 impl Error {
@@ -258,6 +309,11 @@ impl Error {
         Self::ApiKey(api_key::Refusal::Expired),
         Self::NotAlone(Kind::Jwt),
         Self::NotAlone(Kind::ApiKey),
+        Self::RequestTransform(request_transform::Error::BodyTooLarge),
+        Self::RequestTransform(request_transform::Error::BodyEncoded),
+        Self::RequestTransform(request_transform::Error::BodyNotJson),
+        Self::RequestTransform(request_transform::Error::BodyTooDeep),
+        Self::RequestTransform(request_transform::Error::MemberRepeated),
     ];
 
     /// Whose refusal it is.
@@ -269,6 +325,7 @@ impl Error {
             Self::Jwt(_) => Kind::Jwt,
             Self::RequestSize(_) => Kind::RequestSize,
             Self::RateLimit(_) => Kind::RateLimit,
+            Self::RequestTransform(_) => Kind::RequestTransform,
         }
     }
 
@@ -281,6 +338,7 @@ impl Error {
             Self::Jwt(refusal) => refusal.reason(),
             Self::RequestSize(error) => error.reason(),
             Self::RateLimit(error) => error.reason(),
+            Self::RequestTransform(error) => error.reason(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::{Consumers, Context, Door, Error, Identity, Invalid, Member, Response, State, Verdict};
+use super::{Body, Consumers, Context, Door, Error, Identity, Invalid, Member, Response, State, Verdict};
 use crate::http::view::sample::Sample;
 use crate::http::view::{Edits, Fields, Headers, ResponseView};
 use crate::stdx::time::{Mono, Now, Wall};
@@ -34,6 +34,8 @@ pub struct Tried<'a, P> {
     sample: Sample,
     pub body_bytes_max: Option<u64>,
     pub identity: Option<Rc<Identity>>,
+    /// What the policy has made of the body.
+    pub body: Option<String>,
 }
 
 impl<P: Member + Debug> Trial<P>
@@ -81,7 +83,29 @@ where
         let verdict = self.policy.on_request(&mut sample.view(), &mut context);
         assert!(!sample.edits().overflowed());
         let Context { body_bytes_max, identity, .. } = context;
-        Tried { trial: self, verdict, sample, body_bytes_max, identity }
+        Tried { trial: self, verdict, sample, body_bytes_max, identity, body: None }
+    }
+
+    /// The same of a request with a body, which the policy sees if it asks for it.
+    #[track_caller]
+    pub fn request_with(&self, head: &str, text: &str) -> Tried<'_, P> {
+        let mut tried = self.request(head);
+        let Verdict::Buffer { bytes_max, too_large } = tried.verdict else { return tried };
+        if text.len() as u64 > bytes_max {
+            return Tried { verdict: Verdict::Reject(too_large), ..tried };
+        }
+        let mut body = Body::new(text.as_bytes());
+        tried.verdict = self.policy.on_request_body(&mut tried.sample.view(), &mut body, &mut self.context());
+        tried.body = body.into_replaced().map(|body| String::from_utf8(body).expect("JSON is UTF-8"));
+        tried
+    }
+
+    /// A request that an earlier policy has refused.
+    #[track_caller]
+    pub fn refused_before(&self, head: &str) -> Tried<'_, P> {
+        let mut sample = Sample::new(head);
+        sample.begin(|_| false);
+        Tried { trial: self, verdict: Verdict::Continue, sample, body_bytes_max: None, identity: None, body: None }
     }
 
     fn context(&self) -> Context<'_> {
@@ -127,14 +151,18 @@ where
     pub fn refusal(&self) -> Option<Error> {
         match self.verdict {
             Verdict::Reject(error) => Some(error),
-            Verdict::Continue | Verdict::Respond(_) => None,
+            Verdict::Continue | Verdict::Respond(_) | Verdict::Buffer { .. } => None,
         }
+    }
+
+    pub fn wants_body(&self) -> bool {
+        matches!(self.verdict, Verdict::Buffer { .. })
     }
 
     pub fn response(&self) -> Option<&Response> {
         match self.verdict {
             Verdict::Respond(response) => Some(response),
-            Verdict::Continue | Verdict::Reject(_) => None,
+            Verdict::Continue | Verdict::Reject(_) | Verdict::Buffer { .. } => None,
         }
     }
 
@@ -149,15 +177,23 @@ where
 
     /// The header lines of an answer with these, once the policy has seen it.
     pub fn answered(&mut self, status: u16, fields: &[(&str, &str)]) -> Vec<String> {
+        self.answered_with(status, fields, "").0
+    }
+
+    /// The same with a body, and what it is then if that has changed.
+    pub fn answered_with(&mut self, status: u16, fields: &[(&str, &str)], text: &str) -> (Vec<String>, Option<String>) {
+        let mut body = Body::new(text.as_bytes());
         let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
         let mut edits = Edits::default();
         let mut response = ResponseView { status, headers: Headers::new(Fields::Own(&fields), &mut edits) };
         let context = Context { refusal: self.refusal(), ..self.trial.context() };
+        self.trial.policy.on_response_body(&mut response, &mut body);
         self.trial.policy.on_response(&self.sample.view(), &mut response, &context);
         assert!(!edits.overflowed());
         let kept = fields.iter().enumerate().filter(|(index, _)| !edits.drops(*index)).map(|(_, field)| *field);
         let text = |(name, value)| format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value));
-        kept.chain(edits.added()).map(text).collect()
+        let body = body.into_replaced().map(|body| String::from_utf8(body).expect("JSON is UTF-8"));
+        (kept.chain(edits.added()).map(text).collect(), body)
     }
 }
 

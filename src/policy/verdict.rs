@@ -9,7 +9,7 @@ use crate::http::view::FieldValue;
 use crate::stdx::time::Now;
 
 /// What becomes of the request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Debug, Eq, PartialEq)]
 pub enum Verdict<'a> {
     /// It meets the next policy.
     Continue,
@@ -17,6 +17,37 @@ pub enum Verdict<'a> {
     Reject(Error),
     /// The policy has answered it.
     Respond(&'a Response),
+    /// The policy wants to see the whole body first, which may have no more bytes than this: `too_large` is what it
+    /// says to others. The request goes on when its body hook has said so.
+    Buffer { bytes_max: u64, too_large: Error },
+}
+
+/// A whole body.
+#[derive(Debug)]
+pub struct Body<'a> {
+    sent: &'a [u8],
+    replaced: Option<Vec<u8>>,
+}
+
+impl<'a> Body<'a> {
+    pub fn new(sent: &'a [u8]) -> Self {
+        Self { sent, replaced: None }
+    }
+
+    /// As it is now.
+    pub fn bytes(&self) -> &[u8] {
+        self.replaced.as_deref().unwrap_or(self.sent)
+    }
+
+    /// From now on it is this.
+    pub fn replace(&mut self, body: Vec<u8>) {
+        self.replaced = Some(body);
+    }
+
+    /// What it is if it is not what was sent.
+    pub fn into_replaced(self) -> Option<Vec<u8>> {
+        self.replaced
+    }
 }
 
 /// An answer of the gateway's own, made when the configuration was read; what differs from one request to the next are

@@ -39,6 +39,8 @@ pub struct RouteRecord {
     pub chain: Option<Arc<Chain>>,
     /// What they add to. Of one route there may be several, of plans that followed one another: each tells its own.
     pub tally: Rc<Tally>,
+    /// Of a split that waits: what answers meet beside, as long as it does.
+    pub rest: Option<Arc<Chain>>,
     /// Of a split: a record for each arm, which exchanges pin instead of this one.
     arms: Vec<Rc<RouteRecord>>,
 }
@@ -146,28 +148,27 @@ fn record(plan: &Plan, settings: &Rc<Settings>, index: usize) -> Rc<RouteRecord>
     let record = |service: Option<u32>, chain: &Option<Arc<Chain>>, arms| {
         let service = service.map(|service| plan.services[service as usize].clone());
         let (route, settings, tally) = (route.clone(), settings.clone(), tally.clone());
-        Rc::new(RouteRecord { route, service, settings, chain: chain.clone(), tally, arms })
+        RouteRecord { route, service, settings, chain: chain.clone(), tally, rest: None, arms }
     };
-    match &route.action {
+    let divided = |chain: &Option<Arc<Chain>>| chain.as_ref().map_or([None, None], |chain| chain.divided());
+    Rc::new(match &route.action {
         Action::Service(service) => record(Some(*service), &chains[0], Vec::new()),
+        Action::Split(split) if split.waits() => {
+            // What runs before is the same whatever the arm: that was looked at when the file was read.
+            let arms = split.arms.iter().zip(chains).map(|(arm, chain)| {
+                let [_, rest] = divided(chain);
+                Rc::new(record(Some(arm.service), &rest, Vec::new()))
+            });
+            let [until_known, rest] = divided(&chains[split.arms.len()]);
+            RouteRecord { rest, ..record(None, &until_known, arms.collect()) }
+        }
         Action::Split(split) => {
             let arms = split.arms.iter().zip(chains);
-            if !split.waits() {
-                let arms = arms.map(|(arm, chain)| record(Some(arm.service), chain, Vec::new()));
-                return record(None, &None, arms.collect());
-            }
-            // What runs before is the same whatever the arm: that was looked at when the file was read.
-            let mut before = None;
-            let arms = arms.map(|(arm, chain)| {
-                let [until_known, rest] = chain.as_ref().map_or([None, None], |chain| chain.divided());
-                before = until_known;
-                record(Some(arm.service), &rest, Vec::new())
-            });
-            let arms = arms.collect();
-            record(None, &before, arms)
+            let arms = arms.map(|(arm, chain)| Rc::new(record(Some(arm.service), chain, Vec::new())));
+            record(None, &None, arms.collect())
         }
         Action::Redirect(_) | Action::Respond(_) => record(None, &chains[0], Vec::new()),
-    }
+    })
 }
 
 fn blank(plan: &Plan) -> Vec<Option<Rc<RouteRecord>>> {

@@ -4,7 +4,7 @@ use crate::http::body::BodyError;
 use crate::http::error::HeadError;
 use crate::policy::api_key::Refusal as KeyRefusal;
 use crate::policy::jwt::Refusal;
-use crate::policy::{Error as PolicyError, Kind, request_size};
+use crate::policy::{Error as PolicyError, Kind, request_size, request_transform};
 use crate::runtime::Error as IoError;
 use crate::wire::ReadError;
 
@@ -174,6 +174,18 @@ fn policy(error: PolicyError) -> Answer {
             client(411, "length_missing", "the request's body must say its length beforehand")
         }
         PolicyError::RateLimit(_) => client(429, "rate_limited", "API rate limit exceeded"),
+        PolicyError::RequestTransform(error) => json_body(error),
+    }
+}
+
+fn json_body(error: request_transform::Error) -> Answer {
+    use request_transform::Error as E;
+    match error {
+        E::BodyTooLarge => client(413, "json_too_large", "the request's JSON body is larger than allowed"),
+        E::BodyEncoded => client(415, "json_encoded", "the request's JSON body must be in UTF-8 and not compressed"),
+        E::BodyNotJson => client(400, "json_malformed", "the request's body is not the JSON that it says it is"),
+        E::BodyTooDeep => client(400, "json_too_deep", "the request's JSON body is nested too deeply"),
+        E::MemberRepeated => client(400, "json_member_repeated", "the request's JSON body has a member twice"),
     }
 }
 
@@ -272,6 +284,7 @@ pub const fn reason(status: u16) -> &'static str {
         411 => "Length Required",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
         417 => "Expectation Failed",
         418 => "I'm a Teapot",
         421 => "Misdirected Request",

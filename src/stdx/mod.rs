@@ -8,6 +8,7 @@ pub mod cidr_set;
 pub mod date;
 pub mod hash;
 pub mod histogram;
+pub mod json;
 pub mod ledger;
 pub mod number;
 pub mod parsed;

@@ -21,8 +21,11 @@ mod tunnel;
 
 // What a gateway does with them.
 mod api_key;
+mod bodies;
 mod forwarding;
+mod jwks_https;
 mod jwt;
+mod oidc;
 mod paths;
 mod policies;
 mod proxy_protocol;

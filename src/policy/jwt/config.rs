@@ -60,14 +60,20 @@ pub struct IssuerConfig {
     /// What it signs with: `RS256`, `PS256`, `ES256`, their longer forms, `EdDSA`, or `HS256`, `HS384` and `HS512`,
     /// which no other may stand beside.
     pub algorithms: Vec<Algorithm>,
-    /// Where it publishes its keys, by `http://`.
+    /// Where it publishes its keys, by `https://`, or by `http://` within a network that is trusted.
     pub jwks_url: Option<String>,
+    /// A file with certificates in PEM: one of them has signed that of the server at `jwks_url`. Default: those that
+    /// the system trusts.
+    pub jwks_ca_file: Option<String>,
     /// How often they are fetched, in seconds; sooner when they are said to expire sooner, and on a `kid` that is not
     /// known. When they cannot be had, those from before stay. Default: 300.
     pub refresh_s: Option<u32>,
     /// Its keys, when they do not change.
     #[serde(default)]
     pub keys: Vec<KeyConfig>,
+    /// What is in `jwks_ca_file`.
+    #[serde(skip)]
+    pub(super) authorities: Content,
 }
 
 /// One key, or a set of them.
@@ -100,17 +106,21 @@ pub enum Audiences {
 pub struct ClaimPath(pub Vec<String>);
 
 impl Config {
-    /// Reads the files with keys.
+    /// Reads the files with keys and certificates.
     pub fn load(&mut self, read: Read<'_>) -> Result<(), Invalid> {
-        for key in self.issuers.iter_mut().flat_map(|issuer| &mut issuer.keys) {
-            let Some(file) = key.file.as_ref().or(key.secret_file.as_ref()) else { continue };
-            let content = read(file).map_err(|error| {
-                Invalid::new(
-                    format!("a key in `{file}`, which cannot be read ({error})"),
-                    "check the path and who may read it",
-                )
-            })?;
-            key.content = Content(content);
+        let content = |what: &str, file: &str| {
+            let unreadable = |error| format!("{what} in `{file}`, which cannot be read ({error})");
+            let help = "check the path and who may read it";
+            read(file).map(Content).map_err(|error| Invalid::new(unreadable(error), help))
+        };
+        for issuer in &mut self.issuers {
+            if let Some(file) = &issuer.jwks_ca_file {
+                issuer.authorities = content("certificates", file)?;
+            }
+            for key in &mut issuer.keys {
+                let Some(file) = key.file.as_ref().or(key.secret_file.as_ref()) else { continue };
+                key.content = content("a key", file)?;
+            }
         }
         Ok(())
     }

@@ -223,8 +223,6 @@ mod tests {
     use super::kit::Signer;
     use super::load::with_files;
     use super::*;
-    use crate::stdx::hash::FixedHash;
-    use std::hash::BuildHasher;
     use std::rc::Rc;
     use std::sync::Arc;
 
@@ -243,10 +241,8 @@ mod tests {
 
     fn book(generation: u64, signer: Option<&Signer>) -> KeyBook {
         let set = |signer: &Signer| Arc::new(KeySet::new(vec![signer.key(Some("b"))], Vec::new()).expect("keys"));
-        KeyBook {
-            generation,
-            sets: signer.map(|signer| (FixedHash.hash_one("http://bob/keys"), set(signer))).into_iter().collect(),
-        }
+        let id = jwt("").sources().next().expect("bob publishes").id;
+        KeyBook { generation, sets: signer.map(|signer| (id, set(signer))).into_iter().collect() }
     }
 
     fn states(book: KeyBook) -> States {
