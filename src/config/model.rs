@@ -3,17 +3,15 @@
 //! Keys carry their unit: `_ms`, `_s`, `_bytes`; `_max` and `_min` are bounds. A key that is left out, or `null`, has
 //! its default. Examples of each part are in `config/`.
 
-use std::fmt;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 use serde_saphyr::Spanned;
 
 use crate::policy::{self, rate_limit};
 use crate::proxy::limits::Limits as Ceilings;
-use crate::runtime::options::SHARDS_MAX;
 use crate::stdx::number::{Bounded, Bytes, Count, Millis};
+use crate::telemetry::level::Level;
 
 /// Only 1 exists, which is checked where the answer can say so.
 pub type Version = Bounded<0, { u32::MAX as u64 }>;
@@ -39,6 +37,12 @@ pub struct Model {
     /// Names of policies in the order in which they run. Those that are left out run where they always do. Default:
     /// none is named, and all run in the order of `docs/policies.md`.
     pub policy_order: Option<Spanned<Vec<policy::Kind>>>,
+    /// What roles stand for beside themselves, by their names; for the policy `authorize`. Default: none.
+    #[serde(default)]
+    pub roles: BTreeMap<String, Spanned<Role>>,
+    /// Who has to prove who they are, and how strictly.
+    #[serde(default)]
+    pub authentication: Authentication,
     /// How often a client may ask, in short.
     #[serde(default)]
     pub rate_limiting: RateLimiting,
@@ -54,6 +58,9 @@ pub struct Model {
     /// One line of JSON a request, on standard output.
     #[serde(default)]
     pub access_log: AccessLog,
+    /// What the gateway says of itself, on standard error.
+    #[serde(default)]
+    pub logging: Logging,
     /// Health, status and metrics, for probes and for Prometheus.
     #[serde(default)]
     pub admin: Admin,
@@ -87,11 +94,14 @@ pub struct Overlay {
     pub routes: Vec<Route>,
     pub policies: Vec<Spanned<policy::Config>>,
     pub policy_order: Option<Spanned<Vec<policy::Kind>>>,
+    pub roles: BTreeMap<String, Spanned<Role>>,
+    pub authentication: Authentication,
     pub rate_limiting: RateLimiting,
     pub limits: Limits,
     pub trust: Option<Trust>,
     pub http: Http,
     pub access_log: AccessLog,
+    pub logging: Logging,
     pub admin: Admin,
     pub runtime: Runtime,
     pub shutdown: Shutdown,
@@ -350,6 +360,30 @@ pub struct RegexEdit {
     pub to: String,
 }
 
+/// Whoever has a role may also do what it names here.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// Roles that come with it, and what comes with those. Default: none.
+    #[serde(default)]
+    pub includes: Vec<String>,
+    /// Scopes that come with it. Default: none.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+}
+
+/// What the policies of authentication have in common.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authentication {
+    /// Whether requests that come from this machine itself, and by way of no proxy, need no credential: one that they
+    /// bring all the same is checked as ever, and those without go on as nobody, past `authorize` too. Only under the
+    /// profiles `development` and `staging`. Default: false.
+    pub bypass_local: Option<Spanned<bool>>,
+    /// What `strict_validation` of a policy `jwt` is that does not say. Default: false.
+    pub strict_validation: Option<bool>,
+}
+
 /// What the policy `rate_limit` does in full.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -432,6 +466,13 @@ pub struct AccessLog {
     pub enabled: Option<bool>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logging {
+    /// The least that is said: `error`, `warn`, `info` or `debug`. Default: `info`.
+    pub level: Option<Level>,
+}
+
 /// Nothing can be changed through it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -486,106 +527,4 @@ pub struct Shutdown {
     pub delay_ms: Option<Bounded<0, 3_600_000>>,
     /// How long requests in flight may take to finish, in milliseconds. Default: 30000.
     pub drain_timeout_ms: Option<Millis>,
-}
-
-impl<'de> Deserialize<'de> for Path {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(VisitPath)
-    }
-}
-
-impl<'de> Deserialize<'de> for Shards {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(VisitShards)
-    }
-}
-
-impl<'de> Deserialize<'de> for Percent {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(VisitPercent)
-    }
-}
-
-struct VisitPercent;
-
-impl Visitor<'_> for VisitPercent {
-    type Value = Percent;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number from 0 to 100 in steps of 0.01")
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Percent, E> {
-        match u32::try_from(number) {
-            Ok(percent @ 0..=100) => Ok(Percent(100 * percent)),
-            _ => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
-        }
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Percent, E> {
-        let unsigned = u64::try_from(number).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))?;
-        self.visit_u64(unsigned)
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Percent, E> {
-        let steps = (number * 100.0).round();
-        // What is written with two decimals is that close to a step, and what is written with three is not.
-        if (0.0..=10_000.0).contains(&steps) && (number * 100.0 - steps).abs() < 1e-6 {
-            Ok(Percent(steps as u32))
-        } else {
-            Err(E::invalid_value(Unexpected::Float(number), &self))
-        }
-    }
-}
-
-struct VisitShards;
-
-impl Visitor<'_> for VisitShards {
-    type Value = Shards;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`auto` or a number from 1 to {SHARDS_MAX}")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Shards, E> {
-        if text == "auto" { Ok(Shards::Auto) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Shards, E> {
-        match usize::try_from(number) {
-            Ok(count @ 1..=SHARDS_MAX) => Ok(Shards::Count(count)),
-            _ => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
-        }
-    }
-}
-
-/// By hand, because an untagged enum's error would only say that no variant fits.
-struct VisitPath;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum PathInWords {
-    Prefix(String),
-    Exact(String),
-    Regex(String),
-}
-
-impl<'de> Visitor<'de> for VisitPath {
-    type Value = Path;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a path, `{ prefix: \"/path\" }`, `{ exact: \"/path\" }` or `{ regex: \"/path\" }`")
-    }
-
-    fn visit_str<E: Error>(self, path: &str) -> Result<Path, E> {
-        Ok(Path::Prefix(path.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Path, A::Error> {
-        Ok(match PathInWords::deserialize(MapAccessDeserializer::new(map))? {
-            PathInWords::Prefix(path) => Path::Prefix(path),
-            PathInWords::Exact(path) => Path::Exact(path),
-            PathInWords::Regex(path) => Path::Regex(path),
-        })
-    }
 }

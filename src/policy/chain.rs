@@ -89,6 +89,7 @@ impl Chain {
         for policy in self.with(Hooks::REQUEST) {
             match policy.on_request(request, context) {
                 Verdict::Continue => {}
+                Verdict::Reject(error) if context.is_exempt && error.is_for_want_of_credentials() => {}
                 verdict => return verdict,
             }
         }

@@ -9,6 +9,7 @@ mod edit;
 mod grants;
 mod verdict;
 
+pub mod authorize;
 pub mod cors;
 pub mod ip_filter;
 pub mod jwt;
@@ -153,6 +154,7 @@ policies! {
     Jwt(jwt) = 1450,
     IpFilter(ip_filter) = 990,
     RequestSize(request_size) = 951,
+    Authorize(authorize) = 950,
     RateLimit(rate_limit) = 910,
     RequestTransform(request_transform) = 801,
     ResponseTransform(response_transform) = 800,
@@ -162,6 +164,13 @@ policies! {
 }
 
 impl Config {
+    /// What the file says once for all policies, this one has too if it does not say.
+    pub fn inherit(&mut self, strict_validation: bool) {
+        if let Self::Jwt(config) = self {
+            config.strict_validation.get_or_insert(strict_validation);
+        }
+    }
+
     /// Reads the files that it names. `read` knows where they are.
     pub fn load(&mut self, read: Read<'_>) -> Result<(), Invalid> {
         match self {
@@ -178,6 +187,11 @@ impl Kind {
     /// It finds out who asks.
     pub const fn authenticates(self) -> bool {
         matches!(self, Self::Jwt)
+    }
+
+    /// It may only log what it would refuse.
+    pub const fn has_shadow(self) -> bool {
+        matches!(self, Self::Authorize)
     }
 }
 
@@ -198,6 +212,7 @@ impl State {
 /// Why a policy refused a request. Who refuses is in the variant; `proxy::error` knows the answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Error {
+    Authorize(authorize::Error),
     IpFilter(ip_filter::Error),
     Jwt(jwt::Refusal),
     RequestSize(request_size::Error),
@@ -232,11 +247,15 @@ impl Error {
         Self::Jwt(jwt::Refusal::ClaimMissing),
         Self::Jwt(jwt::Refusal::ClaimUnusable),
         Self::Jwt(jwt::Refusal::KeysUnavailable),
+        Self::Authorize(authorize::Error::Unidentified),
+        Self::Authorize(authorize::Error::RoleMissing),
+        Self::Authorize(authorize::Error::ScopeMissing),
     ];
 
     /// Whose refusal it is.
     pub const fn kind(self) -> Kind {
         match self {
+            Self::Authorize(_) => Kind::Authorize,
             Self::IpFilter(_) => Kind::IpFilter,
             Self::Jwt(_) => Kind::Jwt,
             Self::RequestSize(_) => Kind::RequestSize,
@@ -247,11 +266,17 @@ impl Error {
     /// For the log and the metric.
     pub const fn reason(self) -> &'static str {
         match self {
+            Self::Authorize(error) => error.reason(),
             Self::IpFilter(error) => error.reason(),
             Self::Jwt(refusal) => refusal.reason(),
             Self::RequestSize(error) => error.reason(),
             Self::RateLimit(error) => error.reason(),
         }
+    }
+
+    /// The request brought nothing that could say who sends it.
+    pub const fn is_for_want_of_credentials(self) -> bool {
+        matches!(self, Self::Jwt(jwt::Refusal::Missing) | Self::Authorize(authorize::Error::Unidentified))
     }
 
     /// Its place among all.

@@ -26,6 +26,7 @@ pub struct Tried<'a, P> {
     verdict: Verdict<'a>,
     sample: Sample,
     pub body_bytes_max: Option<u64>,
+    pub would_refuse: Option<Error>,
     pub identity: Option<Rc<Identity>>,
 }
 
@@ -73,8 +74,8 @@ where
         let mut context = self.context();
         let verdict = self.policy.on_request(&mut sample.view(), &mut context);
         assert!(!sample.edits().overflowed());
-        let Context { body_bytes_max, identity, .. } = context;
-        Tried { trial: self, verdict, sample, body_bytes_max, identity }
+        let Context { body_bytes_max, identity, would_refuse, .. } = context;
+        Tried { trial: self, verdict, sample, body_bytes_max, would_refuse, identity }
     }
 
     fn context(&self) -> Context<'_> {
@@ -88,9 +89,11 @@ where
             body_bytes_max: None,
             identity: self.identity.clone(),
             now,
+            is_exempt: false,
             route: None,
             service: None,
             refusal: None,
+            would_refuse: None,
             state,
         }
     }

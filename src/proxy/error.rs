@@ -3,7 +3,7 @@
 use crate::http::body::BodyError;
 use crate::http::error::HeadError;
 use crate::policy::jwt::Refusal;
-use crate::policy::{Error as PolicyError, request_size};
+use crate::policy::{Error as PolicyError, authorize, request_size};
 use crate::runtime::Error as IoError;
 use crate::wire::ReadError;
 
@@ -161,6 +161,7 @@ fn request_head(error: HeadError) -> Answer {
 
 fn policy(error: PolicyError) -> Answer {
     match error {
+        PolicyError::Authorize(error) => authorization(error),
         PolicyError::IpFilter(_) => client(403, "ip_refused", "requests from this address are not allowed"),
         PolicyError::Jwt(refusal) => token(refusal),
         PolicyError::RequestSize(request_size::Error::TooLarge) => Failure::BodyTooLarge.answer(),
@@ -192,6 +193,22 @@ fn token(refusal: Refusal) -> Answer {
             "the token is not valid here",
             r#"Bearer realm="gateway", error="invalid_token", error_description="the token is not valid here""#,
         ),
+    }
+}
+
+/// RFC 6750 §3.1. The policy adds the scope that would do.
+fn authorization(error: authorize::Error) -> Answer {
+    let insufficient = |kind, detail| Answer {
+        challenge: Some(r#"Bearer realm="gateway", error="insufficient_scope""#),
+        ..client(403, kind, detail)
+    };
+    match error {
+        authorize::Error::Unidentified => Answer {
+            challenge: Some(r#"Bearer realm="gateway""#),
+            ..client(401, "unidentified", "the request does not prove who sends it")
+        },
+        authorize::Error::RoleMissing => insufficient("insufficient_role", "the request needs another role"),
+        authorize::Error::ScopeMissing => insufficient("insufficient_scope", "the request needs another scope"),
     }
 }
 
