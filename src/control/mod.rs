@@ -5,6 +5,7 @@ mod clock;
 mod cpus;
 mod failure_rate;
 mod handover;
+mod journal;
 mod jwks;
 mod listeners;
 pub mod log;

@@ -13,7 +13,7 @@ use crate::harness::{Config, Gateway, Message, OK, Origin, nobody, tool, wait_un
 
 /// An issuer with one key, made by openssl.
 #[derive(Clone)]
-struct Issuer {
+pub struct Issuer {
     algorithm: &'static str,
     kid: &'static str,
     private: PathBuf,
@@ -21,7 +21,7 @@ struct Issuer {
 
 impl Issuer {
     /// `algorithm` is RS256 or ES256.
-    fn new(folder: &Path, algorithm: &'static str, kid: &'static str) -> Self {
+    pub fn new(folder: &Path, algorithm: &'static str, kid: &'static str) -> Self {
         let private = folder.join(format!("{kid}.key"));
         let kind: &[&str] = match algorithm {
             "RS256" => &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
@@ -35,7 +35,7 @@ impl Issuer {
     }
 
     /// A token for `api` that expires in so many seconds.
-    fn token(&self, expires_in_s: i64, more: &str) -> String {
+    pub fn token(&self, expires_in_s: i64, more: &str) -> String {
         let exp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64 + expires_in_s;
         self.sign("", &format!(r#"{{"iss":"https://id.test/","aud":"api","sub":"ann","exp":{exp}{more}}}"#))
     }
@@ -141,7 +141,7 @@ fn base64url(bytes: &[u8]) -> String {
     out
 }
 
-fn folder(name: &str) -> PathBuf {
+pub fn folder(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("jwt-{}-{name}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     folder
