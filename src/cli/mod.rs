@@ -5,6 +5,7 @@ pub mod echo;
 pub mod explain;
 pub mod plan;
 pub mod run;
+pub mod schema;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -65,6 +66,8 @@ enum Command {
         #[command(flatten)]
         profile: Profile,
     },
+    /// Print the JSON Schema of configuration files, for editors and checks of other tools
+    Schema,
     /// Run an origin that answers every request with what it received, to try a gateway on
     Echo {
         /// Where to listen, as in `127.0.0.1:9000`
@@ -99,6 +102,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Explain { file, method, url, headers, profile } => {
             explain::explain(&file, profile.profile.as_deref(), &method, &url, &headers)
         }
+        Command::Schema => schema::schema(),
         Command::Echo { address } => match echo::run(address) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -140,6 +144,8 @@ mod tests {
         check("shardgate plan a.yaml", Err(2));
         check("shardgate explain a.yaml GET", Err(2));
         check("shardgate echo 127.0.0.1:9000", Ok("Echo { address: 127.0.0.1:9000 }"));
+        check("shardgate schema", Ok("Schema"));
+        check("shardgate schema a.yaml", Err(2));
         check("shardgate", Err(2));
         check("shardgate run", Err(2));
         check("shardgate echo 9000", Err(2));
