@@ -135,6 +135,7 @@ where
     pub fn answered(&mut self, status: u16, fields: &[(&str, &str)]) -> Vec<String> {
         let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
         let mut edits = Edits::default();
+        edits.begin(Fields::Own(&fields), |_| false);
         let mut response = ResponseView { status, headers: Headers::new(Fields::Own(&fields), &mut edits) };
         let context = Context { refusal: self.refusal(), ..self.trial.context() };
         self.trial.policy.on_response(&self.sample.view(), &mut response, &context);

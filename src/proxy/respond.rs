@@ -63,7 +63,8 @@ pub async fn respond(
         !close && exchange.request.version == Version::Http11 && !exchange.guarded.answers_meet_policies();
     let bytes = &reader.input()[..length];
     let brings_more = announces_body_without_right(head, bytes);
-    let opening = match trim::left_out(head, bytes, down_framing).filter(|_| adds_nothing) {
+    let left_out = if adds_nothing { trim::left_out(head, bytes, down_framing) } else { None };
+    let opening = match left_out {
         Some(left_out) => {
             let start = left_out.remove_from(&mut reader.input_mut()[..length]);
             reader.skip(start);

@@ -24,7 +24,7 @@ pub fn token<'a>(config: &'a Config, request: &'a RequestView<'_>) -> Result<&'a
 
 /// Two lines of one header are two tokens, whatever they are: one of them could be a service's choice.
 fn in_header<'a>(request: &'a RequestView<'_>, name: &'a FieldName, keep: &mut impl FnMut(Result<&'a [u8], Refusal>)) {
-    let is_authorization = name.is(b"authorization");
+    let is_authorization = name.is(b"Authorization");
     let mut values = request.headers.values(name);
     let Some(first) = values.next() else { return };
     if values.next().is_some() {
