@@ -36,8 +36,9 @@ def end(process):
 class Server:
     """The origin or a proxy, running while its `with` block does."""
 
-    def __init__(self, name, command, port, core, scratch, thread=None):
+    def __init__(self, name, command, port, core, scratch, thread=None, headers=()):
         self.name, self.command, self.port, self.core, self.thread = name, command, port, core, thread
+        self.headers = dict(line.split(": ", 1) for line in headers)
         self.scratch = Path(scratch)
         self.process = None
 
@@ -63,7 +64,8 @@ class Server:
             if self.process.poll() is not None:
                 raise Failed(f"{self.name} ended with {self.process.returncode}: {self._log_end()}")
             try:
-                with opener.open(f"http://127.0.0.1:{self.port}/", timeout=2) as response:
+                request = urllib.request.Request(f"http://127.0.0.1:{self.port}/", headers=self.headers)
+                with opener.open(request, timeout=2) as response:
                     if len(response.read()) == 1024:
                         return
                 raise Failed(f"{self.name} does not answer with the origin's 1 KiB")

@@ -11,6 +11,8 @@ from .process import Failed
 from .samples import Bar, Samples
 
 GATEWAY = "shardgate"
+# The gateway with policies.
+CHAIN = f"{GATEWAY}-chain"
 
 # What a floor must show of itself before it may be compared with.
 FLOOR_SYSCALLS_MAX = 4.1
@@ -28,6 +30,9 @@ TRIES = 3
 
 class Scenario:
     """`bench` gives the proxies, the load generator and whether to be quick."""
+
+    # Of every request.
+    headers = ()
 
     def __init__(self, bench):
         self.bench = bench
@@ -47,7 +52,7 @@ class Scenario:
                 self.try_turn(proxy)
 
     def whole_turn(self, proxy):
-        with self.bench.start(proxy) as server:
+        with self.bench.start(proxy, headers=self.headers) as server:
             self.turn(proxy, server)
 
     def try_turn(self, proxy, turn=None):
@@ -102,23 +107,24 @@ class Counts(Scenario):
     def round(self):
         super().round()
         if not counts_instructions():
-            for proxy in self.bench.proxies:
+            for proxy in self.columns:
                 if proxy not in self.out and len(self.samples.of(self.metrics[0], proxy)) == 0:
                     self.try_turn(proxy, self._emulated)
 
     def _emulated(self, proxy):
         """Once: valgrind counts the same every time, slowly."""
-        with callgrind.Callgrind() as counts, self.bench.start(proxy, counts.command) as server:
+        with callgrind.Callgrind() as counts, self.bench.start(proxy, counts.command, self.headers) as server:
 
             def ask(requests):
-                with self.bench.load(server, "--rate", callgrind.RATE, "--requests", requests) as load:
+                options = ("--rate", callgrind.RATE, "--requests", requests, *self._lines())
+                with self.bench.load(server, *options) as load:
                     load.ready()
                     load.result()
 
             self.samples.add(self.metrics[0], proxy, counts.slope(server.pids()[-1], ask))
 
     def _count(self, server, requests, events):
-        with self.bench.load(server, "--rate", RATE, "--requests", requests, "--gate") as load:
+        with self.bench.load(server, "--rate", RATE, "--requests", requests, "--gate", *self._lines()) as load:
             load.ready()
             counters = Counters(server.working_tid(), events)
             counters.start()
@@ -127,6 +133,9 @@ class Counts(Scenario):
             # The last answer is on its way to the client before the proxy has gone to sleep.
             time.sleep(0.05)
             return counters.stop()
+
+    def _lines(self):
+        return [word for line in self.headers for word in ("--header", line)]
 
     def floor_fits(self):
         """Whether the floor is one: None when it was not counted."""
@@ -157,6 +166,29 @@ class Counts(Scenario):
         except (OSError, ValueError, KeyError):
             values = []
         return Bar("heap allocations a request", values, 0, missing="not measured: run the allocation test first")
+
+
+class Chain(Counts):
+    """What policies cost: the same requests, with and without a chain of a token that is known, a rate limit, CORS and
+    edits of the head."""
+
+    columns = (GATEWAY, CHAIN)
+    headers = (
+        # Of `me` for `api`, signed with compare's secret, and without an end.
+        "Authorization: Bearer eyJhbGciOiJIUzI1NiJ9."
+        "eyJpc3MiOiJtZSIsInN1YiI6ImFubiIsImF1ZCI6ImFwaSIsInNjb3BlIjoicmVhZCB3cml0ZSIsInJvbGVzIjpbImEiLCJiIl19."
+        "Grr_D3MmXYdAREcM3UIiMQ1GUw8G-BGMvFJf4w7NMVo",
+        "Origin: https://a.test",
+    )
+
+    @property
+    def title(self):
+        return f"A chain of jwt, rate_limit, cors and request_transform. {super().title}"
+
+    def bars(self):
+        bare, chain = (self.samples.of(self.metrics[0], column) for column in self.columns)
+        more = [whole - part for whole, part in zip(chain, bare)]
+        return [Bar("user instructions a request that the chain adds", more, 4000)]
 
 
 class Cpu(Scenario):
@@ -326,6 +358,6 @@ class Slow(Scenario):
         return bars
 
 
-SCENARIOS = {"counts": Counts, "cpu": Cpu, "loops": Loops, "idle": Idle, "big": Big, "slow": Slow}
+SCENARIOS = {"counts": Counts, "chain": Chain, "cpu": Cpu, "loops": Loops, "idle": Idle, "big": Big, "slow": Slow}
 # Of the comparison with others.
 USUAL = [name for name in SCENARIOS if name != "loops"]

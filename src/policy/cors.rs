@@ -104,7 +104,7 @@ impl Member for Cors {
             // Also where there is none: what is kept for one origin must not be served to another.
             headers.add(&VARY, b"Origin");
         }
-        if !request.headers.has(&ORIGIN) && !self.allow_origin_absent {
+        if !self.allow_origin_absent && !request.headers.has(&ORIGIN) {
             return;
         }
         // What the service says of origins gives way, or there would be two answers to one question.
@@ -184,7 +184,8 @@ impl Origin {
     fn is(&self, origin: &[u8]) -> bool {
         match self {
             Self::Any => true,
-            Self::Exact(exact) => origin.eq_ignore_ascii_case(exact.as_bytes()),
+            // Browsers send it in lower case.
+            Self::Exact(exact) => origin == exact.as_bytes() || origin.eq_ignore_ascii_case(exact.as_bytes()),
             Self::Below(scheme, suffix) => {
                 let Some(begin) = origin.get(..scheme.len()) else { return false };
                 let rest = &origin[scheme.len()..];

@@ -59,7 +59,7 @@ impl Place {
 
 /// Two lines of one header are two credentials, whatever they are: one of them could be a service's choice.
 fn in_header<'a>(request: &'a RequestView<'_>, name: &'a FieldName, keep: &mut impl FnMut(Result<&'a [u8], NotOne>)) {
-    let is_authorization = name.is(b"authorization");
+    let is_authorization = name.is(b"Authorization");
     let mut values = request.headers.values(name);
     let Some(first) = values.next() else { return };
     if values.next().is_some() {

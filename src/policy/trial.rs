@@ -196,6 +196,7 @@ where
         let mut body = Body::new(text.as_bytes());
         let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
         let mut edits = Edits::default();
+        edits.begin(Fields::Own(&fields), |_| false);
         let mut response = ResponseView { status, headers: Headers::new(Fields::Own(&fields), &mut edits) };
         let context = Context { refusal: self.refusal(), ..self.trial.context() };
         self.trial.policy.on_response_body(&mut response, &mut body);

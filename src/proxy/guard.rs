@@ -211,7 +211,7 @@ impl<'a> Guarded<'a> {
         let Visit { bytes, notes, .. } = self.visit;
         let (context, mut request) = (self.context(), notes.request.borrow_mut());
         let mut edits = notes.response.borrow_mut();
-        edits.begin(fields.len(), stays_behind);
+        edits.begin(fields, stays_behind);
         let request = RequestView::new(self.head, bytes, &mut request);
         let mut response = ResponseView { status, headers: Headers::new(fields, &mut edits) };
         for chain in self.chains() {
@@ -263,7 +263,7 @@ impl<'a> Guarded<'a> {
             let fields = self.head.fields();
             let is_trusted = account.peer_is_trusted;
             let stays_behind = |index: usize| is_for_one_hop(self.head, bytes, &fields[index], is_trusted);
-            notes.request.borrow_mut().begin(fields.len(), stays_behind);
+            notes.request.borrow_mut().begin(Fields::Read(fields, bytes), stays_behind);
             notes.body_bytes_max.set(None);
             notes.refusal.set(None);
             notes.would_refuse.set(None);

@@ -101,7 +101,8 @@ async fn pass_on(
     let adds_nothing =
         !close && exchange.request.version == Version::Http11 && !exchange.guarded.answers_meet_policies();
     let bytes = &reader.input()[..length];
-    let opening = match trim::left_out(head, bytes, framing).filter(|_| adds_nothing) {
+    let left_out = if adds_nothing { trim::left_out(head, bytes, framing) } else { None };
+    let opening = match left_out {
         Some(left_out) => {
             let start = left_out.remove_from(&mut reader.input_mut()[..length]);
             reader.skip(start);

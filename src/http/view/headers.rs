@@ -27,15 +27,48 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn get(self, index: usize) -> (&'a [u8], &'a [u8]) {
+    pub(super) fn name(self, index: usize) -> &'a [u8] {
         match self {
-            Self::Read(fields, bytes) => (fields[index].name.of(bytes), fields[index].value.of(bytes)),
-            Self::Own(fields) => fields[index],
+            Self::Read(fields, bytes) => fields[index].name.of(bytes),
+            Self::Own(fields) => fields[index].0,
+        }
+    }
+
+    #[inline(always)]
+    fn is(self, index: usize, name: &FieldName) -> bool {
+        name.is(self.name(index))
+    }
+
+    /// The first one from there on that has this name.
+    #[inline]
+    fn find(self, from: usize, name: &FieldName) -> Option<usize> {
+        let len = name.text().len();
+        let mut from = from;
+        loop {
+            let place = match self {
+                Self::Read(fields, _) => {
+                    fields.get(from..)?.iter().position(|field| usize::from(field.name.len) == len)
+                }
+                Self::Own(fields) => fields.get(from..)?.iter().position(|(name, _)| name.len() == len),
+            };
+            let found = from + place?;
+            if self.is(found, name) {
+                return Some(found);
+            }
+            from = found + 1;
+        }
+    }
+
+    fn value(self, index: usize) -> &'a [u8] {
+        match self {
+            Self::Read(fields, bytes) => fields[index].value.of(bytes),
+            Self::Own(fields) => fields[index].1,
         }
     }
 }
 
 impl<'a> Headers<'a> {
+    /// The edits must have begun with these fields.
     pub fn new(fields: Fields<'a>, edits: &'a mut Edits) -> Self {
         Self { fields, edits }
     }
@@ -43,8 +76,29 @@ impl<'a> Headers<'a> {
     /// The value of each line of that name.
     pub fn values<'b>(&'b self, name: &'b FieldName) -> impl Iterator<Item = &'b [u8]> {
         let (fields, edits) = (self.fields, &*self.edits);
-        let own = (0..fields.len()).filter(|index| !edits.drops(*index)).map(move |index| fields.get(index));
-        own.chain(edits.added()).filter(|(other, _)| name.is(other)).map(|(_, value)| value)
+        let (mut at, mut added) = if self.may_have(name) { (0, 0) } else { (usize::MAX, usize::MAX) };
+        std::iter::from_fn(move || {
+            while let Some(found) = fields.find(at, name) {
+                at = found + 1;
+                if !edits.drops(found) {
+                    return Some(fields.value(found));
+                }
+            }
+            at = usize::MAX;
+            while let Some((other, value)) = edits.added_at(added) {
+                added += 1;
+                if name.is(other) {
+                    return Some(value);
+                }
+            }
+            None
+        })
+    }
+
+    /// Whether one of the names may be this one.
+    #[inline]
+    fn may_have(&self, name: &FieldName) -> bool {
+        self.edits.marks.contains(name.mark())
     }
 
     pub fn has(&self, name: &FieldName) -> bool {
@@ -59,12 +113,15 @@ impl<'a> Headers<'a> {
 
     pub fn remove(&mut self, name: &FieldName) {
         self.edits.edited = true;
-        for index in 0..self.fields.len() {
-            if name.is(self.fields.get(index).0) {
-                self.edits.drop_field(index);
-            }
+        if !self.may_have(name) {
+            return;
         }
-        self.edits.remove_added(|other| name.is(other));
+        let mut at = 0;
+        while let Some(found) = self.fields.find(at, name) {
+            self.edits.drop_field(found);
+            at = found + 1;
+        }
+        self.edits.remove_added(name.text().len(), |other| name.is(other));
     }
 
     /// The header has this value and no other.
@@ -76,7 +133,7 @@ impl<'a> Headers<'a> {
     /// One more line.
     pub fn add(&mut self, name: &FieldName, value: &[u8]) {
         self.edits.edited = true;
-        self.edits.add(name.text().as_bytes(), value);
+        self.edits.add(name.text().as_bytes(), name.mark(), value);
     }
 
     /// Gives every line of one name another, which they then share with no line that had it before.
@@ -90,10 +147,9 @@ impl<'a> Headers<'a> {
         }
         self.edits.rename_added(|other| from.is(other), to.text().as_bytes());
         for index in 0..self.fields.len() {
-            let (name, value) = self.fields.get(index);
-            if from.is(name) && !self.edits.drops(index) {
+            if self.fields.is(index, from) && !self.edits.drops(index) {
                 self.edits.drop_field(index);
-                self.edits.add(to.text().as_bytes(), value);
+                self.edits.add(to.text().as_bytes(), to.mark(), self.fields.value(index));
             }
         }
     }

@@ -188,7 +188,7 @@ mod tests {
         assert!(!edits.overflowed());
         Headers::new(Fields::Own(&fields), &mut edits).add(&name("A"), b"1");
         assert!(edits.overflowed());
-        edits.begin(0, |_| false);
+        edits.begin(Fields::Own(&fields), |_| false);
         assert!(!edits.overflowed());
         let mut headers = Headers::new(Fields::Own(&fields), &mut edits);
         headers.add(&name("A"), &[b'x'; TEXT_BYTES_MAX]);

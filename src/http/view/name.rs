@@ -12,7 +12,10 @@ use crate::stdx::parsed::parsed;
 /// A header's name. Names are the same in any case, and with `_` for `-`: many programs cannot tell those apart, and
 /// what one of them would take for the name must not slip past a policy.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct FieldName(Cow<'static, str>);
+pub struct FieldName {
+    text: Cow<'static, str>,
+    mark: Mark,
+}
 
 /// A header's value: no control bytes, no space around it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,27 +32,32 @@ impl FieldName {
     pub fn new(text: &str) -> Option<Self> {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         let fits = (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_token);
-        fits.then(|| Self(text.to_owned().into()))
+        fits.then(|| Self { text: text.to_owned().into(), mark: Mark::of(text.as_bytes()) })
     }
 
     /// A name of ours, which is one.
     pub const fn fixed(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text))
+        Self { text: Cow::Borrowed(text), mark: Mark::of(text.as_bytes()) }
     }
 
     /// As it is written out.
     pub fn text(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        self.mark
     }
 
     pub fn is(&self, name: &[u8]) -> bool {
-        name.len() == self.0.len() && name.iter().zip(self.0.bytes()).all(|(a, b)| fold(*a) == fold(b))
+        let own = self.text.as_bytes();
+        name.len() == own.len() && (name == own || name.iter().zip(own).all(|(a, b)| fold(*a) == fold(*b)))
     }
 
     /// The gateway writes this header itself or decides by it, so that no policy may touch it.
     pub fn is_the_gateways(&self) -> bool {
         !matches!(
-            Known::of(&self.0.bytes().map(fold).collect::<Vec<_>>()),
+            Known::of(&self.text.bytes().map(fold).collect::<Vec<_>>()),
             Known::Other
                 | Known::Authorization
                 | Known::Cookie
@@ -61,8 +69,42 @@ impl FieldName {
     }
 }
 
-fn fold(byte: u8) -> u8 {
+const fn fold(byte: u8) -> u8 {
     if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
+}
+
+/// What few names share that are not the same.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Mark(u8);
+
+/// The marks of a head's names.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks([u64; 4]);
+
+impl Mark {
+    /// The names of one family often begin and end alike, and differ in length or before their last letter.
+    #[inline(always)]
+    pub(super) const fn of(name: &[u8]) -> Self {
+        let [letter, last] = match name {
+            [.., letter, last] => [fold(*letter), fold(*last)],
+            [last] => [0, fold(*last)],
+            [] => [0, 0],
+        };
+        let length = (name.len() as u8).wrapping_mul(37);
+        Self(length.wrapping_add(letter.wrapping_mul(5)).wrapping_add(last.wrapping_mul(11)))
+    }
+}
+
+impl Marks {
+    #[inline(always)]
+    pub(super) fn insert(&mut self, Mark(mark): Mark) {
+        self.0[usize::from(mark >> 6)] |= 1 << (mark & 63);
+    }
+
+    #[inline(always)]
+    pub(super) fn contains(&self, Mark(mark): Mark) -> bool {
+        self.0[usize::from(mark >> 6)] >> (mark & 63) & 1 == 1
+    }
 }
 
 impl FieldValue {
@@ -135,7 +177,9 @@ mod tests {
         let name = FieldName::new("X-User-Role").unwrap();
         for same in ["X-User-Role", "x-user-role", "X_User-ROLE"] {
             assert!(name.is(same.as_bytes()), "{same}");
+            assert_eq!(Mark::of(same.as_bytes()), name.mark(), "{same}");
         }
+        assert_eq!((Mark::of(b"a_"), Mark::of(b"_b")), (Mark::of(b"A-"), Mark::of(b"-B")));
         for other in ["X-User-Rol", "X-User-Roles", "X-User.Role", "XXUser-Role", ""] {
             assert!(!name.is(other.as_bytes()), "{other}");
         }

@@ -1,6 +1,6 @@
 //! A request as a test writes it.
 
-use super::{Edits, RequestView};
+use super::{Edits, Fields, RequestView};
 use crate::http::h1::Scan;
 use crate::http::head::{HeadLimits, RequestHead, Underscores};
 
@@ -24,7 +24,7 @@ impl Sample {
 
     /// Forgets all edits. Of fields for which `stays_behind` is true policies hear nothing.
     pub fn begin(&mut self, stays_behind: impl FnMut(usize) -> bool) {
-        self.edits.begin(self.head.fields().len(), stays_behind);
+        self.edits.begin(Fields::Read(self.head.fields(), &self.bytes), stays_behind);
     }
 
     pub fn view(&mut self) -> RequestView<'_> {

@@ -101,23 +101,29 @@ impl RateLimit {
         own.max(said.unwrap_or(0)).min(COST_MAX)
     }
 
-    /// What the request is charged; limits without a number are not in force.
-    fn charges(
+    /// Calls `use_them` with what the request is charged; limits without a number are not in force.
+    fn with_charges<T>(
         &self,
         ledger: &Ledger,
         request: &RequestView<'_>,
         context: &Context<'_>,
-    ) -> ([Charge; CHARGES_MAX], usize) {
+        use_them: impl FnOnce(&[Charge]) -> T,
+    ) -> T {
         let cost = self.cost(request);
-        let (mut charges, mut count) = ([Charge::default(); CHARGES_MAX], 0);
-        for limit in &self.limits {
-            if let Some(number) = limit.number() {
-                let tag = ledger.tag(number, Key { parts: &limit.key, request, context });
-                charges[count] = Charge { tag, cost };
-                count += 1;
-            }
+        let charge = |limit: &Limit| {
+            let tag = ledger.tag(limit.number()?, Key { parts: &limit.key, request, context });
+            Some(Charge { tag, cost })
+        };
+        // Nearly always it is one, and room for the most takes longer to clear than that.
+        if let [limit] = &*self.limits {
+            return use_them(charge(limit).as_slice());
         }
-        (charges, count)
+        let (mut charges, mut count) = ([Charge::default(); CHARGES_MAX], 0);
+        for charge in self.limits.iter().filter_map(charge) {
+            charges[count] = charge;
+            count += 1;
+        }
+        use_them(&charges[..count])
     }
 }
 
@@ -142,8 +148,8 @@ impl Member for RateLimit {
     fn on_request<'a>(&'a self, request: &mut RequestView<'_>, context: &mut Context<'_>) -> Verdict<'a> {
         let state = &mut context.state.borrow_mut().limits;
         let Some((ledger, leases)) = state.parts() else { return Verdict::Continue };
-        let (charges, count) = self.charges(ledger, request, context);
-        match leases.admit(ledger, &charges[..count], context.now.mono) {
+        let now = context.now.mono;
+        match self.with_charges(ledger, request, context, |charges| leases.admit(ledger, charges, now)) {
             Ok(()) => Verdict::Continue,
             Err(refused) => {
                 let limit = self.limits.iter().filter(|limit| limit.number().is_some()).nth(refused.charge);
@@ -161,19 +167,20 @@ impl Member for RateLimit {
         }
         let state = &mut context.state.borrow_mut().limits;
         let Some((ledger, leases)) = state.parts() else { return };
-        let (charges, count) = self.charges(ledger, request, context);
         let mut nearest: Option<(usize, Left)> = None;
         let mut wait = Duration::ZERO;
-        for (place, charge) in charges[..count].iter().enumerate() {
-            let left = leases.left(ledger, *charge, context.now.mono);
-            wait = wait.max(left.wait);
-            if let Some(names) = &self.told {
-                names[place].write(left, response);
+        self.with_charges(ledger, request, context, |charges| {
+            for (place, charge) in charges.iter().enumerate() {
+                let left = leases.left(ledger, *charge, context.now.mono);
+                wait = wait.max(left.wait);
+                if let Some(names) = &self.told {
+                    names[place].write(left, response);
+                }
+                if nearest.is_none_or(|(_, other)| left.is_nearer_than(other)) {
+                    nearest = Some((place, left));
+                }
             }
-            if nearest.is_none_or(|(_, other)| left.is_nearer_than(other)) {
-                nearest = Some((place, left));
-            }
-        }
+        });
         if let (Some((place, left)), Some(names)) = (nearest, &self.told) {
             self.common.write(&names[place], left, response);
         }

@@ -19,7 +19,13 @@ function key(kid) {
 
 const provider = new Provider(`http://127.0.0.1:${port}`, {
   clients: [
-    { client_id: "ann", client_secret: "secret", grant_types: ["client_credentials"], redirect_uris: [], response_types: [] },
+    {
+      client_id: "ann",
+      client_secret: "secret",
+      grant_types: ["client_credentials"],
+      redirect_uris: [],
+      response_types: [],
+    },
   ],
   clientDefaults: { id_token_signed_response_alg: "ES256" },
   enabledJWA: { idTokenSigningAlgValues: ["ES256"] },

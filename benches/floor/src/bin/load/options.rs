@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 pub const USAGE: &str = "\
-usage: load ADDRESS MODE [--connections N] [--sources N] [--fresh] [--until-refused] [--gate]
+usage: load ADDRESS MODE [--connections N] [--sources N] [--header LINE] [--fresh] [--until-refused] [--gate]
   --rate R (--requests N | --seconds S)    open loop: R requests a second, whatever the answers do
   --closed (--requests N | --seconds S)    closed loop: the next request when the last is answered
   --idle                                   one request a connection, then hold them until stdin closes
@@ -11,6 +11,7 @@ usage: load ADDRESS MODE [--connections N] [--sources N] [--fresh] [--until-refu
   --slow-writers                           write 1 MiB at 1 byte/s a connection until stdin closes
   --download PATH                          one response; PATH is /bytes/N
   --sources N                              connect from N addresses, 127.0.0.1 on
+  --header LINE                            `name: value`, which each request of a loop has too; may be repeated
   --fresh                                  one request a connection, which says so; the next connection is opened ahead
   --until-refused                          ends when no connection is accepted any more; every request must be answered
   --gate                                   after `ready`, wait for a line on stdin; after the result, for its end
@@ -32,6 +33,8 @@ pub struct Options {
     pub fresh: bool,
     pub until_refused: bool,
     pub gate: bool,
+    /// Each with its line end.
+    pub headers: String,
     sources: u8,
 }
 
@@ -41,7 +44,7 @@ impl Options {
         let address = words.next()?.parse().ok()?;
         let (mut rate, mut requests, mut seconds, mut mode) = (None, None, None, None);
         let (mut connections, mut sources, mut gate, mut closed) = (64, 1, false, false);
-        let (mut fresh, mut until_refused) = (false, false);
+        let (mut fresh, mut until_refused, mut headers) = (false, false, String::new());
         while let Some(word) = words.next() {
             match word {
                 "--rate" => rate = Some(words.next()?.parse::<u64>().ok().filter(|rate| *rate > 0)?),
@@ -49,6 +52,10 @@ impl Options {
                 "--seconds" => seconds = Some(words.next()?.parse::<u64>().ok()?),
                 "--connections" => connections = words.next()?.parse().ok().filter(|count| *count > 0)?,
                 "--sources" => sources = words.next()?.parse().ok().filter(|count| (1..=250).contains(count))?,
+                "--header" => {
+                    headers += words.next()?;
+                    headers += "\r\n";
+                }
                 "--closed" => closed = true,
                 "--fresh" => fresh = true,
                 "--until-refused" => until_refused = true,
@@ -70,7 +77,7 @@ impl Options {
             }
             _ => return None,
         };
-        Some(Self { address, mode, connections, fresh, until_refused, gate, sources })
+        Some(Self { address, mode, connections, fresh, until_refused, gate, headers, sources })
     }
 
     /// Where the connection of this number comes from.
@@ -93,6 +100,8 @@ mod tests {
     fn one_mode_with_an_end_is_needed() {
         check("127.0.0.1:80 --rate 100 --requests 5", true);
         check("127.0.0.1:80 --closed --seconds 1 --connections 8 --gate", true);
+        check("127.0.0.1:80 --closed --seconds 1 --header A:b --header C:d", true);
+        check("127.0.0.1:80 --closed --seconds 1 --header", false);
         check("127.0.0.1:80 --idle --sources 8", true);
         check("127.0.0.1:80 --download /bytes/5", true);
         check("127.0.0.1:80", false);

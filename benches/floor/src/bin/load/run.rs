@@ -37,6 +37,7 @@ struct Slot {
 
 struct Runner<'a> {
     options: &'a Options,
+    request: Vec<u8>,
     epoll: Epoll,
     slots: Vec<Slot>,
     /// First in, first out, so that all connections take part.
@@ -100,7 +101,9 @@ impl<'a> Runner<'a> {
         }
         let free = (0..options.connections).collect();
         let (body, tally) = (Body::default(), Tally::default());
-        Ok(Self { options, epoll, slots, free, retired: 0, start: Instant::now(), body, tally })
+        let usual = if options.fresh { LAST_REQUEST } else { REQUEST };
+        let request = [&usual[..usual.len() - 2], options.headers.as_bytes(), b"\r\n"].concat();
+        Ok(Self { options, request, epoll, slots, free, retired: 0, start: Instant::now(), body, tally })
     }
 
     /// Runs the plan to its last answer; returns how long that took.
@@ -146,8 +149,7 @@ impl<'a> Runner<'a> {
             }
             let Some(number) = self.free.pop_front() else { return Ok(Some(due)) };
             self.tally.sent += 1;
-            let request = if self.options.fresh { LAST_REQUEST } else { REQUEST };
-            if self.slots[number].client.as_ref().is_some_and(|client| client.send(request)) {
+            if self.slots[number].client.as_ref().is_some_and(|client| client.send(&self.request)) {
                 self.slots[number].due = Some(due);
             } else {
                 self.tally.error("a request could not be sent");
