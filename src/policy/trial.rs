@@ -136,6 +136,7 @@ fn context<'a>(consumers: &'a Consumers, state: &'a RefCell<State>) -> Context<'
         consumers,
         door: Door::default(),
         identity: None,
+        former: None,
         now: Now::default(),
         route: None,
         service: None,

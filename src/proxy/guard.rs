@@ -33,6 +33,8 @@ pub struct Notes {
     body_bytes_max: Cell<Option<u64>>,
     refusal: Cell<Option<Error>>,
     identity: RefCell<Option<Rc<Identity>>>,
+    /// Who it was once whose request is refused.
+    former: RefCell<Option<Rc<Identity>>>,
     /// Of the chain that the request is in.
     door: Cell<Door>,
 }
@@ -113,6 +115,11 @@ impl Notes {
         self.identity.borrow().clone().filter(|_| self.begun.get())
     }
 
+    /// Who asked, or who it was once.
+    pub fn identity_or_former(&self) -> Option<Rc<Identity>> {
+        self.identity().or_else(|| self.former.borrow().clone().filter(|_| self.begun.get()))
+    }
+
     pub fn refuse(&self, error: Error) -> Failure {
         self.refusal.set(Some(error));
         Failure::Policy(error)
@@ -168,6 +175,7 @@ impl<'a> Guarded<'a> {
         notes.body_bytes_max.set(context.body_bytes_max);
         notes.identity.replace(context.identity);
         notes.door.set(context.door);
+        notes.former.replace(context.former);
         let pause = |wants| Ok(Some(Pause { chain, slot, wants }));
         match verdict {
             Verdict::Continue if edits.overflowed() => Err(Stop::Failed(Failure::ForwardedHeadTooLarge)),
@@ -260,6 +268,7 @@ impl<'a> Guarded<'a> {
             notes.body_bytes_max.set(None);
             notes.refusal.set(None);
             notes.identity.replace(None);
+            notes.former.replace(None);
         }
     }
 
@@ -272,6 +281,7 @@ impl<'a> Guarded<'a> {
             body_bytes_max: notes.body_bytes_max.get(),
             consumers: account.found().map_or(&settings.consumers, |record| &record.settings.consumers),
             identity: notes.identity.borrow().clone(),
+            former: None,
             door: notes.door.get(),
             now: shared.runtime.now(),
             route: account.found().map(|record| record.route.id),

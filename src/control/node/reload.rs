@@ -99,7 +99,7 @@ impl Node {
                         let restart = if diff.needs_restart() { "; some of it at the next start" } else { "" };
                         let (number, changes) = (self.generation, diff.summary());
                         eprintln!("shardgate: configuration {number} is in force: {changes}{restart}");
-                        (self.text, self.source.ids) = (Some(text.into()), ids);
+                        (self.text, self.source.ids) = (Some(text.into()), *ids);
                         self.keep();
                     }
                     Err(failed) => self.reject(StartError::Listen(failed).to_string()),
