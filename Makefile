@@ -29,8 +29,8 @@ lint: ## Check form, lints and the links of the documentation only
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items
 
-docs: ## Write docs/policies.md anew from the comments in src/policy
-	SHARDGATE_RENDER=1 $(CARGO) test --test docs
+docs: ## Write docs/policies.md and docs/shardgate.schema.json anew from the comments in src
+	SHARDGATE_RENDER=1 $(CARGO) test --test docs --test schema
 
 conformance: ## Run the outside judges: make conformance VECTORS=DIR
 	@[ -n "$(VECTORS)" ] || { echo 'say where the vectors are: make conformance VECTORS=DIR' >&2; exit 2; }

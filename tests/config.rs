@@ -51,6 +51,10 @@ fn the_example_of_limits_has_the_defaults() {
     assert_eq!(bare.plan.settings.limits, snapshot.plan.settings.limits);
     assert_eq!(bare.plan.settings.http, snapshot.plan.settings.http);
     assert_eq!(bare.plan.settings.access_log, snapshot.plan.settings.access_log);
+    assert_eq!(
+        (bare.plan.settings.bypass_local, bare.log_level),
+        (snapshot.plan.settings.bypass_local, snapshot.log_level)
+    );
     assert_eq!(bare.drain_timeout, snapshot.drain_timeout);
     assert_eq!((bare.admin, bare.runtime), (snapshot.admin, snapshot.runtime));
     assert_eq!(bare.shutdown_delay, snapshot.shutdown_delay);
@@ -60,7 +64,7 @@ fn the_example_of_limits_has_the_defaults() {
 #[test]
 fn the_example_of_limits_lacks_no_key() {
     let (text, _) = example("limits.yaml");
-    for section in ["limits", "http", "access_log", "admin", "runtime", "shutdown"] {
+    for section in ["authentication", "limits", "http", "access_log", "logging", "admin", "runtime", "shutdown"] {
         let unknown = format!("{{version: 1, {section}: {{zzzzzzzz: 1}}}}");
         let problems = load_text("unknown", &unknown, &mut Ids::default(), &resolve).unwrap_err();
         let (_, keys) = problems.list[0].help.split_once("known keys here: ").expect("the help lists the keys");

@@ -1,5 +1,6 @@
 //! [`Ir`] to [`Snapshot`]: names become indices and ids, endpoints become addresses, rules become a table.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,11 +9,12 @@ use super::attach;
 use super::consumers;
 use super::ids::{Ids, Limits, Names};
 use super::ir::{self, Ir, Name};
+use super::permissions;
 use super::problem::{Origin, Problem};
 use super::snapshot::{Listener, Snapshot};
 use super::suggest::nearest;
 use crate::policy::consumers::{Consumer, Consumers};
-use crate::policy::{Chain, Policy};
+use crate::policy::{Chain, NAMES_MAX, Policy, Role, Unusable};
 use crate::proxy::{Plan, Settings};
 use crate::route::{Action, Arm, Group, Route, Split, Table};
 use crate::stdx::hash::{FixedMap, stable};
@@ -37,10 +39,12 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
     let known = attach::known(&ir, &consumers);
     let whole = ir.listeners.first().map(|first| Origin { line: 0, ..first.name.origin.clone() });
     let limits = compile.limits(&attached, &mut ids.limits, whole.clone());
+    let roles = compile.vocabulary(&attached, std::mem::take(&mut ir.roles), whole.clone());
     compile.nobodies(&attached, &consumers, whole);
     let gates: Vec<_> = ir.listeners.iter().map(|listener| attach::gate(listener, &ir.order)).collect();
     let chains = attach::chains(&ir, &services_by_name, &known);
     let chain = attach::unrouted(&ir, &known);
+    compile.unidentified(&ir.listeners, &gates, &ir.routes, &chains);
     let listeners = compile.listeners(ir.listeners, &mut ids.listeners);
     let gates = listeners.iter().zip(gates).filter_map(|(listener, chain)| Some((listener.id, chain?))).collect();
     let services = compile.services(ir.services, &mut ids.services);
@@ -52,6 +56,7 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
         trust: ir.trust,
         http: ir.http,
         access_log: ir.access_log,
+        bypass_local: ir.bypass_local,
         gates,
         chain,
         consumers,
@@ -62,6 +67,8 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
         plan: Arc::new(plan),
         attached,
         order: ir.order,
+        roles,
+        log_level: ir.log_level,
         admin: ir.admin,
         runtime: ir.runtime,
         shutdown_delay: ir.shutdown_delay,
@@ -146,6 +153,55 @@ impl Compile<'_> {
                     None => "add it to `consumers`".to_owned(),
                 };
                 self.problems.push(Problem::new(whole, what, help));
+            }
+        }
+    }
+
+    /// Gives every `authorize` what its roles and scopes mean.
+    fn vocabulary(
+        &mut self,
+        attached: &[(String, Arc<Policy>)],
+        roles: Vec<(Name, Role)>,
+        whole: Option<Origin>,
+    ) -> BTreeMap<String, Role> {
+        let origins: Vec<Name> = roles.iter().map(|(name, _)| name.clone()).collect();
+        let roles = roles.into_iter().map(|(name, role)| (name.text, role)).collect();
+        let problem = match permissions::give(attached, &roles) {
+            Ok(()) => None,
+            Err(Unusable::TooManyNames) => {
+                let what = format!("more than {NAMES_MAX} roles and scopes that `authorize` asks for");
+                whole.map(|whole| Problem::new(&whole, what, "leave some out"))
+            }
+            Err(Unusable::Cycle(role)) => {
+                let origin = origins.iter().find(|name| name.text == role).map(|name| &name.origin);
+                let what = format!("role `{role}` has no end: it includes itself, or one that does");
+                origin.map(|origin| Problem::new(origin, what, "take one of `includes` away"))
+            }
+        };
+        self.problems.extend(problem);
+        roles
+    }
+
+    /// An `authorize` that nobody could ever pass is a mistake.
+    fn unidentified(
+        &mut self,
+        listeners: &[ir::Listener],
+        gates: &[Option<Arc<Chain>>],
+        routes: &[ir::Route],
+        chains: &[Box<[Option<Arc<Chain>>]>],
+    ) {
+        // A policy that could not be read may be the one that is missing.
+        if !self.problems.is_empty() {
+            return;
+        }
+        let names = listeners.iter().map(|listener| ("listener", &listener.name));
+        let names = names.chain(routes.iter().map(|route| ("route", &route.name)));
+        for ((what, name), is_closed) in names.zip(permissions::closed(gates, chains)) {
+            if is_closed {
+                let what =
+                    format!("{what} `{}` has `authorize`, and nothing before that finds out who asks", name.text);
+                let help = "add `jwt` or another policy that does, or put it before `authorize` in `policy_order`";
+                self.problems.push(Problem::new(&name.origin, what, help));
             }
         }
     }

@@ -20,6 +20,7 @@ pub mod load;
 pub mod matcher;
 pub mod model;
 pub mod parse;
+mod permissions;
 mod predicates;
 pub mod problem;
 pub mod profile;

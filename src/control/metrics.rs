@@ -274,6 +274,13 @@ fn traffic(text: &mut Text<'_>, status: &Status, counters: &Counters) {
     for (error, count) in policy::Error::ALL.iter().zip(counters.policy_refusals) {
         text.sample(family, &[("policy", error.kind().name()), ("reason", error.reason())], count);
     }
+    let family = "shardgate_policy_would_refuse_total";
+    text.family(family, "counter", "Requests that a policy would have refused that only logs, by policy and reason");
+    for (error, count) in policy::Error::ALL.iter().zip(counters.policy_would_refuse) {
+        if error.kind().has_shadow() {
+            text.sample(family, &[("policy", error.kind().name()), ("reason", error.reason())], count);
+        }
+    }
     let upstream_idle: u64 = status.shards.iter().map(|shard| shard.gauges.upstream_idle).sum();
     text.family("shardgate_requests_in_flight", "gauge", "Requests being served");
     text.sample("shardgate_requests_in_flight", &[], counters.requests_in_flight);

@@ -6,6 +6,7 @@ mod cpus;
 mod failure_rate;
 mod fetch;
 mod handover;
+mod journal;
 mod jwks;
 mod listeners;
 pub mod log;

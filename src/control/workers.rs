@@ -10,6 +10,7 @@
 use super::clock::clocks;
 use super::cpus;
 use super::start::StartError;
+use crate::control::journal::say;
 use crate::policy::jwt::jwks::KeyBook;
 use crate::proxy::Plan;
 use crate::runtime::driver::choice::Choice;
@@ -194,7 +195,7 @@ impl Workers {
             match worker.join() {
                 Ok(Ok(of_shard)) => counters.merge(of_shard),
                 Ok(Err(error)) => {
-                    eprintln!("shardgate: a shard's event loop failed: {error}");
+                    say!(Error, "a shard's event loop failed: {error}");
                     healthy = false;
                 }
                 Err(_) => healthy = false,
@@ -202,7 +203,7 @@ impl Workers {
         }
         let (served, panics) = (counters.requests_total, counters.exchange_panics);
         let dropped = counters.log_lines_dropped;
-        eprintln!("shardgate: served {served} requests, {panics} panicked, {dropped} log lines dropped");
+        say!(Info, "served {served} requests, {panics} panicked, {dropped} log lines dropped");
         healthy
     }
 }
@@ -232,7 +233,7 @@ impl Thread {
             if let Some(cpu) = pin
                 && let Err(errno) = cpus::pin(cpu)
             {
-                eprintln!("shardgate: warning: shard {shard} is not pinned to CPU {cpu}: {errno}");
+                say!(Warn, "shard {shard} is not pinned to CPU {cpu}: {errno}");
             }
             // The event loop is made on the thread that uses it: a ring knows who its one submitter is.
             let driver = match event_loop.open() {

@@ -78,11 +78,15 @@ pub struct Context<'a> {
     /// What was found out about that in this chain.
     pub door: Door,
     pub now: Now,
+    /// Whoever asks need not say who it is.
+    pub is_exempt: bool,
     /// By their stable ids, once a route was found.
     pub route: Option<u32>,
     pub service: Option<u32>,
     /// Why the request was refused, for its answer's policies.
     pub refusal: Option<Error>,
+    /// Why a policy that only logs would have refused it.
+    pub would_refuse: Option<Error>,
     /// The shard's.
     pub state: &'a RefCell<State>,
 }

@@ -34,6 +34,8 @@ pub struct Settings {
     pub trust: Vec<Cidr>,
     pub http: HttpOptions,
     pub access_log: bool,
+    /// Clients on this machine need not say who they are.
+    pub bypass_local: bool,
     /// What requests meet before a route is looked for, by the id of their listener.
     pub gates: Vec<(u32, Arc<Chain>)>,
     /// What those meet for which there is no route.

@@ -11,6 +11,7 @@
 mod harness;
 
 // The bytes of HTTP/1.1, well meant and not.
+mod authorize;
 mod bad_requests;
 mod bad_responses;
 mod connection;

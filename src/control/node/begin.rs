@@ -2,6 +2,7 @@
 
 use crate::config::snapshot::{Listener, Snapshot};
 use crate::control::cpus::Cpus;
+use crate::control::journal::say;
 use crate::control::log::{self, LogWriter};
 use crate::control::nursery::Nursery;
 use crate::control::sockets::Sockets;
@@ -60,7 +61,7 @@ pub(super) fn start_shards(
     earlier: Option<Arc<Board>>,
 ) -> Result<(Started, mpsc::UnboundedReceiver<usize>), StartError> {
     let listeners = sockets.open(snapshot.listeners.iter(), shards).map_err(StartError::Listen)?;
-    eprintln!("shardgate: event loop {}: {}", event_loop.name(), event_loop.reason);
+    say!(Info, "event loop {}: {}", event_loop.name(), event_loop.reason);
     let (logs, drain) = log_ring::rings(shards);
     let (reporters, reports) = report::reports(shards);
     let out = log::stdout().map_err(StartError::Log)?;
@@ -80,7 +81,7 @@ pub(super) fn start_shards(
     let (workers, addresses) = nursery.start(shards, beginning)?;
     for Listener { name, .. } in &snapshot.listeners {
         if let Some((_, address)) = addresses.iter().find(|(of, _)| of == name) {
-            eprintln!("shardgate: listening on {address} ({name})");
+            say!(Info, "listening on {address} ({name})");
         }
     }
     Ok((Started { workers, writer, reports }, ended))

@@ -5,6 +5,7 @@
 
 use super::begin::{Started, start_shards};
 use super::{LOG_PATIENCE, Node, Phase};
+use crate::control::journal::say;
 use crate::control::start::StartError;
 use crate::runtime::driver::choice::Choice;
 use crate::runtime::options::EventLoop;
@@ -26,7 +27,7 @@ impl Node {
         match self.begin_anew(error) {
             Ok(ended) => Some(ended),
             Err(failed) => {
-                eprintln!("shardgate: the shards cannot begin anew: {failed}");
+                say!(Error, "the shards cannot begin anew: {failed}");
                 None
             }
         }
@@ -34,7 +35,7 @@ impl Node {
 
     fn begin_anew(&mut self, error: Error) -> Result<UnboundedReceiver<usize>, StartError> {
         let reason = format!("io_uring failed while it served: {error}");
-        eprintln!("shardgate: warning: {reason}; connections are lost, and the shards begin anew");
+        say!(Warn, "{reason}; connections are lost, and the shards begin anew");
         // Those whose ring still turns; their connections are on it.
         self.workers.tell_all(|| Mail::Drain { patience: Duration::ZERO, stop: Stop::Leave });
         self.sockets.take_back();

@@ -13,6 +13,7 @@ use super::admin;
 use super::clock::clocks;
 use super::cpus::{Cpus, give_way};
 use super::handover::{self, Asked, Farewell, Refused};
+use super::journal;
 use super::jwks::Issuers;
 use super::log::LogWriter;
 use super::notify::Notify;
@@ -27,6 +28,7 @@ use super::watch::Watch;
 use super::workers::Workers;
 use crate::config::problem::Problems;
 use crate::config::snapshot::Snapshot;
+use crate::control::journal::say;
 use crate::proxy::Plan;
 use crate::runtime::Stop;
 use crate::shard::Mail;
@@ -146,13 +148,14 @@ impl Node {
         mut inherited: Vec<OwnedFd>,
         tell: mpsc::UnboundedSender<Asked>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<usize>), StartError> {
+        announce(&snapshot);
         let nursery = Nursery::new().map_err(StartError::Thread)?;
         give_way();
         let (old, control) = match source.control.as_deref().map(|path| handover::take(path, getuid())).transpose() {
             Ok(taken) => (taken.flatten(), source.control.clone()),
             // The other one goes on, and so does this one, alone.
             Err(stranger @ Refused::Stranger(_)) => {
-                eprintln!("shardgate: warning: {stranger}");
+                say!(Warn, "{stranger}");
                 (None, None)
             }
             Err(failed) => return Err(StartError::Handover(failed)),
@@ -191,7 +194,7 @@ impl Node {
             retired: VecDeque::new(),
         };
         if let Some(address) = admin {
-            eprintln!("shardgate: admin on {address}");
+            say!(Info, "admin on {address}");
             node.serve_admin();
         }
         if let Some(path) = control {
@@ -200,7 +203,7 @@ impl Node {
         if old.map(handover::Old::confirm).transpose().map_err(|error| StartError::Handover(error.into()))?
             == Some(Farewell::Gone)
         {
-            eprintln!("shardgate: warning: the process that handed over has died since; this one serves alone");
+            say!(Warn, "the process that handed over has died since; this one serves alone");
         }
         Ok((node, ended))
     }
@@ -215,7 +218,7 @@ impl Node {
     fn begun(&mut self, from_last_good: Option<Problems>) {
         match from_last_good {
             Some(problems) => {
-                eprintln!("shardgate: beginning with the last good configuration: {}", line(&problems));
+                say!(Error, "beginning with the last good configuration: {}", line(&problems));
                 let configuration = &mut self.status.borrow_mut().configuration;
                 (configuration.from_last_good, configuration.error) = (true, Some(line(&problems)));
                 // Whatever the file says once it can be read is news: other names' addresses, another profile.
@@ -258,7 +261,7 @@ impl Node {
         self.issuers.ask();
         let alive = status.is_alive(clocks().mono);
         for warning in self.warnings.due(&status, clocks().now) {
-            eprintln!("shardgate: warning: {warning}");
+            say!(Warn, "{warning}");
         }
         drop(status);
         self.notify.alive(alive);
@@ -274,7 +277,7 @@ impl Node {
         let delay = self.snapshot.shutdown_delay.unwrap_or_else(usual_delay);
         match self.phase {
             Phase::Serving if !delay.is_zero() => {
-                eprintln!("shardgate: accepting for {} ms more", delay.as_millis());
+                say!(Info, "accepting for {} ms more", delay.as_millis());
                 self.phase = Phase::Leaving { at: clocks().now + delay };
             }
             Phase::Serving | Phase::HandingOver | Phase::Leaving { .. } => self.drain(self.snapshot.drain_timeout),
@@ -283,7 +286,7 @@ impl Node {
     }
 
     fn drain(&mut self, patience: Duration) {
-        eprintln!("shardgate: draining for {} ms at most", patience.as_millis());
+        say!(Info, "draining for {} ms at most", patience.as_millis());
         self.phase = Phase::Draining;
         self.end(patience);
     }
@@ -293,6 +296,19 @@ impl Node {
         // What the shards hold is the last of each socket.
         self.sockets.close_all();
         self.workers.tell_all(|| Mail::Drain { patience, stop: Stop::Dry });
+    }
+}
+
+/// Says of a configuration that begins to be in force what nobody should overlook.
+fn announce(snapshot: &Snapshot) {
+    journal::set_level(snapshot.log_level);
+    if snapshot.plan.settings.bypass_local {
+        // Whatever the level.
+        say!(
+            Error,
+            "authentication.bypass_local is on: whoever asks from this machine itself is let on without a credential; \
+             never do this where others can reach it"
+        );
     }
 }
 

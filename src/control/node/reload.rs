@@ -1,9 +1,10 @@
 //! A configuration that changes while the gateway runs.
 
-use super::{Node, Phase, line};
+use super::{Node, Phase, announce, line};
 use crate::config::diff::Diff;
 use crate::config::snapshot::{Listener, Snapshot};
 use crate::control::clock::clocks;
+use crate::control::journal::say;
 use crate::control::listeners::Changes;
 use crate::control::source::News;
 use crate::control::start::StartError;
@@ -32,7 +33,7 @@ impl Node {
     pub(super) fn look(&mut self, asked: bool) {
         if self.phase != Phase::Serving {
             if asked {
-                eprintln!("shardgate: another process takes over, or this one ends: the configuration stays");
+                say!(Info, "another process takes over, or this one ends: the configuration stays");
             }
             return;
         }
@@ -98,7 +99,8 @@ impl Node {
                     Ok(()) => {
                         let restart = if diff.needs_restart() { "; some of it at the next start" } else { "" };
                         let (number, changes) = (self.generation, diff.summary());
-                        eprintln!("shardgate: configuration {number} is in force: {changes}{restart}");
+                        say!(Info, "configuration {number} is in force: {changes}{restart}");
+                        diff.to_string().lines().for_each(|line| say!(Debug, "{line}"));
                         (self.text, self.source.ids) = (Some(text.into()), *ids);
                         self.keep();
                     }
@@ -113,9 +115,9 @@ impl Node {
     /// The file says what is in force, again if something was wrong with it.
     fn unchanged(&self, asked: bool) {
         if self.status.borrow_mut().configuration.restore() {
-            eprintln!("shardgate: the file says again what is in force");
+            say!(Info, "the file says again what is in force");
         } else if asked {
-            eprintln!("shardgate: the configuration has not changed");
+            say!(Info, "the configuration has not changed");
         }
     }
 
@@ -123,7 +125,7 @@ impl Node {
     fn reject(&self, why: String) {
         let mut status = self.status.borrow_mut();
         if status.configuration.error.as_ref() != Some(&why) {
-            eprintln!("shardgate: the configuration in force stays: {}", why.trim_end());
+            say!(Error, "the configuration in force stays: {}", why.trim_end());
             status.rejected(why);
         }
     }
@@ -140,6 +142,7 @@ impl Node {
         if !described.is_empty() {
             self.workers.tell_all(|| Mail::Describe(described.clone()));
         }
+        announce(&snapshot);
         self.workers.listen(opened);
         self.retired.push_back((self.generation, self.snapshot.plan.clone()));
         self.generation += 1;
