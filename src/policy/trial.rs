@@ -145,6 +145,7 @@ fn context<'a>(consumers: &'a Consumers, state: &'a RefCell<State>) -> Context<'
         consumers,
         door: Door::default(),
         identity: None,
+        former: None,
         now: Now::default(),
         is_exempt: false,
         route: None,

@@ -107,7 +107,8 @@ fn count_policies(shared: &Shared, notes: &Notes) {
         return;
     }
     let mut counters = shared.counters.borrow_mut();
-    if identity.is_some() || refusal.is_some_and(|refusal| refusal.kind().authenticates()) {
+    let is_proven = identity.is_some_and(|identity| !identity.is_assumed);
+    if is_proven || refusal.is_some_and(|refusal| refusal.kind().authenticates()) {
         counters.authentication_attempts += 1;
     }
     if let Some(refusal) = refusal {
@@ -374,7 +375,7 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
     let request = guarded.map(|guarded| (guarded.head, guarded.visit.bytes));
     let refusal = guarded.and_then(|guarded| guarded.visit.notes.refusal());
     let would_refuse = guarded.and_then(|guarded| guarded.visit.notes.would_refuse());
-    let identity = guarded.and_then(|guarded| guarded.visit.notes.identity());
+    let identity = guarded.and_then(|guarded| guarded.visit.notes.identity_or_former());
     let edits = guarded.and_then(|guarded| guarded.visit.notes.request());
     let value = |known| request.and_then(|(head, bytes)| head.value(bytes, known));
     let now = shared.runtime.now();

@@ -34,6 +34,8 @@ pub struct Notes {
     refusal: Cell<Option<Error>>,
     would_refuse: Cell<Option<Error>>,
     identity: RefCell<Option<Rc<Identity>>>,
+    /// Who it was once whose request is refused.
+    former: RefCell<Option<Rc<Identity>>>,
     /// Of the chain that the request is in.
     door: Cell<Door>,
 }
@@ -119,6 +121,11 @@ impl Notes {
         self.identity.borrow().clone().filter(|_| self.begun.get())
     }
 
+    /// Who asked, or who it was once.
+    pub fn identity_or_former(&self) -> Option<Rc<Identity>> {
+        self.identity().or_else(|| self.former.borrow().clone().filter(|_| self.begun.get()))
+    }
+
     pub fn refuse(&self, error: Error) -> Failure {
         self.refusal.set(Some(error));
         Failure::Policy(error)
@@ -175,6 +182,7 @@ impl<'a> Guarded<'a> {
         notes.identity.replace(context.identity);
         notes.would_refuse.set(context.would_refuse);
         notes.door.set(context.door);
+        notes.former.replace(context.former);
         let pause = |wants| Ok(Some(Pause { chain, slot, wants }));
         match verdict {
             Verdict::Continue if edits.overflowed() => Err(Stop::Failed(Failure::ForwardedHeadTooLarge)),
@@ -268,6 +276,7 @@ impl<'a> Guarded<'a> {
             notes.refusal.set(None);
             notes.would_refuse.set(None);
             notes.identity.replace(None);
+            notes.former.replace(None);
         }
     }
 
@@ -282,6 +291,7 @@ impl<'a> Guarded<'a> {
             body_bytes_max: notes.body_bytes_max.get(),
             consumers: account.found().map_or(&settings.consumers, |record| &record.settings.consumers),
             identity: notes.identity.borrow().clone(),
+            former: None,
             door: notes.door.get(),
             now: shared.runtime.now(),
             route: account.found().map(|record| record.route.id),

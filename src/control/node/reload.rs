@@ -101,7 +101,7 @@ impl Node {
                         let (number, changes) = (self.generation, diff.summary());
                         say!(Info, "configuration {number} is in force: {changes}{restart}");
                         diff.to_string().lines().for_each(|line| say!(Debug, "{line}"));
-                        (self.text, self.source.ids) = (Some(text.into()), ids);
+                        (self.text, self.source.ids) = (Some(text.into()), *ids);
                         self.keep();
                     }
                     Err(failed) => self.reject(StartError::Listen(failed).to_string()),
