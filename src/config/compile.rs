@@ -30,7 +30,11 @@ pub fn compile(ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut Vec<P
 
     let attached = attach::all(&ir);
     let whole = ir.listeners.first().map(|first| Origin { line: 0, ..first.name.origin.clone() });
-    let limits = compile.limits(&attached, &mut ids.limits, whole);
+    let (limits, shared) = compile.limits(&attached, &mut ids.limits, whole.clone());
+    if !shared.is_empty() && ir.store.is_none() {
+        let help = "say where, as in `rate_limiting: { redis: { address: \"127.0.0.1:6379\" } }`";
+        problems_of(whole, "a `rate_limit` with `policy: redis`, and no Redis", help, compile.problems);
+    }
     let gates: Vec<_> = ir.listeners.iter().map(|listener| attach::gate(listener, &ir.order)).collect();
     let chains = attach::chains(&ir, &services_by_name);
     let chain = attach::unrouted(&ir);
@@ -40,12 +44,13 @@ pub fn compile(ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut Vec<P
     let routes = compile.routes(ir.routes, &services_by_name, &mut ids.routes);
     let settings =
         Settings { limits: ir.limits, trust: ir.trust, http: ir.http, access_log: ir.access_log, gates, chain };
-    let plan = Plan { services, table: Table::compile(&routes), routes, chains, limits, settings };
+    let plan = Plan { services, table: Table::compile(&routes), routes, chains, limits, shared, settings };
     Snapshot {
         listeners,
         plan: Arc::new(plan),
         attached,
         order: ir.order,
+        store: ir.store,
         admin: ir.admin,
         runtime: ir.runtime,
         shutdown_delay: ir.shutdown_delay,
@@ -87,13 +92,13 @@ impl Compile<'_> {
         }
     }
 
-    /// Gives every rate limit its number.
+    /// Gives every rate limit its number; those that nodes share are apart, each with what all of them know it by.
     fn limits(
         &mut self,
         attached: &[(String, Arc<Policy>)],
         ids: &mut Limits,
         whole: Option<Origin>,
-    ) -> Vec<(u16, Terms)> {
+    ) -> (Vec<(u16, Terms)>, Vec<(u16, u64, Terms)>) {
         let limits = attached.iter().filter_map(|(owner, policy)| match &**policy {
             Policy::RateLimit(policy) => Some((owner, policy.limits())),
             _ => None,
@@ -108,14 +113,19 @@ impl Compile<'_> {
             .collect();
         let Some(numbers) = ids.assign(limits.iter().map(|(name, limit)| (name.clone(), limit.terms))) else {
             let what = format!("more than {LIMITS_MAX} rate limits since the gateway began");
-            self.problems.extend(whole.map(|whole| Problem::new(&whole, what, "restart it")));
-            return Vec::new();
+            problems_of(whole, what, "restart it", self.problems);
+            return (Vec::new(), Vec::new());
         };
-        let numbered = limits.iter().zip(numbers).map(|((_, limit), number)| {
+        let (mut own, mut shared) = (Vec::new(), Vec::new());
+        for ((name, limit), number) in limits.iter().zip(numbers) {
             limit.give_number(number);
-            (number, limit.terms)
-        });
-        numbered.collect()
+            if limit.is_shared {
+                shared.push((number, stable(0, name.as_bytes()), limit.terms));
+            } else {
+                own.push((number, limit.terms));
+            }
+        }
+        (own, shared)
     }
 
     fn listeners(&self, listeners: Vec<ir::Listener>, ids: &mut Names) -> Vec<Listener> {
@@ -217,6 +227,11 @@ impl Compile<'_> {
         self.problems.push(Problem::new(&name.origin, format!("there is no service `{}`", name.text), help));
         UNKNOWN
     }
+}
+
+/// What is wrong with the file, and not with one line of it.
+fn problems_of(whole: Option<Origin>, what: impl Into<String>, help: &str, problems: &mut Vec<Problem>) {
+    problems.extend(whole.map(|whole| Problem::new(&whole, what, help)));
 }
 
 /// The kernel chooses another port for each such listener.

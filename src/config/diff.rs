@@ -50,6 +50,7 @@ impl Diff {
             |snapshot: &Snapshot| named(&snapshot.attached, |(name, policy)| (name, vec![field("keys", policy)]));
         diff.named("policy", &policies(old), &policies(new));
         diff.one("policy_order", &[field("kinds", &old.order)], &[field("kinds", &new.order)]);
+        diff.one("redis", &[field("store", &old.store)], &[field("store", &new.store)]);
         let (was, is) = (&old.plan.settings, &new.plan.settings);
         diff.one("limits", &fields(&was.limits), &fields(&is.limits));
         diff.one("http", &fields(&was.http), &fields(&is.http));

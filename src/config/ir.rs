@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::problem::Origin;
+use super::snapshot::Store;
 use crate::policy::{Order, Policy};
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
@@ -21,6 +22,8 @@ pub struct Ir {
     /// Of each list of policies, no two are of one kind.
     pub policies: Vec<Arc<Policy>>,
     pub order: Order,
+    /// Where limits are counted that nodes share.
+    pub store: Option<Store>,
     pub limits: Limits,
     pub trust: Vec<Cidr>,
     pub http: HttpOptions,

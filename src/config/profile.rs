@@ -103,7 +103,7 @@ sections! {
         linger_timeout_ms, requests_per_connection_max, connections_max, connections_per_client_max,
         requests_in_flight_max, receive_bytes_max, retry_after_s,
     }
-    RateLimiting { enabled, requests_per_second }
+    RateLimiting { enabled, requests_per_second, redis }
     Http { merge_slashes, underscores_in_headers, via }
     AccessLog { enabled }
     Admin { enabled, address }

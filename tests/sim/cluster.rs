@@ -447,7 +447,7 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
     let table = Table::compile(&routes);
     let settings = Settings { limits, ..Settings::default() };
     let (services, chains) = (vec![Arc::new(service)], vec![[None].into()]);
-    Plan { services, routes, table, chains, limits: Vec::new(), settings }
+    Plan { services, routes, table, chains, limits: Vec::new(), shared: Vec::new(), settings }
 }
 
 /// The same plan with a number: see `judge`.
@@ -464,6 +464,7 @@ fn numbered(plan: &Plan, generation: u64) -> Plan {
         routes,
         chains: vec![[None].into()],
         limits: Vec::new(),
+        shared: Vec::new(),
         settings,
     }
 }

@@ -11,7 +11,7 @@ mod state;
 pub use config::{Config, KeyPart, Requests};
 pub use state::{OTHERS, Refused, State};
 
-use self::config::{COST_MAX, MethodName, Period};
+use self::config::{COST_MAX, MethodName, Period, Rule};
 use self::headers::{Common, Names};
 use super::{Context, Hooks, Invalid, Member, Verdict};
 use crate::http::view::{FieldName, Method, RequestView, ResponseView};
@@ -42,6 +42,8 @@ pub struct Limit {
     period: Period,
     pub terms: Terms,
     key: Box<[KeyPart]>,
+    /// With other nodes.
+    pub is_shared: bool,
     /// In the ledger. Given before a shard sees the policy.
     number: OnceLock<u16>,
 }
@@ -64,7 +66,8 @@ impl Error {
 impl Limit {
     /// What the limit is, apart from its terms: a changed key counts anew.
     pub fn name(&self) -> String {
-        format!("{} by {:?}", self.period.name, self.key)
+        let shared = if self.is_shared { "shared, " } else { "" };
+        format!("{shared}{} by {:?}", self.period.name, self.key)
     }
 
     pub fn number(&self) -> Option<u16> {
@@ -80,7 +83,8 @@ impl Limit {
 impl PartialEq for Limit {
     /// By what the operator wrote: numbers come with each reading of the file.
     fn eq(&self, other: &Self) -> bool {
-        (self.period, self.terms, &self.key) == (other.period, other.terms, &other.key)
+        let told = |limit: &Self| (limit.period, limit.terms, limit.is_shared);
+        (told(self), &self.key) == (told(other), &other.key)
     }
 }
 
@@ -184,8 +188,8 @@ impl Member for RateLimit {
 }
 
 impl Limit {
-    fn new((period, terms, key): (Period, Terms, Vec<KeyPart>)) -> Self {
-        Self { period, terms, key: key.into(), number: OnceLock::new() }
+    fn new(Rule { period, terms, key, is_shared }: Rule) -> Self {
+        Self { period, terms, key: key.into(), is_shared, number: OnceLock::new() }
     }
 }
 
@@ -384,6 +388,15 @@ mod tests {
         refused(
             "{ requests_per_second: 1, key: [global, route] }",
             "a `key` that is empty or more than `global`: write `key: [global]`",
+        );
+        refused(
+            "{ requests_per_second: 9, policy: redis, algorithm: sliding_window }",
+            "a `sliding_window` with `policy: redis`: leave `algorithm` out",
+        );
+        refused(
+            "{ requests_per_second: 9, policy: redis, key: [consumer, route] }",
+            "a `key` of `route` or `service` with `policy: redis`: write the policy at each route or service: each of \
+             them counts apart",
         );
         refused(
             "{ requests_per_second: 500000, algorithm: sliding_window }",

@@ -55,6 +55,12 @@ impl Tag {
     }
 }
 
+impl Place {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl Seen {
     /// What the limit's meter reads.
     pub fn word(self) -> u64 {
@@ -124,12 +130,20 @@ impl Table {
         words.compare_exchange(from.0, to, Ordering::AcqRel, Ordering::Relaxed).ok().map(|_| Seen(to))
     }
 
+    /// The place of this number, and who has it.
+    pub fn place(&self, index: usize) -> Option<(Place, Tag)> {
+        let place = Place(u32::try_from(index).ok()?);
+        let tag = self.slot(place).0.load(Ordering::Acquire);
+        (tag != NOBODY).then_some((place, Tag(tag)))
+    }
+
     /// Every slot that has an owner.
     pub fn places(&self) -> impl Iterator<Item = (Place, Tag)> {
-        (0..(self.groups.len() * GROUP_SLOTS) as u32).filter_map(|index| {
-            let tag = self.slot(Place(index)).0.load(Ordering::Acquire);
-            (tag != NOBODY).then_some((Place(index), Tag(tag)))
-        })
+        (0..self.slots()).filter_map(|index| self.place(index))
+    }
+
+    pub fn slots(&self) -> usize {
+        self.groups.len() * GROUP_SLOTS
     }
 
     fn group(&self, tag: Tag) -> (&Group, u32) {
