@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::problem::Origin;
-use super::snapshot::Store;
+use super::store::Store;
 use crate::policy::{Order, Policy};
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;

@@ -10,6 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 use serde_saphyr::Spanned;
 
+use super::store::Redis;
 use crate::policy::{self, rate_limit};
 use crate::proxy::limits::Limits as Ceilings;
 use crate::runtime::options::SHARDS_MAX;
@@ -361,33 +362,6 @@ pub struct RateLimiting {
     pub requests_per_second: Option<rate_limit::Requests>,
     /// Where limits with `policy: redis` are counted, together with other nodes. Default: none.
     pub redis: Option<Redis>,
-}
-
-/// A Redis server, version 5 or later, or one that speaks as it does. It should forget nothing by itself
-/// (`maxmemory-policy noeviction`): what it forgets, it forgives.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Redis {
-    /// `HOST:PORT`. The connection is not encrypted.
-    pub address: Spanned<String>,
-    /// Default: that of Redis.
-    pub username: Option<String>,
-    /// A file with the password, beside this one; a line end after it is not a part of it. Default: no password.
-    pub password_file: Option<Spanned<String>>,
-    /// Its number. Default: 0.
-    pub database: Option<Bounded<0, 65_535>>,
-    /// What every key in Redis begins with: nodes that count together have the same. Default: shardgate.
-    pub prefix: Option<Spanned<String>>,
-    /// While Redis is away, each node admits its last share of the rate (`keep_share`), or what it was granted and then
-    /// nothing (`refuse`). Default: `keep_share`.
-    pub on_failure: Option<OnFailure>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    KeepShare,
-    Refuse,
 }
 
 /// Beyond these a client is refused: with a status when it can still be told, else by closing the connection.

@@ -1,10 +1,10 @@
 //! What a shard runs: immutable, compiled, shared by reference.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::store::Store;
 use crate::policy::{Order, Policy};
 use crate::proxy::Plan;
 use crate::runtime::options::RuntimeOptions;
@@ -37,34 +37,4 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Peers that begin with a PROXY header.
     pub proxies: Arc<[Cidr]>,
-}
-
-/// A Redis server.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Store {
-    /// `host:port`, looked up whenever it is connected to.
-    pub address: String,
-    pub username: Option<String>,
-    pub password: Option<Password>,
-    pub database: u64,
-    /// What keys begin with.
-    pub prefix: String,
-    pub on_failure: OnFailure,
-}
-
-/// What a node does on its own while the store is away.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum OnFailure {
-    KeepShare,
-    Refuse,
-}
-
-/// Shows itself to nobody.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Password(pub Vec<u8>);
-
-impl fmt::Debug for Password {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("...")
-    }
 }

@@ -13,7 +13,7 @@ use super::load::read_beside;
 use super::model::{self, Model};
 use super::problem::{Origin, Problem};
 use super::rules;
-use super::snapshot::{OnFailure, Password, Store};
+use super::store::{OnFailure, Password, Redis, Store};
 use crate::http::authority::Authority;
 use crate::policy::{self, Kind, Order, Policy, rate_limit};
 use crate::proxy::HttpOptions;
@@ -197,7 +197,7 @@ impl Translate<'_> {
         policies
     }
 
-    fn store(&mut self, redis: model::Redis) -> Option<Store> {
+    fn store(&mut self, redis: Redis) -> Option<Store> {
         let password = redis.password_file.and_then(|name| match read_beside(&self.file, &name.value) {
             Ok(content) => Some(Password(content.trim_ascii_end().to_vec())),
             Err(error) => {
@@ -208,10 +208,7 @@ impl Translate<'_> {
         });
         let prefix = redis.prefix.map_or_else(|| STORE_PREFIX.to_owned(), |prefix| self.store_prefix(prefix));
         let address = self.endpoint(redis.address)?.text;
-        let on_failure = match redis.on_failure {
-            None | Some(model::OnFailure::KeepShare) => OnFailure::KeepShare,
-            Some(model::OnFailure::Refuse) => OnFailure::Refuse,
-        };
+        let on_failure = redis.on_failure.unwrap_or(OnFailure::KeepShare);
         let database = redis.database.map_or(0, Bounded::get);
         Some(Store { address, username: redis.username, password, database, prefix, on_failure })
     }

@@ -299,6 +299,9 @@ fn limits(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
     let overflows = status.board.ledger().map_or(0, |ledger| ledger.overflows());
     text.family("shardgate_limit_overflows_total", "counter", "Requests counted together because the ledger was full");
     text.sample("shardgate_limit_overflows_total", &[], overflows);
+    let bytes = status.board.ledger().map_or(0, |ledger| ledger.bytes() as u64);
+    text.family("shardgate_limit_ledger_bytes", "gauge", "Memory of the limits' ledger, however many keys it has");
+    text.sample("shardgate_limit_ledger_bytes", &[], bytes);
     if let Some(stats) = &status.sharing {
         sharing(text, stats, clocks);
     }

@@ -4,14 +4,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use shardgate::config::snapshot::{OnFailure, Store};
+use shardgate::config::store::{OnFailure, Store};
 use shardgate::control::sharing::shares::{Holding, SHARES};
 use shardgate::control::sharing::{Shared, Sharing, Stats, Step};
 use shardgate::stdx::ledger::{Algorithm, Charge, Leases, Ledger, Terms};
 use shardgate::stdx::rng::Rng;
 use shardgate::stdx::time::Mono;
 
-use crate::redis::Server;
+use crate::model;
+use crate::server::Server;
 
 pub const MILLI: u64 = 1_000_000;
 pub const SECOND: u64 = 1_000 * MILLI;
@@ -66,8 +67,7 @@ struct Connection {
 
 impl Cluster {
     pub fn new(nodes: usize, terms: Terms, on_failure: OnFailure, seed: u64) -> Self {
-        let network =
-            Network { is_gone: false, is_stuck: false, delay: MILLI / 4, cut_off: Vec::new(), garbage: None };
+        let network = Network { is_gone: false, is_stuck: false, delay: MILLI / 4, cut_off: Vec::new(), garbage: None };
         let mut cluster = Self {
             server: Server::new(seed),
             nodes: Vec::new(),
@@ -109,7 +109,7 @@ impl Cluster {
     }
 
     /// The server forgets what it was told after `remembered`, and is another run of itself.
-    pub fn restart(&mut self, remembered: crate::redis::Store) {
+    pub fn restart(&mut self, remembered: model::Store) {
         let run = self.rng.next_u64();
         self.server = Server { store: remembered, ..Server::new(run) };
         self.drop_connections();

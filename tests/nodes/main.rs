@@ -4,12 +4,13 @@
 //! had more than `rate x width + burst`. `SHARDGATE_SEEDS=N` runs N seeds instead of one.
 
 mod cluster;
-mod redis;
+mod model;
+mod server;
 
 use std::time::Duration;
 
 use cluster::{Cluster, SECOND, terms};
-use shardgate::config::snapshot::OnFailure;
+use shardgate::config::store::OnFailure;
 use shardgate::control::sharing::Breaker;
 
 const EVEN: [u64; 3] = [1, 1, 1];
@@ -129,7 +130,7 @@ fn a_redis_that_comes_back_empty_or_with_old_memories_forgives_nothing() {
             cluster.run(seconds(3), load / 8, &EVEN);
             let old = cluster.server.store.clone();
             cluster.run(seconds(3), load, &EVEN);
-            let remembered = if is_empty { redis::Store::default() } else { old };
+            let remembered = if is_empty { model::Store::default() } else { old };
             // At once; with a node that it does not know of; and after a while of nothing.
             cluster.restart(remembered.clone());
             cluster.run(seconds(5), load, &SKEWED);
@@ -218,7 +219,9 @@ fn a_node_that_begins_adds_no_more_than_what_it_holds() {
 
 #[test]
 fn garbage_is_a_redis_that_is_away() {
-    for garbage in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"*5\r\n:1\r\n:99999999\r\n:0\r\n$1\r\nx\r\n:9\r\n", b"\x15\x03"] {
+    for garbage in
+        [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"*5\r\n:1\r\n:99999999\r\n:0\r\n$1\r\nx\r\n:9\r\n", b"\x15\x03"]
+    {
         each(OnFailure::KeepShare, |cluster, load| {
             cluster.run(seconds(2), load, &EVEN);
             cluster.network.garbage = Some(garbage.to_vec());

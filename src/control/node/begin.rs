@@ -49,8 +49,8 @@ pub(super) fn start_where_possible(
     Ok((started, ended, event_loop))
 }
 
-/// Starts `shards` shards, on a ledger that there is already if there is one, and the log writer. Also returns where the end
-/// of each shard is told.
+/// Starts `shards` shards, on a ledger that there is already if there is one, and the log writer. Also returns where
+/// the end of each shard is told.
 pub(super) fn start_shards(
     nursery: &Nursery,
     shards: usize,

@@ -31,8 +31,8 @@ impl Link {
         Self { sharing, changed: Rc::default(), driving: None }
     }
 
-    /// What the shards are to begin with, if limits are shared: the store has been asked, or a while has passed, so
-    /// that the first request finds what this node holds.
+    /// What the shards are to begin with, if limits are shared: this node has a share, or a while has passed, so that
+    /// the first request finds what it holds.
     pub async fn begin(&mut self, snapshot: &Snapshot, shards: usize, seed: u64) -> Option<Arc<Ledger>> {
         if snapshot.plan.shared.is_empty() {
             return None;
@@ -40,7 +40,7 @@ impl Link {
         let ledger = ledger(shards, seed);
         self.configure_on(snapshot, &ledger);
         let answered = async {
-            while self.stats().is_none_or(|stats| stats.answered_at.is_none() && stats.failures == 0) {
+            while self.stats().is_none_or(|stats| stats.holding.share == 0 && stats.failures == 0) {
                 sleep(START_LOOK).await;
             }
         };

@@ -14,14 +14,14 @@
 //! latest time, in the store's clock, after which it has no effect.
 
 pub mod link;
-mod resp;
+pub mod resp;
 pub mod shares;
 mod talk;
 
 use self::resp::Value;
 use self::shares::{Holding, SHARES};
 use self::talk::{Answer, Met, Round};
-use crate::config::snapshot::{OnFailure, Store};
+use crate::config::store::{OnFailure, Store};
 use crate::proxy::Plan;
 use crate::stdx::hash::FixedMap;
 use crate::stdx::ledger::{Ledger, Terms, Want};
@@ -374,7 +374,9 @@ impl Sharing {
                 }
                 self.granted(&answer?, &wants, ledger, now)?;
                 if is_last {
-                    self.phase = Phase::Idle { next: now.max(since + ROUND_EVERY), beat: since + BEAT_EVERY };
+                    // Others make room for a newcomer as soon as they hear of it.
+                    let beat = since + if self.grows { ROUND_EVERY } else { BEAT_EVERY };
+                    self.phase = Phase::Idle { next: now.max(since + ROUND_EVERY), beat };
                 }
                 Ok(())
             }

@@ -1,4 +1,5 @@
-//! Redis's protocol, RESP 2, as much of it as a handful of commands needs: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
+//! Redis's protocol, RESP 2, as much of it as a handful of commands needs:
+//! <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 //!
 //! By hand, since what is asked is a state machine over bytes that the simulation runs too, and clients that are
 //! libraries own their connection.

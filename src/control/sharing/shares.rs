@@ -76,8 +76,7 @@ mod tests {
 
     #[test]
     fn without_a_share_nothing_is_held() {
-        let terms =
-            Terms { algorithm: Algorithm::TokenBucket, count: 9, period: Duration::from_secs(1), burst: 9 };
+        let terms = Terms { algorithm: Algorithm::TokenBucket, count: 9, period: Duration::from_secs(1), burst: 9 };
         assert_eq!(Holding::default().of(terms), Share::default());
         let apart = Holding { share: SHARES / 3, nodes: 3, is_apart: true };
         assert_eq!(apart.of(terms).pace, SHARES / 3);

@@ -2,7 +2,7 @@
 
 use super::resp::{Value, write};
 use super::shares::Holding;
-use crate::config::snapshot::Store;
+use crate::config::store::Store;
 use crate::stdx::ledger::{Terms, Want};
 
 /// One round of the script, in calls that are short enough not to hold others up at the server.
@@ -21,8 +21,16 @@ pub struct Round<'a> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Answer {
     /// It came too late, and did nothing.
-    Late { now_us: u64 },
-    Granted { now_us: u64, share: u32, nodes: u32, seed: u64, grants: Vec<u32> },
+    Late {
+        now_us: u64,
+    },
+    Granted {
+        now_us: u64,
+        share: u32,
+        nodes: u32,
+        seed: u64,
+        grants: Vec<u32>,
+    },
 }
 
 /// The commands of a new connection: each is answered once.

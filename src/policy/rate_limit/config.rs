@@ -38,11 +38,11 @@ pub struct Config {
     /// `token_bucket` or `sliding_window`, which counts this period and what is left of the last. Default:
     /// `token_bucket`.
     pub algorithm: Option<AlgorithmName>,
-    /// `local`: each node counts by itself. `redis`: all nodes that have the same Redis (`rate_limiting.redis`) count
-    /// together, a `token_bucket` only; none of them waits for Redis, as each holds some tokens of every key in
-    /// advance: half of `burst`, or a token a node if that is more, divided by the nodes. So at one node no more than
-    /// its part comes at once, `RateLimit-Remaining` is what it holds, and who has fewer tokens of `burst` than one more
-    /// than nodes gets that many. Redis knows keys by fingerprints alone. Default: `local`.
+    /// `local`: each node counts by itself. `redis`: all nodes with the same `rate_limiting.redis` count together, by a
+    /// `token_bucket` only. None of them waits for Redis: each holds some tokens of every key in advance, its part of
+    /// half the burst. No more than that comes at once at one node, and `RateLimit-Remaining` is of it. Where `burst` is
+    /// less than the number of nodes and one, it counts as that. Redis knows keys by fingerprints alone. Default:
+    /// `local`.
     pub policy: Option<Counting>,
     /// What is counted apart, all of them together: `client_address` (an IPv4 address or an IPv6 /64), `consumer`,
     /// `credential`, `{ header: NAME }`, `route`, `service`, or `global`, which is all in one. Requests without the

@@ -169,7 +169,9 @@ impl Member for RateLimit {
         let mut nearest: Option<(usize, Left)> = None;
         let mut wait = Duration::ZERO;
         for (place, charge) in charges[..count].iter().enumerate() {
-            let left = leases.left(ledger, *charge, context.now.mono);
+            let mut left = leases.left(ledger, *charge, context.now.mono);
+            // What is told is what was configured, not this node's part of it.
+            left.burst = self.limits[place].terms.burst;
             wait = wait.max(left.wait);
             if let Some(names) = &self.told {
                 names[place].write(left, response);
@@ -374,6 +376,31 @@ mod tests {
         let hidden = self::trial("requests_per_minute: 1\nhide_client_headers: true");
         assert!(hidden.request(GET).answered(200, &[]).is_empty());
         assert_eq!(hidden.request(GET).answered(429, &[]), ["Retry-After: 60"]);
+    }
+
+    #[test]
+    fn what_a_lost_shard_held_is_written_off_though_nobody_asks_for_anything() {
+        let board = Arc::new(Board::new(2, 1, 8));
+        let terms = trial("requests_per_hour: 400").policy().limits()[0].terms;
+        board.limit(&[(1, terms)], Mono::ZERO);
+        let mut lost = State::new(board.clone(), 0, 1);
+        let admit = |state: &mut State, times: u32| {
+            let (ledger, leases) = state.parts().unwrap();
+            let charge = Charge { tag: ledger.tag(1, "key"), cost: 1 };
+            (0..times).map(|_| u32::from(leases.admit(ledger, &[charge], Mono::ZERO).is_ok())).sum::<u32>()
+        };
+        let spent = admit(&mut lost, 41);
+        drop(lost);
+        let ledger = board.ledger().unwrap();
+        let mut living = [0, 1].map(|shard| State::new(board.clone(), shard, 1));
+        ledger.recall();
+        ledger.write_off_when_recalled(Mono::ZERO);
+        assert!(ledger.is_recalling(), "nobody has said that he holds nothing");
+        living.iter_mut().for_each(|state| state.heed_recall(Mono::ZERO));
+        ledger.write_off_when_recalled(Mono::ZERO);
+        assert!(!ledger.is_recalling());
+        let rest = admit(&mut living[1], 500);
+        assert!((380..=400).contains(&(spent + rest)), "{spent} and {rest}");
     }
 
     #[test]

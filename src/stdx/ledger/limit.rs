@@ -219,9 +219,10 @@ impl Meter {
             }
     }
 
-    /// How long until `cost` tokens can be had, if nobody else takes any; `Duration::MAX` if it never holds as many.
+    /// How long until `cost` tokens can be had, if nobody else takes any; `Duration::MAX` if it never holds as many,
+    /// which of a shared limit nobody knows here.
     pub fn wait(&self, word: u64, cost: u32) -> Duration {
-        if cost > self.burst() {
+        if cost > self.burst() && !self.is_shared {
             return Duration::MAX;
         }
         self.line.duration(match self.algorithm {
@@ -297,7 +298,10 @@ mod tests {
         check(at_first, bucket(50, SECOND, 50), Duration::ZERO, -50);
         check(at_first, bucket(600, SECOND * 60, 100), SECOND, 10);
         check(at_first, bucket(1, SECOND * 3_600, 100), SECOND * 7_200, 2);
-        assert!(!Limit::new(at_first, false).set(bucket(1_000_000, SECOND, 1_000_000), Mono::ZERO), "that fits no word");
+        assert!(
+            !Limit::new(at_first, false).set(bucket(1_000_000, SECOND, 1_000_000), Mono::ZERO),
+            "that fits no word"
+        );
     }
 
     #[test]

@@ -117,6 +117,11 @@ impl Ledger {
         self.heeded.len()
     }
 
+    /// What its table takes: the same from the first key to the last.
+    pub fn bytes(&self) -> usize {
+        self.table.bytes() + self.marks.bytes() + size_of_val(&*self.limits)
+    }
+
     /// Requests that were counted together with others, because no slot was free.
     pub fn overflows(&self) -> u64 {
         self.overflows.load(Ordering::Relaxed)
@@ -241,11 +246,16 @@ impl Ledger {
 ///
 /// Until then a key has at most one lease less of its burst, and its rate in full.
 ///
-/// A ledger outlives a shard's memory where shards begin anew on epoll because a ring has failed: those before give back
-/// what they hold as they end, unless one panics at that. One that panics at another time ends the process.
+/// A ledger outlives a shard's memory where shards begin anew on epoll because a ring has failed: those before give
+/// back what they hold as they end, unless one panics at that. One that panics at another time ends the process.
 impl Ledger {
     pub fn recall(&self) {
         self.recall.fetch_or(1, Ordering::AcqRel);
+    }
+
+    /// Whether shards are to give back what they hold.
+    pub fn is_recalling(&self) -> bool {
+        !self.recalls().is_multiple_of(2)
     }
 
     fn recalls(&self) -> u32 {
@@ -280,6 +290,7 @@ impl Ledger {
             while let Some(seen) = self.table.load(place, tag).filter(|seen| meter.out(seen.word()) > 0) {
                 let word = meter.charge(seen.word(), meter.out(seen.word()), 0);
                 if self.table.exchange(place, seen, word).is_some() {
+                    self.mark(place, &meter);
                     break;
                 }
             }

@@ -1,8 +1,8 @@
 //! Limits that several nodes share: what their keys hold here is filled by grants from a store that all nodes know.
 //!
 //! The clock of such a limit stands still, so that nobody earns anything by himself: whoever spends leaves a mark, and
-//! control asks the store for what was spent. While the store is away the clock may go at this node's share of the rate.
-//! What errs, errs towards refusing here too: a grant that finds its slot in other hands is lost.
+//! control asks the store for what was spent. While the store is away the clock may go at this node's share of the
+//! rate. What errs, errs towards refusing here too: a grant that finds its slot in other hands is lost.
 
 use super::limit::{Limit, Meter, Share, Terms};
 use super::table::{Place, Tag};
@@ -139,6 +139,10 @@ impl Ledger {
 impl Marks {
     pub fn new(slots: usize) -> Self {
         Self { words: (0..slots.div_ceil(u64::BITS as usize)).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.words)
     }
 
     fn set(&self, slot: usize) {
