@@ -43,8 +43,8 @@ sim: ## Simulate the whole gateway: make sim SEEDS=N, or SEED=X to replay one
 sim-mutants: ## Show that the simulation finds fifteen planted bugs
 	tests/sim/mutants/run.sh
 
-limits: ## Judge the limits of simulated shards: make limits SEEDS=N; then every order of their slots' changes
-	$(if $(SEEDS),SHARDGATE_SEEDS=$(SEEDS)) $(CARGO) test --release --test limits -- --nocapture
+limits: ## Judge the limits of simulated shards and nodes: make limits SEEDS=N; then every order of their slots' changes
+	$(if $(SEEDS),SHARDGATE_SEEDS=$(SEEDS)) $(CARGO) test --release --test limits --test nodes -- --nocapture
 	$(CARGO) test -p loom-ledger --test slots
 
 micro: ## Time small things: a head, a path, a route, a timer, the board, a mailbox, a limit

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use shardgate::config::ids::Ids;
 use shardgate::config::load::load_text;
 use shardgate::config::snapshot::Snapshot;
+use shardgate::config::store::OnFailure;
 use shardgate::http::h1::Scan;
 use shardgate::http::head::RequestHead;
 use shardgate::proxy::HttpOptions;
@@ -103,6 +104,18 @@ fn the_example_of_rate_limits_has_one_of_each_kind() {
     let (_, snapshot) = example("policy-rate-limit.yaml");
     let counts: Vec<u32> = snapshot.plan.limits.iter().map(|(_, terms)| terms.count).collect();
     assert_eq!(counts, [1_000, 20, 500, 5_000]);
+}
+
+#[test]
+fn the_example_of_shared_limits_shares_what_its_comments_say() {
+    let (_, snapshot) = example("policy-rate-limit-redis.yaml");
+    let shared: Vec<u32> = snapshot.plan.shared.iter().map(|(_, _, terms)| terms.count).collect();
+    assert_eq!((shared, snapshot.plan.limits.len()), (vec![100, 60_000], 1));
+    let store = snapshot.store.expect("it says where");
+    assert_eq!(
+        (&*store.address, &*store.prefix, store.on_failure),
+        ("127.0.0.1:6379", "shardgate", OnFailure::KeepShare)
+    );
 }
 
 #[test]

@@ -38,7 +38,11 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
     let attached = attach::all(&ir);
     let known = attach::known(&ir, &consumers);
     let whole = ir.listeners.first().map(|first| Origin { line: 0, ..first.name.origin.clone() });
-    let limits = compile.limits(&attached, &mut ids.limits, whole.clone());
+    let (limits, shared) = compile.limits(&attached, &mut ids.limits, whole.clone());
+    if !shared.is_empty() && ir.store.is_none() {
+        let help = "say where, as in `rate_limiting: { redis: { address: \"127.0.0.1:6379\" } }`";
+        problems_of(whole.clone(), "a `rate_limit` with `policy: redis`, and no Redis", help, compile.problems);
+    }
     let roles = compile.vocabulary(&attached, std::mem::take(&mut ir.roles), whole.clone());
     compile.nobodies(&attached, &consumers, whole);
     let gates: Vec<_> = ir.listeners.iter().map(|listener| attach::gate(listener, &ir.order)).collect();
@@ -61,7 +65,7 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
         chain,
         consumers,
     };
-    let plan = Plan { services, table: Table::compile(&routes), routes, chains, limits, settings };
+    let plan = Plan { services, table: Table::compile(&routes), routes, chains, limits, shared, settings };
     Snapshot {
         listeners,
         plan: Arc::new(plan),
@@ -69,6 +73,7 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
         order: ir.order,
         roles,
         log_level: ir.log_level,
+        store: ir.store,
         admin: ir.admin,
         runtime: ir.runtime,
         shutdown_delay: ir.shutdown_delay,
@@ -110,13 +115,13 @@ impl Compile<'_> {
         }
     }
 
-    /// Gives every rate limit its number.
+    /// Gives every rate limit its number; those that nodes share are apart, each with what all of them know it by.
     fn limits(
         &mut self,
         attached: &[(String, Arc<Policy>)],
         ids: &mut Limits,
         whole: Option<Origin>,
-    ) -> Vec<(u16, Terms)> {
+    ) -> (Vec<(u16, Terms)>, Vec<(u16, u64, Terms)>) {
         let limits = attached.iter().filter_map(|(owner, policy)| match &**policy {
             Policy::RateLimit(policy) => Some((owner, policy.limits())),
             _ => None,
@@ -131,14 +136,19 @@ impl Compile<'_> {
             .collect();
         let Some(numbers) = ids.assign(limits.iter().map(|(name, limit)| (name.clone(), limit.terms))) else {
             let what = format!("more than {LIMITS_MAX} rate limits since the gateway began");
-            self.problems.extend(whole.map(|whole| Problem::new(&whole, what, "restart it")));
-            return Vec::new();
+            problems_of(whole, what, "restart it", self.problems);
+            return (Vec::new(), Vec::new());
         };
-        let numbered = limits.iter().zip(numbers).map(|((_, limit), number)| {
+        let (mut own, mut shared) = (Vec::new(), Vec::new());
+        for ((name, limit), number) in limits.iter().zip(numbers) {
             limit.give_number(number);
-            (number, limit.terms)
-        });
-        numbered.collect()
+            if limit.is_shared {
+                shared.push((number, stable(0, name.as_bytes()), limit.terms));
+            } else {
+                own.push((number, limit.terms));
+            }
+        }
+        (own, shared)
     }
 
     /// An `anonymous` names somebody.
@@ -348,6 +358,11 @@ impl Compile<'_> {
         self.problems.push(Problem::new(&name.origin, format!("there is no service `{}`", name.text), help));
         UNKNOWN
     }
+}
+
+/// What is wrong with the file, and not with one line of it.
+fn problems_of(whole: Option<Origin>, what: impl Into<String>, help: &str, problems: &mut Vec<Problem>) {
+    problems.extend(whole.map(|whole| Problem::new(&whole, what, help)));
 }
 
 /// The kernel chooses another port for each such listener.

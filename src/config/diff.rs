@@ -65,6 +65,7 @@ impl Diff {
         diff.one("authentication", &authentication(&old.plan.settings), &authentication(&new.plan.settings));
         diff.one("logging", &[field("level", &old.log_level)], &[field("level", &new.log_level)]);
         diff.one("policy_order", &[field("kinds", &old.order)], &[field("kinds", &new.order)]);
+        diff.one("redis", &[field("store", &old.store)], &[field("store", &new.store)]);
         let (was, is) = (&old.plan.settings, &new.plan.settings);
         diff.one("limits", &fields(&was.limits), &fields(&is.limits));
         diff.one("http", &fields(&was.http), &fields(&is.http));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::problem::Origin;
+use super::store::Store;
 use crate::policy::consumers::{Key, Password, Pepper};
 use crate::policy::{Order, Policy, Role};
 use crate::proxy::HttpOptions;
@@ -31,6 +32,8 @@ pub struct Ir {
     pub roles: Vec<(Name, Role)>,
     /// Clients on this machine need not say who they are.
     pub bypass_local: bool,
+    /// Where limits are counted that nodes share.
+    pub store: Option<Store>,
     pub limits: Limits,
     pub trust: Vec<Cidr>,
     pub http: HttpOptions,

@@ -27,6 +27,7 @@ pub mod profile;
 mod rules;
 pub mod shadow;
 pub mod snapshot;
+pub mod store;
 pub mod suggest;
 pub mod translate;
 mod words;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::consumers::{ApiKeys, Consumer, ConsumerGroup};
+use super::store::Redis;
 use crate::policy::{self, rate_limit};
 use crate::proxy::limits::Limits as Ceilings;
 use crate::stdx::number::{Bounded, Bytes, Count, Millis};
@@ -411,6 +412,8 @@ pub struct RateLimiting {
     /// Requests that each client address may send in a second; the same as a policy `rate_limit` for every request,
     /// and instead of one in `policies`. Default: none.
     pub requests_per_second: Option<rate_limit::Requests>,
+    /// Where limits with `policy: redis` are counted, together with other nodes. Default: none.
+    pub redis: Option<Redis>,
 }
 
 /// Beyond these a client is refused: with a status when it can still be told, else by closing the connection.

@@ -119,7 +119,7 @@ sections! {
     }
     ApiKeys { pepper_file }
     Authentication { bypass_local, strict_validation }
-    RateLimiting { enabled, requests_per_second }
+    RateLimiting { enabled, requests_per_second, redis }
     Http { merge_slashes, underscores_in_headers, via }
     AccessLog { enabled }
     Logging { level }

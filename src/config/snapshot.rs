@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::store::Store;
 use crate::policy::{Order, Policy, Role};
 use crate::proxy::Plan;
 use crate::runtime::options::RuntimeOptions;
@@ -22,6 +23,8 @@ pub struct Snapshot {
     /// What each stands for beside itself.
     pub roles: BTreeMap<String, Role>,
     pub log_level: Level,
+    /// Where limits are counted that nodes share.
+    pub store: Option<Store>,
     /// Where status is told; `None` is nowhere.
     pub admin: Option<SocketAddr>,
     pub runtime: RuntimeOptions,

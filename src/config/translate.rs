@@ -15,6 +15,7 @@ use super::load::read_beside;
 use super::model::{self, Model};
 use super::problem::{Origin, Problem};
 use super::rules;
+use super::store::{OnFailure, Password, Redis, Store};
 use crate::http::authority::Authority;
 use crate::policy::authorize::{is_role, is_scope};
 use crate::policy::consumers::Pepper;
@@ -47,6 +48,7 @@ pub fn translate(file: &str, model: Model, profile: Option<&str>, problems: &mut
         order,
         roles: translate.roles(model.roles),
         bypass_local: translate.bypass_local(model.authentication.bypass_local, profile),
+        store: model.rate_limiting.redis.and_then(|redis| translate.store(redis)),
         limits: limits(&model.limits),
         trust: translate.networks(&model.trust.proxies),
         http,
@@ -219,6 +221,31 @@ impl Translate<'_> {
         })
     }
 
+    fn store(&mut self, redis: Redis) -> Option<Store> {
+        let password = redis.password_file.and_then(|name| match read_beside(&self.file, &name.value) {
+            Ok(content) => Some(Password(content.trim_ascii_end().to_vec())),
+            Err(error) => {
+                let what = format!("the password in `{}` cannot be read ({error})", name.value);
+                self.problem(name.referenced, what, "check the path and who may read it");
+                None
+            }
+        });
+        let prefix = redis.prefix.map_or_else(|| STORE_PREFIX.to_owned(), |prefix| self.store_prefix(prefix));
+        let address = self.endpoint(redis.address)?.text;
+        let on_failure = redis.on_failure.unwrap_or(OnFailure::KeepShare);
+        let database = redis.database.map_or(0, Bounded::get);
+        Some(Store { address, username: redis.username, password, database, prefix, on_failure })
+    }
+
+    fn store_prefix(&mut self, prefix: Spanned<String>) -> String {
+        let fits = |byte: u8| byte.is_ascii_graphic();
+        if prefix.value.is_empty() || prefix.value.len() > NAME_BYTES_MAX || !prefix.value.bytes().all(fits) {
+            let what = format!("`{}` is not a prefix of keys", prefix.value.escape_debug());
+            self.problem(prefix.referenced, what, format!("use 1 to {NAME_BYTES_MAX} characters of ASCII, no spaces"));
+        }
+        prefix.value
+    }
+
     fn order(&mut self, given: Option<Spanned<Vec<Kind>>>) -> Order {
         let Some(Spanned { value: kinds, referenced, .. }) = given else { return Order::default() };
         if let Some(twice) = kinds.iter().enumerate().find(|(place, kind)| kinds[..*place].contains(kind)) {
@@ -378,6 +405,7 @@ fn count<const MIN: u64, const MAX: u64>(given: Option<Bounded<MIN, MAX>>, defau
 /// All addresses: a node's probes do not come from within.
 const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8001);
 const VERSION: u64 = 1;
+const STORE_PREFIX: &str = "shardgate";
 const NAME_BYTES_MAX: usize = 128;
 const ROLES_MAX: usize = 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);

@@ -14,6 +14,7 @@ mod metrics;
 mod node;
 mod notify;
 mod nursery;
+pub mod sharing;
 mod signals;
 mod sockets;
 mod source;

@@ -236,7 +236,7 @@ impl<'a> Guarded<'a> {
             return None;
         }
         let mut edits = self.visit.notes.response.borrow_mut();
-        edits.begin(fields.len(), |_| false);
+        edits.begin(fields, |_| false);
         let response = ResponseView { status, headers: Headers::new(fields, &mut edits) };
         let identity = self.visit.notes.identity();
         self.chains().filter_map(|chain| chain.wants_response_body(&response, identity.as_deref())).max()

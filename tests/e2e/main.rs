@@ -33,6 +33,7 @@ mod proxy_protocol;
 mod rate_limits;
 mod route_actions;
 mod routing;
+mod shared_limits;
 mod transforms;
 mod upstream;
 

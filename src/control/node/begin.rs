@@ -11,7 +11,7 @@ use crate::control::workers::{Beginning, Workers};
 use crate::policy::jwt::jwks::KeyBook;
 use crate::runtime::driver::choice::Choice;
 use crate::runtime::options::EventLoop;
-use crate::stdx::board::Board;
+use crate::stdx::ledger::Ledger;
 use crate::telemetry::log_ring;
 use crate::telemetry::report::{self, Reports};
 use std::sync::Arc;
@@ -32,10 +32,11 @@ pub(super) fn start_where_possible(
     snapshot: &Snapshot,
     sockets: &mut Sockets,
     keys: &KeyBook,
+    ledger: Option<Arc<Ledger>>,
 ) -> Result<(Started, mpsc::UnboundedReceiver<usize>, Choice), StartError> {
     let wanted = snapshot.runtime.event_loop;
     let mut event_loop = Choice::make(wanted).map_err(StartError::EventLoop)?;
-    let mut started = start_shards(nursery, shards, snapshot, sockets, &event_loop, keys.clone(), None);
+    let mut started = start_shards(nursery, shards, snapshot, sockets, &event_loop, keys.clone(), ledger.clone());
     if let Err(StartError::EventLoop(error)) = &started
         && (wanted, event_loop.event_loop) == (EventLoop::Auto, EventLoop::Uring)
     {
@@ -43,14 +44,14 @@ pub(super) fn start_where_possible(
         event_loop = Choice { event_loop: EventLoop::Epoll, reason };
         // Nobody has accepted on them.
         sockets.take_back();
-        started = start_shards(nursery, shards, snapshot, sockets, &event_loop, keys.clone(), None);
+        started = start_shards(nursery, shards, snapshot, sockets, &event_loop, keys.clone(), ledger.clone());
     }
     let (started, ended) = started?;
     Ok((started, ended, event_loop))
 }
 
-/// Starts `shards` shards, after those of `earlier` if there were any, and the log writer. Also returns where the end
-/// of each shard is told.
+/// Starts `shards` shards, on a ledger that there is already if there is one, and the log writer. Also returns where
+/// the end of each shard is told.
 pub(super) fn start_shards(
     nursery: &Nursery,
     shards: usize,
@@ -58,7 +59,7 @@ pub(super) fn start_shards(
     sockets: &mut Sockets,
     event_loop: &Choice,
     keys: KeyBook,
-    earlier: Option<Arc<Board>>,
+    ledger: Option<Arc<Ledger>>,
 ) -> Result<(Started, mpsc::UnboundedReceiver<usize>), StartError> {
     let listeners = sockets.open(snapshot.listeners.iter(), shards).map_err(StartError::Listen)?;
     say!(Info, "event loop {}: {}", event_loop.name(), event_loop.reason);
@@ -75,7 +76,7 @@ pub(super) fn start_shards(
         reporters,
         event_loop: event_loop.clone(),
         pins: Cpus::read().pinning(snapshot.runtime.pin, shards),
-        earlier,
+        ledger,
         on_end,
     };
     let (workers, addresses) = nursery.start(shards, beginning)?;

@@ -18,6 +18,7 @@ use super::jwks::Issuers;
 use super::log::LogWriter;
 use super::notify::Notify;
 use super::nursery::Nursery;
+use super::sharing::link::Link;
 use super::signals::{Heard, Signals};
 use super::sockets::Sockets;
 use super::source::Source;
@@ -25,13 +26,14 @@ use super::start::{StartError, inherited, raise_descriptor_limit};
 use super::status::{Status, authentication};
 use super::warnings::Warnings;
 use super::watch::Watch;
-use super::workers::Workers;
+use super::workers::{Workers, random_seed};
 use crate::config::problem::Problems;
 use crate::config::snapshot::Snapshot;
 use crate::control::journal::say;
 use crate::proxy::Plan;
 use crate::runtime::Stop;
 use crate::shard::Mail;
+use crate::stdx::ledger::Ledger;
 use crate::telemetry::report::Reports;
 use rustix::process::getuid;
 use std::cell::RefCell;
@@ -69,6 +71,7 @@ struct Node {
     writer: LogWriter,
     reports: Reports,
     issuers: Issuers,
+    link: Link,
     status: Rc<RefCell<Status>>,
     /// What serves the admin listener.
     admin: Option<JoinHandle<()>>,
@@ -79,6 +82,14 @@ struct Node {
     /// Plans that a shard may still go by, and their generation: whoever drops one last frees it, and that is not to be
     /// a shard.
     retired: VecDeque<(u64, Arc<Plan>)>,
+}
+
+/// Whom others are asked by before the first request comes, and what it was for.
+struct AskedFirst {
+    issuers: Issuers,
+    link: Link,
+    /// Of limits that nodes share, if there are any.
+    ledger: Option<Arc<Ledger>>,
 }
 
 /// ```text
@@ -105,7 +116,11 @@ impl Node {
         let (mut issuers, mut keys) = Issuers::new();
         issuers.configure(&beginning.snapshot);
         issuers.begin(&mut keys).await;
-        let started = Self::start(source, beginning.snapshot, beginning.text, issuers, inherited, tell)?;
+        let mut link = Link::new(random_seed()?);
+        let shards = Cpus::read().shards(beginning.snapshot.runtime.shards);
+        let ledger = link.begin(&beginning.snapshot, shards, random_seed()?).await;
+        let asked_first = AskedFirst { issuers, link, ledger };
+        let started = Self::start(source, beginning.snapshot, beginning.text, asked_first, inherited, tell)?;
         let (mut node, mut ended) = started;
         node.begun(beginning.from_last_good);
         let mut chores = tokio::time::interval(CHORES_INTERVAL);
@@ -136,7 +151,7 @@ impl Node {
             }
         }
         node.keep_last().await;
-        node.finish()
+        node.finish().await
     }
 
     /// Takes over from another process if one runs, starts the shards, and only then lets that one go.
@@ -144,7 +159,7 @@ impl Node {
         source: Source,
         snapshot: Snapshot,
         text: String,
-        issuers: Issuers,
+        AskedFirst { issuers, link, ledger }: AskedFirst,
         mut inherited: Vec<OwnedFd>,
         tell: mpsc::UnboundedSender<Asked>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<usize>), StartError> {
@@ -167,9 +182,9 @@ impl Node {
         });
         let mut sockets = Sockets::new(inherited);
         let admin = snapshot.admin.map(|address| sockets.admin(address)).transpose().map_err(StartError::Listen)?;
-        let shards = Cpus::read().shards(snapshot.runtime.shards);
+        let shards = ledger.as_ref().map_or_else(|| Cpus::read().shards(snapshot.runtime.shards), |of| of.shards());
         let (Started { workers, writer, reports }, ended, event_loop) =
-            start_where_possible(&nursery, shards, &snapshot, &mut sockets, &issuers.book())?;
+            start_where_possible(&nursery, shards, &snapshot, &mut sockets, &issuers.book(), ledger)?;
         sockets.begun();
         let mut status = Status::new(event_loop, workers.board.clone(), &snapshot, clocks().wall, clocks().now);
         status.handovers_failed += u64::from(stranger);
@@ -185,6 +200,7 @@ impl Node {
             writer,
             reports,
             issuers,
+            link,
             status: Rc::new(RefCell::new(status)),
             admin: None,
             notify: Notify::from_environment(),
@@ -230,13 +246,14 @@ impl Node {
     }
 
     /// Waits for the threads to end, which they have been told to.
-    fn finish(mut self) -> Result<(), StartError> {
+    async fn finish(mut self) -> Result<(), StartError> {
         let told = self.phase == Phase::Draining;
         if !told {
             // The others cannot do what that one did.
             self.end(Duration::ZERO);
         }
         let healthy = self.workers.finish(told);
+        self.link.end().await;
         self.writer.finish(LOG_PATIENCE);
         if healthy { Ok(()) } else { Err(StartError::ShardEnded) }
     }
@@ -256,6 +273,7 @@ impl Node {
         }
         status.log_lines_lost += self.writer.take_lines_lost();
         status.issuers = self.issuers.status();
+        status.sharing = self.link.stats();
         let authentication = authentication(&status.counters());
         status.authentication.sample(clocks().mono, authentication);
         self.issuers.ask();
@@ -266,6 +284,9 @@ impl Node {
         drop(status);
         self.notify.alive(alive);
         self.workers.deliver();
+        if let Some(ledger) = self.workers.board.ledger() {
+            ledger.write_off_when_recalled(clocks().mono);
+        }
         let oldest = self.workers.board.oldest_generation();
         while self.retired.pop_front_if(|(generation, _)| *generation < oldest).is_some() {}
     }

@@ -92,7 +92,8 @@ impl Node {
             News::Nothing => self.unchanged(asked),
             News::Good(snapshot, text, ids) => {
                 let diff = Diff::between(&self.snapshot, &snapshot);
-                if diff.is_empty() && self.text.as_deref() == Some(&*text) {
+                let same_store = self.snapshot.store == snapshot.store;
+                if diff.is_empty() && same_store && self.text.as_deref() == Some(&*text) {
                     return self.unchanged(asked);
                 }
                 match self.apply(*snapshot) {
@@ -148,6 +149,8 @@ impl Node {
         self.generation += 1;
         self.workers.publish(&Publication { generation: self.generation, plan: snapshot.plan.clone() });
         self.status.borrow_mut().applied(self.generation, &snapshot, clocks().wall);
+        // First what they are filled from: a shared limit is none's before that.
+        self.link.configure(&snapshot, &self.workers.board);
         self.issuers.configure(&snapshot);
         self.issuers.ask();
         self.workers.publish_keys(&self.issuers.book());
