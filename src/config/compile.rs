@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::attach;
+use super::consumers;
 use super::ids::{Ids, Limits, Names};
 use super::ir::{self, Ir, Name};
 use super::problem::{Origin, Problem};
@@ -26,8 +27,11 @@ pub fn compile(ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut Vec<P
     let services_by_name = compile.unique("service", ir.services.iter().map(|service| &service.name));
     compile.unique("route", ir.routes.iter().map(|route| &route.name));
     compile.unique("listener", ir.listeners.iter().map(|listener| &listener.name));
+    compile.unique("consumer", ir.consumers.iter().map(|consumer| &consumer.name));
+    compile.unique("group", ir.groups.iter().map(|group| &group.name));
     compile.unique_addresses(&ir.listeners);
 
+    let consumers = Arc::new(consumers::compile(&ir, ids, compile.problems));
     let attached = attach::all(&ir);
     let whole = ir.listeners.first().map(|first| Origin { line: 0, ..first.name.origin.clone() });
     let limits = compile.limits(&attached, &mut ids.limits, whole);
@@ -38,8 +42,15 @@ pub fn compile(ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut Vec<P
     let gates = listeners.iter().zip(gates).filter_map(|(listener, chain)| Some((listener.id, chain?))).collect();
     let services = compile.services(ir.services, &mut ids.services);
     let routes = compile.routes(ir.routes, &services_by_name, &mut ids.routes);
-    let settings =
-        Settings { limits: ir.limits, trust: ir.trust, http: ir.http, access_log: ir.access_log, gates, chain };
+    let settings = Settings {
+        limits: ir.limits,
+        trust: ir.trust,
+        http: ir.http,
+        access_log: ir.access_log,
+        gates,
+        chain,
+        consumers,
+    };
     let plan = Plan { services, table: Table::compile(&routes), routes, chains, limits, settings };
     Snapshot {
         listeners,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::problem::Origin;
+use crate::policy::consumers::{Key, Password};
 use crate::policy::{Order, Policy};
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
@@ -18,6 +19,8 @@ pub struct Ir {
     pub listeners: Vec<Listener>,
     pub services: Vec<Service>,
     pub routes: Vec<Route>,
+    pub consumers: Vec<Consumer>,
+    pub groups: Vec<Group>,
     /// Of each list of policies, no two are of one kind.
     pub policies: Vec<Arc<Policy>>,
     pub order: Order,
@@ -73,6 +76,23 @@ pub struct Route {
     pub websocket: bool,
     pub body_bytes_max: Option<u64>,
     pub policies: Vec<Arc<Policy>>,
+}
+
+#[derive(Debug)]
+pub struct Consumer {
+    pub name: Name,
+    /// Names of groups.
+    pub groups: Vec<Name>,
+    pub roles: Vec<String>,
+    pub scopes: Vec<String>,
+    pub keys: Vec<(Key, Origin)>,
+    pub passwords: Vec<(Password, Origin)>,
+}
+
+/// Consumers that have something in common.
+#[derive(Debug)]
+pub struct Group {
+    pub name: Name,
 }
 
 #[derive(Debug)]

@@ -9,6 +9,7 @@
 mod actions;
 mod attach;
 pub mod compile;
+pub mod consumers;
 pub mod diff;
 pub mod explain;
 pub mod ids;
@@ -26,3 +27,4 @@ pub mod shadow;
 pub mod snapshot;
 pub mod suggest;
 pub mod translate;
+mod words;

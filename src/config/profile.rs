@@ -3,6 +3,7 @@
 //! Sections merge key by key. An entry of a list that has a name takes the place of the base's entry of that name, a
 //! policy that of its kind, or is added; every other list is replaced.
 
+use super::consumers::{Consumer, ConsumerGroup};
 use super::model::{
     AccessLog, Admin, Http, Limits, Listener, Model, Overlay, Profiles, RateLimiting, Route, Runtime, Service, Shutdown,
 };
@@ -40,6 +41,8 @@ fn lay(model: &mut Model, overlay: Overlay) {
         listeners,
         services,
         routes,
+        consumers,
+        consumer_groups,
         policies,
         policy_order,
         rate_limiting,
@@ -54,6 +57,8 @@ fn lay(model: &mut Model, overlay: Overlay) {
     by_name(&mut model.listeners.value, listeners, |listener: &Listener| &listener.name.value);
     by_name(&mut model.services, services, |service: &Service| &service.name.value);
     by_name(&mut model.routes, routes, |route: &Route| &route.name.value);
+    by_name(&mut model.consumers, consumers, |consumer: &Consumer| &consumer.name.value);
+    by_name(&mut model.consumer_groups, consumer_groups, |group: &ConsumerGroup| &group.name.value);
     by_name(&mut model.policies, policies, |policy: &Spanned<policy::Config>| policy.value.kind().name());
     if policy_order.is_some() {
         model.policy_order = policy_order;

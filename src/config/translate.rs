@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
+use super::consumers;
 use super::ir::{self, Ir, Name};
 use super::load::read_beside;
 use super::model::{self, Model};
@@ -33,6 +34,8 @@ pub fn translate(file: &str, model: Model, problems: &mut Vec<Problem>) -> Ir {
         listeners: translate.listeners(model.listeners),
         services: model.services.into_iter().map(|service| translate.service(service)).collect(),
         routes,
+        consumers: consumers::translate(model.consumers, &mut translate),
+        groups: consumers::translate_groups(model.consumer_groups, &mut translate),
         policies: translate.policies_of_all(model.policies, &model.rate_limiting),
         order: translate.order(model.policy_order),
         limits: limits(&model.limits),

@@ -7,8 +7,10 @@
 mod body;
 mod chain;
 mod edit;
+mod grants;
 mod verdict;
 
+pub mod consumers;
 pub mod cors;
 pub mod ip_filter;
 pub mod jwt;
@@ -22,8 +24,10 @@ pub mod security_headers;
 
 pub use body::{BodyBytes, BodyEdits, Content, forget_body, forget_trailers};
 pub use chain::{Chain, Order, Scope, Slot};
+pub use consumers::Consumers;
 pub use edit::{ArgumentValue, Edited, Given, Renamed};
-pub use verdict::{Body, Context, Identity, Invalid, Response, Verdict};
+pub use grants::{Grants, NAMES_MAX, Role, Unusable, Vocabulary};
+pub use verdict::{Belonging, Body, Context, Identity, Invalid, Response, Verdict};
 
 use crate::http::view::{RequestView, ResponseView};
 use std::io;

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::{Body, Context, Error, Identity, Invalid, Member, Response, State, Verdict};
+use super::{Body, Consumers, Context, Error, Identity, Invalid, Member, Response, State, Verdict};
 use crate::http::view::sample::Sample;
 use crate::http::view::{Edits, Fields, Headers, ResponseView};
 use crate::stdx::time::{Mono, Now, Wall};
@@ -17,6 +17,7 @@ pub struct Trial<P> {
     pub is_https: bool,
     pub now_s: u64,
     pub state: RefCell<State>,
+    pub consumers: Consumers,
     pub identity: Option<Rc<Identity>>,
 }
 
@@ -42,8 +43,8 @@ where
     }
 
     pub fn of(policy: P) -> Self {
-        let state = RefCell::default();
-        Self { policy, client: [192, 0, 2, 1].into(), is_https: false, now_s: 0, state, identity: None }
+        let (client, state, consumers) = ([192, 0, 2, 1].into(), RefCell::default(), Consumers::default());
+        Self { policy, client, is_https: false, now_s: 0, state, consumers, identity: None }
     }
 
     pub fn policy(&self) -> &P {
@@ -102,6 +103,7 @@ where
             is_https,
             request_id: REQUEST_ID,
             body_bytes_max: None,
+            consumers: &self.consumers,
             identity: self.identity.clone(),
             now,
             route: None,

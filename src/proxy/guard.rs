@@ -249,12 +249,13 @@ impl<'a> Guarded<'a> {
     }
 
     fn context(&self) -> Context<'a> {
-        let Visit { shared, bytes, account, notes, .. } = self.visit;
+        let Visit { shared, settings, bytes, account, notes, .. } = self.visit;
         Context {
             client: self.visit.client(self.head),
             is_https: self.is_https(),
             request_id: account.request_id.bytes(bytes),
             body_bytes_max: notes.body_bytes_max.get(),
+            consumers: account.record.get().map_or(&settings.consumers, |record| &record.settings.consumers),
             identity: notes.identity.borrow().clone(),
             now: shared.runtime.now(),
             route: account.record.get().map(|record| record.route.id),

@@ -3,7 +3,7 @@
 use super::limits::Limits;
 use crate::http::body::BodyLimits;
 use crate::http::head::{HeadLimits, Underscores};
-use crate::policy::Chain;
+use crate::policy::{Chain, Consumers};
 use crate::route::{Route, Table};
 use crate::stdx::cidr::Cidr;
 use crate::stdx::ledger::Terms;
@@ -37,6 +37,8 @@ pub struct Settings {
     pub gates: Vec<(u32, Arc<Chain>)>,
     /// What those meet for which there is no route.
     pub chain: Option<Arc<Chain>>,
+    /// Who may be asking.
+    pub consumers: Arc<Consumers>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]

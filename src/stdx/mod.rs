@@ -5,6 +5,7 @@ pub mod base64;
 pub mod board;
 pub mod cidr;
 pub mod cidr_set;
+pub mod date;
 pub mod hash;
 pub mod histogram;
 pub mod json;

@@ -78,12 +78,11 @@ impl Claims {
             None => None,
             Some(path) => Some(scalar(self.find(path).ok_or(Refusal::ClaimMissing)?).ok_or(Refusal::ClaimUnusable)?),
         };
-        let identity = Identity {
-            consumer,
-            credential: self.0.get("sub").and_then(scalar),
-            roles: config.roles_claim.as_ref().map_or(Ok(Box::default()), |path| self.words(path, false))?,
-            scopes: config.scopes_claim.as_ref().map_or(Ok(Box::default()), |path| self.words(path, true))?,
+        let words = |path: &Option<ClaimPath>, spaces| {
+            path.as_ref().map_or(Ok(Box::default()), |path| self.words(path, spaces))
         };
+        let (roles, scopes) = (words(&config.roles_claim, false)?, words(&config.scopes_claim, true)?);
+        let identity = Identity::new(consumer, self.0.get("sub").and_then(scalar), roles, scopes);
         let headers = config.claims_to_headers.iter().map(|(_, path)| self.find(path).map_or(Ok(None), header));
         Ok(Verified {
             identity: Rc::new(identity),
@@ -117,7 +116,7 @@ impl Claims {
 impl Verified {
     /// About what it takes in memory.
     pub fn bytes(&self) -> usize {
-        let Identity { consumer, credential, roles, scopes } = &*self.identity;
+        let Identity { consumer, credential, roles, scopes, .. } = &*self.identity;
         let texts = roles.iter().chain(scopes).chain(self.headers.iter().flatten()).chain(consumer).chain(credential);
         size_of::<(Self, Identity)>() + texts.map(|text| text.len() + size_of::<Box<str>>()).sum::<usize>()
     }
