@@ -11,7 +11,9 @@ use super::clock::clocks;
 use super::cpus;
 use super::start::StartError;
 use crate::policy::jwt::jwks::KeyBook;
+use crate::policy::{Answer, Question};
 use crate::proxy::Plan;
+use crate::runtime::calls::{Asked, Calls};
 use crate::runtime::driver::choice::Choice;
 use crate::runtime::mailbox::{Bell, Latest, Outbox, mailbox};
 use crate::runtime::{Error, Runtime};
@@ -37,6 +39,8 @@ pub struct Beginning {
     pub plan: Arc<Plan>,
     /// Those that were fetched.
     pub keys: KeyBook,
+    /// Where policies of all shards ask.
+    pub questions: Outbox<Asked<Question, Answer>>,
     /// Of each shard.
     pub listeners: Vec<Vec<Listen>>,
     /// Of each shard, or none.
@@ -80,7 +84,9 @@ pub type Addresses = Vec<(String, SocketAddr)>;
 impl Workers {
     /// Starts them all, and says where they listen.
     pub fn start(shards: usize, beginning: Beginning) -> Result<(Self, Addresses), StartError> {
-        let Beginning { plan, keys: book, listeners, logs, reporters, event_loop, pins, earlier, on_end } = beginning;
+        let Beginning { plan, keys: book, questions, listeners, logs, reporters, .. } = beginning;
+        let (event_loop, pins, earlier, on_end) =
+            (beginning.event_loop, beginning.pins, beginning.earlier, beginning.on_end);
         let board = Board::new(shards, random_seed()?, HANDOFF_MARGIN_MIN);
         let board = Arc::new(match earlier {
             Some(earlier) => board.after(&earlier),
@@ -99,7 +105,7 @@ impl Workers {
         let (mut workers, mut logs, mut reporters) = (Vec::new(), logs.into_iter(), reporters.into_iter());
         for (shard, ((bell, listeners), handoffs)) in bells.into_iter().zip(listeners).zip(inboxes).enumerate() {
             let (outbox, inbox) = mailbox(MAIL_MAX, Some(bell.clone()));
-            let (publications, keys) = (Latest::new(Some(bell.clone())), Latest::new(Some(bell)));
+            let (publications, keys) = (Latest::new(Some(bell.clone())), Latest::new(Some(bell.clone())));
             let _empty_before = keys.publish(book.clone());
             let parts = Parts {
                 shard,
@@ -113,6 +119,7 @@ impl Workers {
                 peers: peers.clone(),
                 publications: publications.clone(),
                 keys: keys.clone(),
+                calls: Calls::new(questions.clone(), Some(bell)),
                 reporter: reporters.next(),
             };
             threads[shard].parts.send(parts).map_err(|_| StartError::ShardEnded)?;

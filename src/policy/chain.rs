@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Body, Context, Hooks, Kind, Policy, Verdict};
+use super::{Body, Context, Hooks, Kind, Policy, Reply, Verdict};
 use crate::http::view::{RequestView, ResponseView};
 
 /// Never empty: who meets no policy has no chain.
@@ -110,6 +110,17 @@ impl Chain {
         context: &mut Context<'_>,
     ) -> Verdict<'a> {
         self.slots[slot].policy.on_request_body(request, body, context)
+    }
+
+    /// What the policy of a slot says to what came of its question.
+    pub fn on_reply<'a>(
+        &'a self,
+        slot: usize,
+        request: &mut RequestView<'_>,
+        reply: Reply,
+        context: &mut Context<'_>,
+    ) -> Verdict<'a> {
+        self.slots[slot].policy.on_reply(request, reply, context)
     }
 
     /// `body` is that of a service's response, if one of the policies has asked for it.

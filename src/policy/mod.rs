@@ -5,11 +5,13 @@
 //! `proxy::error`.
 
 mod body;
+mod call;
 mod chain;
 mod edit;
 mod grants;
 mod verdict;
 
+pub mod basic_auth;
 pub mod consumers;
 pub mod cors;
 pub mod ip_filter;
@@ -23,8 +25,9 @@ pub mod response_transform;
 pub mod security_headers;
 
 pub use body::{BodyBytes, BodyEdits, Content, forget_body, forget_trailers};
+pub use call::{Answer, Call, Question, Reply, Secret};
 pub use chain::{Chain, Order, Scope, Slot};
-pub use consumers::Consumers;
+pub use consumers::{Consumers, Login};
 pub use edit::{ArgumentValue, Edited, Given, Renamed};
 pub use grants::{Grants, NAMES_MAX, Role, Unusable, Vocabulary};
 pub use verdict::{Belonging, Body, Context, Identity, Invalid, Response, Verdict};
@@ -56,6 +59,16 @@ pub trait Member: Sized {
         &'a self,
         _request: &mut RequestView<'_>,
         _body: &mut Body<'_>,
+        _context: &mut Context<'_>,
+    ) -> Verdict<'a> {
+        Verdict::Continue
+    }
+
+    /// What came of the question that one of the two before has asked.
+    fn on_reply<'a>(
+        &'a self,
+        _request: &mut RequestView<'_>,
+        _reply: Reply,
         _context: &mut Context<'_>,
     ) -> Verdict<'a> {
         Verdict::Continue
@@ -178,6 +191,17 @@ macro_rules! policies {
                 }
             }
 
+            fn on_reply<'a>(
+                &'a self,
+                request: &mut RequestView<'_>,
+                reply: Reply,
+                context: &mut Context<'_>,
+            ) -> Verdict<'a> {
+                match self {
+                    $(Self::$Policy(policy) => policy.on_reply(request, reply, context),)*
+                }
+            }
+
             fn on_response(&self, request: &RequestView<'_>, response: &mut ResponseView<'_>, context: &Context<'_>) {
                 match self {
                     $(Self::$Policy(policy) => policy.on_response(request, response, context),)*
@@ -203,6 +227,7 @@ policies! {
     RequestId(request_id) = 100_001,
     Cors(cors) = 2_000,
     Jwt(jwt) = 1450,
+    BasicAuth(basic_auth) = 1100,
     IpFilter(ip_filter) = 990,
     RequestSize(request_size) = 951,
     RateLimit(rate_limit) = 910,
@@ -223,13 +248,24 @@ impl Config {
     }
 }
 
+impl Question {
+    /// Takes as long as it takes: never on a shard.
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::Password { hash, password } => {
+                Answer::Password { is_right: basic_auth::is_right(hash, password.bytes()) }
+            }
+        }
+    }
+}
+
 /// How files are read that a configuration names.
 pub type Read<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
 
 impl Kind {
     /// It finds out who asks.
     pub const fn authenticates(self) -> bool {
-        matches!(self, Self::Jwt)
+        matches!(self, Self::Jwt | Self::BasicAuth)
     }
 }
 
@@ -238,12 +274,14 @@ impl Kind {
 pub struct State {
     pub jwt: jwt::States,
     pub limits: rate_limit::State,
+    pub passwords: basic_auth::State,
 }
 
 impl State {
     /// `seed`: clients must not know how what they send is hashed.
     pub fn new(seed: u64) -> Self {
-        Self { jwt: jwt::States::new(seed), limits: rate_limit::State::default() }
+        let passwords = basic_auth::State::new(seed.rotate_left(16));
+        Self { jwt: jwt::States::new(seed), limits: rate_limit::State::default(), passwords }
     }
 }
 
@@ -255,6 +293,7 @@ pub enum Error {
     RequestSize(request_size::Error),
     RateLimit(rate_limit::Error),
     RequestTransform(request_transform::Error),
+    BasicAuth(basic_auth::Refusal),
 }
 
 impl Error {
@@ -290,6 +329,13 @@ impl Error {
         Self::RequestTransform(request_transform::Error::BodyNotJson),
         Self::RequestTransform(request_transform::Error::BodyTooDeep),
         Self::RequestTransform(request_transform::Error::MemberRepeated),
+        Self::BasicAuth(basic_auth::Refusal::Missing),
+        Self::BasicAuth(basic_auth::Refusal::Several),
+        Self::BasicAuth(basic_auth::Refusal::Malformed),
+        Self::BasicAuth(basic_auth::Refusal::Wrong),
+        Self::BasicAuth(basic_auth::Refusal::Throttled),
+        Self::BasicAuth(basic_auth::Refusal::Busy),
+        Self::BasicAuth(basic_auth::Refusal::Late),
     ];
 
     /// Whose refusal it is.
@@ -300,6 +346,7 @@ impl Error {
             Self::RequestSize(_) => Kind::RequestSize,
             Self::RateLimit(_) => Kind::RateLimit,
             Self::RequestTransform(_) => Kind::RequestTransform,
+            Self::BasicAuth(_) => Kind::BasicAuth,
         }
     }
 
@@ -311,6 +358,7 @@ impl Error {
             Self::RequestSize(error) => error.reason(),
             Self::RateLimit(error) => error.reason(),
             Self::RequestTransform(error) => error.reason(),
+            Self::BasicAuth(refusal) => refusal.reason(),
         }
     }
 

@@ -23,6 +23,7 @@ mod tunnel;
 mod bodies;
 mod forwarding;
 mod jwt;
+mod passwords;
 mod paths;
 mod policies;
 mod proxy_protocol;
