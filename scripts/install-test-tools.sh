@@ -20,11 +20,31 @@ else
     need curl curl
     need setpriv util-linux
     need systemd-analyze systemd
+    need node nodejs
+    need npm npm
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
         rustup component add rustfmt clippy
     fi
 fi
-[ -n "$missing" ] || exit 0
+
+# The issuer of tests/e2e/oidc.rs, outside the checkout: node's packages, of the versions that the lock file names.
+install_issuer() {
+    cache="${XDG_CACHE_HOME:-$HOME/.cache}/shardgate/oidc"
+    cmp -s "$issuer/package-lock.json" "$cache/package-lock.json" && [ -d "$cache/node_modules/oidc-provider" ] && return
+    rm -rf "$cache"
+    mkdir -p "$cache"
+    cp "$issuer/package.json" "$issuer/package-lock.json" "$cache"
+    if ! (cd "$cache" && npm ci --ignore-scripts --no-audit --no-fund --silent); then
+        rm -rf "$cache"
+        return 1
+    fi
+}
+issuer="$(dirname "$0")/../tests/e2e/oidc"
+
+if [ -z "$missing" ]; then
+    [ "${1:-}" = bench ] || install_issuer
+    exit 0
+fi
 
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "install-test-tools: please install:$missing" >&2
@@ -49,3 +69,4 @@ $as_root apt-get update -qq
 # shellcheck disable=SC2086
 $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
 echo "installed:$missing"
+[ "${1:-}" = bench ] || install_issuer

@@ -19,6 +19,7 @@ use shardgate::runtime::mailbox::{Latest, mailbox};
 use shardgate::runtime::{Runtime, Stop};
 use shardgate::shard::{Listen, Mail, Parts, Shard};
 use shardgate::stdx::board::Board;
+use shardgate::stdx::time::Mono;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -136,9 +137,11 @@ fn gateway(
         let address = snapshot.listeners[0].address;
         let listen =
             Listen { id: 0, name: "public".to_owned(), address, proxies: [].into(), socket: Socket::Bind(address) };
+        let board = Board::new(1, 1, 8);
+        board.limit(&snapshot.plan.limits, Mono::ZERO);
         let parts = Parts {
             shard: 0,
-            board: Arc::new(Board::new(1, 1, 8)),
+            board: Arc::new(board),
             plan: snapshot.plan.clone(),
             listeners: vec![listen],
             log: None,
@@ -190,7 +193,7 @@ fn origin() -> SocketAddr {
 const DEMANDING: &str = "paths: [{ regex: \"/a/.*\" }], methods: [GET], cookies: [{ name: id }],
   headers: [{ name: User-Agent, regex: \"te.*\" }], query: [{ name: c, exact: d }],
   split: { sticky_by: { header: user-agent }, arms: [{ service: origin, percent: 100 }] },
-  rewrite: { host: inner, path: { regex: { matches: \"/(.*)\", to: \"/x/../$1/y\" } } }";
+  rewrite: { host: inner, path: { regex: { matches: \"/(.*)\", to: \"/x/./$1/y\" } } }";
 /// Every kind that changes or looks at heads.
 const POLICIES: &str = "policies:
 - ip_filter: { deny: [10.0.0.0/8] }
@@ -204,10 +207,12 @@ const POLICIES: &str = "policies:
     issuers: [{ issuer: me, audiences: api, algorithms: [HS256], keys: [{ secret_file: \"SECRET\" }] }]
     consumer_claim: sub
     claims_to_headers: { X-User: sub, X-Roles: roles }
+- rate_limit: { requests_per_second: 1000000, key: [consumer], limits: [{ requests_per_hour: 1000000 }] }
 ";
 /// What the token below is signed with.
 const SECRET: &str = "a secret of thirty-two bytes, ok.";
 const REQUEST: &[u8] = b"GET /a/b?c=d HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test\r\nCookie: id=7\r\n\
+    Origin: https://a.test\r\n\
     Authorization: Bearer eyJhbGciOiJIUzI1NiJ9.\
     eyJpc3MiOiJtZSIsInN1YiI6ImFubiIsImF1ZCI6ImFwaSIsInNjb3BlIjoicmVhZCB3cml0ZSIsInJvbGVzIjpbImEiLCJiIl19.\
     Grr_D3MmXYdAREcM3UIiMQ1GUw8G-BGMvFJf4w7NMVo\r\n\r\n";

@@ -11,6 +11,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("request_id", "policy-request-id.yaml"),
     ("cors", "policy-cors.yaml"),
     ("jwt", "policy-jwt.yaml"),
+    ("api_key", "policy-api-key.yaml"),
     ("basic_auth", "policy-basic-auth.yaml"),
     ("ip_filter", "policy-ip-filter.yaml"),
     ("request_size", "policy-request-size.yaml"),

@@ -155,6 +155,9 @@ impl Actions<'_> {
         });
         let text = [begin].into_iter().chain(texts).collect::<Vec<_>>().concat();
         let text = String::from_utf8_lossy(&text);
+        if text.split('/').any(|segment| segment == "..") {
+            return Err("it climbs, which no path that is made of groups may".to_owned());
+        }
         path_bytes(&text, self.merge_slashes).map(|_| ()).map_err(|error| format!("that makes no path, {error}"))
     }
 }

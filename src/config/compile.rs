@@ -22,7 +22,7 @@ use crate::upstream::service::{Endpoint, Service};
 pub type Resolve<'a> = &'a dyn Fn(&str) -> io::Result<Vec<SocketAddr>>;
 
 /// Adds what is wrong to `problems`; with any, the result must not be used.
-pub fn compile(ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut Vec<Problem>) -> Snapshot {
+pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut Vec<Problem>) -> Snapshot {
     let mut compile = Compile { resolve, problems };
     let services_by_name = compile.unique("service", ir.services.iter().map(|service| &service.name));
     compile.unique("route", ir.routes.iter().map(|route| &route.name));
@@ -31,7 +31,7 @@ pub fn compile(ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut Vec<P
     compile.unique("group", ir.groups.iter().map(|group| &group.name));
     compile.unique_addresses(&ir.listeners);
 
-    let consumers = Arc::new(consumers::compile(&ir, ids, compile.problems));
+    let consumers = Arc::new(consumers::compile(&mut ir, ids, compile.problems));
     let attached = attach::all(&ir);
     let whole = ir.listeners.first().map(|first| Origin { line: 0, ..first.name.origin.clone() });
     let limits = compile.limits(&attached, &mut ids.limits, whole);

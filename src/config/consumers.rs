@@ -1,14 +1,15 @@
 //! Consumers of our own file: what the operator writes of them, what is wrong with it, and the table that policies read.
 
 use serde::Deserialize;
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, Spanned};
 
 use super::ids::Ids;
 use super::ir::{self, Name};
 use super::problem::{Origin, Problem};
 use super::suggest::nearest;
 use super::translate::Translate;
-use crate::policy::consumers::{Consumers, DIGEST_BYTES, Declared, Key, Password};
+use crate::policy::Read;
+use crate::policy::consumers::{Consumers, DIGEST_BYTES, Declared, Key, Password, Pepper};
 use crate::stdx::base64::{self, Alphabet, Form};
 use crate::stdx::date;
 use crate::stdx::hash::FixedMap;
@@ -30,7 +31,7 @@ pub struct Consumer {
     pub scopes: Vec<Spanned<String>>,
     /// For the policy `api_key`, at most 8: while a key is replaced both are good. Default: none.
     #[serde(default)]
-    pub keys: Vec<ConsumerKey>,
+    pub keys: Vec<Spanned<ConsumerKey>>,
     /// For the policy `basic_auth`, at most 8. Default: none.
     #[serde(default)]
     pub passwords: Vec<ConsumerPassword>,
@@ -57,6 +58,15 @@ pub struct ConsumerPassword {
     pub hash: Spanned<String>,
 }
 
+/// How consumers' keys are kept.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeys {
+    /// A file with a secret of at least 16 bytes, beside this file, that keys are hashed with; a line end after it is
+    /// not a part of it. With another one no key is good any more. Default: none, and consumers have no keys.
+    pub pepper_file: Option<Spanned<String>>,
+}
+
 /// A name that consumers say they belong to.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,12 +76,12 @@ pub struct ConsumerGroup {
 }
 
 /// From what is written to what every front-end says.
-pub(super) fn translate(given: Vec<Consumer>, translate: &mut Translate<'_>) -> Vec<ir::Consumer> {
+pub(super) fn translate(given: Vec<Spanned<Consumer>>, translate: &mut Translate<'_>) -> Vec<ir::Consumer> {
     if given.len() > CONSUMERS_MAX {
         let what = format!("{} consumers", given.len());
-        translate.problem(given[CONSUMERS_MAX].name.referenced, what, format!("write at most {CONSUMERS_MAX}"));
+        translate.problem(given[CONSUMERS_MAX].referenced, what, format!("write at most {CONSUMERS_MAX}"));
     }
-    given.into_iter().map(|consumer| self::consumer(consumer, translate)).collect()
+    given.into_iter().map(|given| consumer(given.value, translate)).collect()
 }
 
 pub(super) fn translate_groups(given: Vec<ConsumerGroup>, translate: &mut Translate<'_>) -> Vec<ir::Group> {
@@ -96,8 +106,8 @@ fn consumer(given: Consumer, translate: &mut Translate<'_>) -> ir::Consumer {
         groups: given.groups.into_iter().map(|group| translate.name(group)).collect(),
         roles: words("role", given.roles, translate),
         scopes: words("scope", given.scopes, translate),
-        keys: given.keys.into_iter().filter_map(|key| self::key(key, translate)).collect(),
-        passwords: given.passwords.into_iter().filter_map(|password| self::password(password, translate)).collect(),
+        keys: given.keys.into_iter().filter_map(|given| key(given.value, translate)).collect(),
+        passwords: given.passwords.into_iter().filter_map(|given| password(given, translate)).collect(),
         name: translate.name(given.name),
     }
 }
@@ -131,13 +141,25 @@ fn key(given: ConsumerKey, translate: &mut Translate<'_>) -> Option<(Key, Origin
     let mut digest = Vec::new();
     let decoded = base64::decode(Alphabet::Url, Form::Canonical, given.hash.value.as_bytes(), &mut digest);
     match <[u8; DIGEST_BYTES]>::try_from(digest) {
-        Ok(digest) if decoded.is_ok() => Some((Key { prefix, digest, expires_at_s }, translate.origin(at))),
+        Ok(digest) if decoded.is_ok() => Some((Key { id: 0, prefix, digest, expires_at_s }, translate.origin(at))),
         _ => {
             let help = "write what `shardgate key new` gave, 43 characters";
             translate.problem(given.hash.referenced, format!("key `{prefix}` has a `hash` that is none"), help);
             None
         }
     }
+}
+
+/// What keys are hashed with, or why it cannot be had.
+pub(super) fn pepper(given: &ApiKeys, read: Read<'_>) -> Result<Option<Pepper>, (Location, String)> {
+    let Some(Spanned { value: file, referenced, .. }) = &given.pepper_file else { return Ok(None) };
+    let content = read(file).map_err(|error| (*referenced, format!("`{file}` cannot be read ({error})")))?;
+    let secret = content.strip_suffix(b"\n").unwrap_or(&content);
+    let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
+    if !(PEPPER_BYTES_MIN..=PEPPER_BYTES_MAX).contains(&secret.len()) {
+        return Err((*referenced, format!("`{file}` has {} bytes", secret.len())));
+    }
+    Ok(Some(Pepper::new(secret)))
 }
 
 fn time(given: Spanned<String>, translate: &mut Translate<'_>) -> Option<u64> {
@@ -177,7 +199,14 @@ fn is_argon2(hash: &str) -> bool {
 }
 
 /// From what every front-end says to what policies read. What is given twice is a problem.
-pub(super) fn compile(ir: &ir::Ir, ids: &mut Ids, problems: &mut Vec<Problem>) -> Consumers {
+pub(super) fn compile(ir: &mut ir::Ir, ids: &mut Ids, problems: &mut Vec<Problem>) -> Consumers {
+    let mut keys: Vec<_> = ir.consumers.iter_mut().flat_map(|consumer| &mut consumer.keys).collect();
+    let key_ids = ids.keys.assign(keys.iter().map(|(key, _)| &*key.prefix));
+    keys.iter_mut().zip(key_ids).for_each(|((key, _), id)| key.id = id);
+    if let Some((_, at)) = keys.first().filter(|_| ir.pepper.is_none()) {
+        let help = "name a file with a secret, as in `api_keys: { pepper_file: pepper }`";
+        problems.push(Problem::new(at, "a key, and nothing that it was hashed with", help));
+    }
     let group_ids = ids.groups.assign(ir.groups.iter().map(|group| &*group.name.text));
     let groups: FixedMap<&str, u32> = ir.groups.iter().map(|group| &*group.name.text).zip(group_ids).collect();
     let ids = ids.consumers.assign(ir.consumers.iter().map(|consumer| &*consumer.name.text));
@@ -195,10 +224,8 @@ pub(super) fn compile(ir: &ir::Ir, ids: &mut Ids, problems: &mut Vec<Problem>) -
         passwords: consumer.passwords.iter().filter(|(it, at)| once.password(it, at)).map(|(it, _)| it).collect(),
     });
     let declared: Vec<_> = declared.collect();
-    Consumers::new(
-        ir.groups.iter().filter_map(|group| Some((*groups.get(&*group.name.text)?, &*group.name.text))),
-        &declared,
-    )
+    let named = ir.groups.iter().filter_map(|group| Some((*groups.get(&*group.name.text)?, &*group.name.text)));
+    Consumers::new(named, &declared, ir.pepper.clone())
 }
 
 fn belonging(names: &[Name], groups: &FixedMap<&str, u32>, problems: &mut Vec<Problem>) -> Vec<u32> {
@@ -260,6 +287,8 @@ const WORDS_MAX: usize = 64;
 const CREDENTIALS_MAX: usize = 8;
 const WORD_BYTES_MAX: usize = 128;
 const PREFIX_BYTES_MAX: usize = 32;
+const PEPPER_BYTES_MIN: usize = 16;
+const PEPPER_BYTES_MAX: usize = 1024;
 const USERNAME_BYTES_MAX: usize = 128;
 const HASH_BYTES_MAX: usize = 512;
 /// After the algorithm: version, costs, salt, hash.
@@ -272,7 +301,7 @@ mod tests {
     use crate::config::snapshot::Snapshot;
 
     fn load(rest: &str, profile: Option<&str>) -> Result<Snapshot, String> {
-        let text = format!("version: 1\nlisteners: [{{ name: a, address: \"127.0.0.1:1\" }}]\n{rest}");
+        let text = format!("version: 1\nlisteners: [{{ name: a, address: \"127.0.0.1:1\" }}]\n{rest}\n{PEPPER}");
         let loaded = load_profile("f.yaml", &text, profile, &mut Ids::default(), &|_| unreachable!());
         loaded.map_err(|problems| problems.list.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
@@ -283,6 +312,7 @@ mod tests {
         assert_eq!(got.lines().collect::<Vec<_>>(), want, "{rest}");
     }
 
+    const PEPPER: &str = "api_keys: { pepper_file: config/example.pepper }";
     const HASH: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     const OTHER: &str = "BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     const ARGON2: &str = "'$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA'";
@@ -311,7 +341,7 @@ profiles:
         assert_eq!(ann.group_names().collect::<Vec<_>>(), ["staff", "gold"]);
         assert_eq!(ann.roles().collect::<Vec<_>>(), ["editor", "reader"]);
         assert_eq!(ann.scopes().collect::<Vec<_>>(), ["read", "orders:write"]);
-        let keys: Vec<_> = ann.keys().map(|(prefix, digest, expires_at_s)| (prefix, digest[0], expires_at_s)).collect();
+        let keys: Vec<_> = ann.keys().map(|(key, digest)| (key.prefix, digest[0], key.expires_at_s)).collect();
         assert_eq!(keys, [("sg_1", 0, Some(1_798_761_600)), ("sg_2", 4, None)]);
         let login = consumers.login(b"ann@a b").unwrap();
         assert_eq!((login.consumer.name(), login.hash), ("ann", ARGON2.trim_matches('\'')));
@@ -350,6 +380,31 @@ profiles:
             ),
             &["f.yaml:5:38: user `u` is there already, at f.yaml:4:38: keep one"],
         );
+    }
+
+    #[test]
+    fn keys_need_a_pepper_that_is_long_enough() {
+        let text = |top: &str| {
+            format!(
+                "version: 1\nlisteners: [{{ name: a, address: \"127.0.0.1:1\" }}]\n{top}\n\
+                 consumers: [{{ name: a, keys: [{{ prefix: k, hash: {HASH} }}] }}]"
+            )
+        };
+        let refused = |top: &str| {
+            let loaded = load_profile("f.yaml", &text(top), None, &mut Ids::default(), &|_| unreachable!());
+            loaded.map(|_| ()).unwrap_err().list.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let none = "a key, and nothing that it was hashed with: \
+                    name a file with a secret, as in `api_keys: { pepper_file: pepper }`";
+        assert_eq!(refused(""), [format!("f.yaml:4:41: {none}")]);
+        let help = "write a secret of 16 to 1024 bytes there, which nobody else can read";
+        for (file, why) in [
+            ("config/none.pepper", "cannot be read (No such file or directory (os error 2))"),
+            ("config/limits.yaml", "has"),
+        ] {
+            let got = refused(&format!("api_keys: {{ pepper_file: {file} }}")).concat();
+            assert!(got.contains(&format!("`{file}` {why}")) && got.contains(help), "{got}");
+        }
     }
 
     #[test]

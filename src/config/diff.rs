@@ -173,9 +173,9 @@ fn route_fields(route: &Route, services: &[std::sync::Arc<Service>]) -> Fields {
 
 /// A digest or a hash is told by a number that differs when it does.
 fn consumer_fields(consumer: Consumer<'_>) -> Fields {
-    let keys = consumer.keys().map(|(prefix, digest, expires_at_s)| {
-        let until = expires_at_s.map_or(String::new(), |seconds| format!(" until {}", date::stamp(seconds)));
-        format!("{prefix} ({:016x}){until}", stable(0, digest))
+    let keys = consumer.keys().map(|(key, digest)| {
+        let until = key.expires_at_s.map_or(String::new(), |seconds| format!(" until {}", date::stamp(seconds)));
+        format!("{} ({:016x}){until}", key.prefix, stable(0, digest))
     });
     let passwords = consumer.passwords().map(|(name, hash)| format!("{name} ({:016x})", stable(0, hash.as_bytes())));
     let fields = [
@@ -359,7 +359,8 @@ runtime: { shards: 3 }
 
     #[test]
     fn a_plan_names_what_a_consumer_has_otherwise() {
-        let text = |keys: &str| format!("{OLD}consumers: [{{ name: ann, roles: [a], keys: [{keys}] }}]\n");
+        let pepper = "api_keys: { pepper_file: config/example.pepper }";
+        let text = |keys: &str| format!("{OLD}consumers: [{{ name: ann, roles: [a], keys: [{keys}] }}]\n{pepper}\n");
         let key = |rest: &str| format!("{{ prefix: k, hash: {}{rest} }}", "A".repeat(43));
         let mut ids = Ids::default();
         let (none, one) = (load(OLD, &mut ids), load(&text(&key("")), &mut ids));

@@ -11,6 +11,7 @@ pub struct Ids {
     pub routes: Names,
     pub consumers: Names,
     pub groups: Names,
+    pub keys: Names,
     pub limits: Limits,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::problem::Origin;
-use crate::policy::consumers::{Key, Password};
+use crate::policy::consumers::{Key, Password, Pepper};
 use crate::policy::{Order, Policy};
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
@@ -21,6 +21,8 @@ pub struct Ir {
     pub routes: Vec<Route>,
     pub consumers: Vec<Consumer>,
     pub groups: Vec<Group>,
+    /// What keys of consumers are hashed with.
+    pub pepper: Option<Pepper>,
     /// Of each list of policies, no two are of one kind.
     pub policies: Vec<Arc<Policy>>,
     pub order: Order,

@@ -14,6 +14,7 @@ pub mod diff;
 pub mod explain;
 pub mod ids;
 pub mod ir;
+pub mod keyring;
 pub mod last_good;
 pub mod load;
 pub mod matcher;

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::consumers::{Consumer, ConsumerGroup};
+use super::consumers::{ApiKeys, Consumer, ConsumerGroup};
 use crate::policy::{self, rate_limit};
 use crate::proxy::limits::Limits as Ceilings;
 use crate::stdx::number::{Bounded, Bytes, Count, Millis};
@@ -30,10 +30,13 @@ pub struct Model {
     pub routes: Vec<Route>,
     /// Who sends requests. Default: none.
     #[serde(default)]
-    pub consumers: Vec<Consumer>,
+    pub consumers: Vec<Spanned<Consumer>>,
     /// Consumers that have something in common. Default: none.
     #[serde(default)]
     pub consumer_groups: Vec<ConsumerGroup>,
+    /// How consumers' keys are kept.
+    #[serde(default)]
+    pub api_keys: ApiKeys,
     /// What every request meets beside its route; `docs/policies.md` has them all. A policy of the same kind of a route
     /// or its service stands in for one here. Default: none.
     #[serde(default)]
@@ -87,8 +90,9 @@ pub struct Overlay {
     pub listeners: Vec<Listener>,
     pub services: Vec<Service>,
     pub routes: Vec<Route>,
-    pub consumers: Vec<Consumer>,
+    pub consumers: Vec<Spanned<Consumer>>,
     pub consumer_groups: Vec<ConsumerGroup>,
+    pub api_keys: ApiKeys,
     pub policies: Vec<Spanned<policy::Config>>,
     pub policy_order: Option<Spanned<Vec<policy::Kind>>>,
     pub rate_limiting: RateLimiting,

@@ -109,7 +109,7 @@ mod tests {
         check(
             "plugins: []",
             "f.yaml:3:1: unknown key `plugins`: known keys here: version, listeners, services, routes, \
-             consumers, consumer_groups, policies, policy_order, rate_limiting, limits, trust, http, access_log, admin, runtime, shutdown, \
+             consumers, consumer_groups, api_keys, policies, policy_order, rate_limiting, limits, trust, http, access_log, admin, runtime, shutdown, \
              profiles",
         );
     }

@@ -15,6 +15,7 @@ use super::model::{self, Model};
 use super::problem::{Origin, Problem};
 use super::rules;
 use crate::http::authority::Authority;
+use crate::policy::consumers::Pepper;
 use crate::policy::{self, Kind, Order, Policy, rate_limit};
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
@@ -36,6 +37,7 @@ pub fn translate(file: &str, model: Model, problems: &mut Vec<Problem>) -> Ir {
         routes,
         consumers: consumers::translate(model.consumers, &mut translate),
         groups: consumers::translate_groups(model.consumer_groups, &mut translate),
+        pepper: translate.pepper(&model.api_keys),
         policies: translate.policies_of_all(model.policies, &model.rate_limiting),
         order: translate.order(model.policy_order),
         limits: limits(&model.limits),
@@ -196,6 +198,14 @@ impl Translate<'_> {
             policies.push(Arc::new(policy));
         }
         policies
+    }
+
+    fn pepper(&mut self, given: &consumers::ApiKeys) -> Option<Pepper> {
+        let file = self.file.clone();
+        consumers::pepper(given, &|name| read_beside(&file, name)).unwrap_or_else(|(location, what)| {
+            self.problem(location, what, "write a secret of 16 to 1024 bytes there, which nobody else can read");
+            Some(Pepper::new(b""))
+        })
     }
 
     fn order(&mut self, given: Option<Spanned<Vec<Kind>>>) -> Order {

@@ -5,6 +5,7 @@ mod answers;
 mod clock;
 mod cpus;
 mod failure_rate;
+mod fetch;
 mod handover;
 mod jwks;
 mod listeners;

@@ -69,6 +69,30 @@ impl Known {
     }
 }
 
+/// What backends believe of a gateway: `X-Forwarded-` and anything behind it, as the known ones have siblings (-Prefix,
+/// -Ssl, -User), and what Kong's and Envoy's backends know the client by. Many a backend cannot tell `_` from `-`.
+pub fn is_a_gateways(name: &[u8]) -> bool {
+    let is_alike = |byte: u8, lower: u8| byte.to_ascii_lowercase() == lower || byte == b'_' && lower == b'-';
+    let Some((&[x, dash], rest)) = name.split_first_chunk::<2>() else { return false };
+    let starts = |with: &&[u8]| rest.len() >= with.len() && rest.iter().zip(*with).all(|(a, b)| is_alike(*a, *b));
+    is_alike(x, b'x') && is_alike(dash, b'-') && GATEWAYS.iter().any(starts)
+}
+
+/// Whether a program that cannot tell `_` from `-` takes the name for one that a gateway frames, writes or decides by.
+pub(super) fn is_an_alias(name: &[u8]) -> bool {
+    let mut room = [0; KNOWN_BYTES_MAX];
+    let Some(folded) = room.get_mut(..name.len()) else { return false };
+    for (to, byte) in folded.iter_mut().zip(name) {
+        *to = if *byte == b'_' { b'-' } else { *byte };
+    }
+    folded != name && Known::of(folded) != Known::Other
+}
+
+/// How names go on, behind their `x-`, that only a gateway may send.
+const GATEWAYS: [&[u8]; 5] = [b"forwarded-", b"consumer-", b"credential-identifier", b"anonymous-consumer", b"envoy-"];
+/// The longest of [`Known`].
+const KNOWN_BYTES_MAX: usize = "proxy-authorization".len();
+
 /// Where some bytes of a head lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -253,6 +277,24 @@ mod tests {
             }
             assert_eq!(Known::of(&name.as_bytes()[1..]), Known::Other);
             assert_eq!(Known::of(format!("{name}s").as_bytes()), Known::Other);
+        }
+    }
+
+    #[test]
+    fn what_some_programs_take_for_another_name_is_known() {
+        for (name, _) in NAMES {
+            let alias = name.replace('-', "_");
+            assert_eq!(is_an_alias(alias.as_bytes()), alias != name, "{alias}");
+            assert!(!is_an_alias(name.as_bytes()) && !is_an_alias(format!("{name}_").as_bytes()), "{name}");
+        }
+        assert!(is_an_alias(b"X_Forwarded-For") && !is_an_alias(b"") && !is_an_alias(b"x_role"));
+        for name in ["X-Consumer-Id", "x_consumer_id", "X-FORWARDED_prefix", "X-Envoy-Internal", "x-anonymous-consumer"]
+        {
+            assert!(is_a_gateways(name.as_bytes()), "{name}");
+        }
+        for name in ["", "X", "X-", "X-Consumer", "X.Consumer-Id", "Y-Consumer-Id", "XX-Consumer-Id", "X-Consumers-Id"]
+        {
+            assert!(!is_a_gateways(name.as_bytes()), "{name}");
         }
     }
 

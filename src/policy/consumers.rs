@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::{Belonging, Identity};
 use crate::stdx::hash::{FixedHash, FixedMap};
+use aws_lc_rs::hmac;
 
 /// Every consumer of a configuration. Two that hold the same are equal.
 #[derive(Default)]
@@ -22,6 +23,8 @@ pub struct Consumers {
     passwords: Vec<PasswordEntry>,
     by_name: Index,
     by_username: Index,
+    by_digest: FixedMap<[u8; DIGEST_BYTES], u32>,
+    pepper: Option<Pepper>,
     /// Differs when anything else does.
     fingerprint: u64,
 }
@@ -49,6 +52,8 @@ pub struct Declared<'a> {
 /// A key for the policy `api_key`, which the gateway itself does not know.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Key {
+    /// Stable over reloads.
+    pub id: u32,
     /// What is shown of it.
     pub prefix: String,
     /// Its HMAC-SHA-256.
@@ -63,6 +68,19 @@ pub struct Password {
     pub username: String,
     /// As the Password Hashing Competition writes it: `$argon2id$v=19$m=...$SALT$HASH`.
     pub hash: String,
+}
+
+/// What keys are hashed with: without it nobody can try whether a key is one. Never shown.
+#[derive(Clone)]
+pub struct Pepper(hmac::Key);
+
+/// A key and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldKey<'a> {
+    pub id: u32,
+    pub consumer: Consumer<'a>,
+    pub prefix: &'a str,
+    pub expires_at_s: Option<u64>,
 }
 
 /// Whose password it would have to be, and what verifies it.
@@ -84,9 +102,12 @@ struct Entry {
 }
 
 struct KeyEntry {
+    id: u32,
+    /// Index of the consumer.
+    consumer: u32,
     prefix: Span,
     digest: [u8; DIGEST_BYTES],
-    expires_at_s: u64,
+    expires_at_s: Option<u64>,
 }
 
 struct PasswordEntry {
@@ -108,10 +129,16 @@ struct Span {
 struct Index(FixedMap<u64, u32>);
 
 impl Consumers {
-    /// Of names, user names and digests none is there twice; names of groups are with their ids.
-    pub fn new<'a>(groups: impl IntoIterator<Item = (u32, &'a str)>, declared: &[Declared<'_>]) -> Self {
-        let mut consumers = Self::default();
+    /// Of names, user names and digests none is there twice; names of groups are with their ids. Without a pepper no key
+    /// is known.
+    pub fn new<'a>(
+        groups: impl IntoIterator<Item = (u32, &'a str)>,
+        declared: &[Declared<'_>],
+        pepper: Option<Pepper>,
+    ) -> Self {
+        let mut consumers = Self { pepper, ..Self::default() };
         let mut hasher = FixedHash.build_hasher();
+        consumers.pepper.as_ref().map(|pepper| pepper.digest(b"")).hash(&mut hasher);
         for (id, name) in groups {
             (id, name).hash(&mut hasher);
             let name = consumers.keep([name], "");
@@ -145,6 +172,13 @@ impl Consumers {
         Some(Login { consumer: self.at(password.consumer), hash: self.text(password.hash) })
     }
 
+    /// Whose key was sent. How long that takes says nothing of how near to one it is.
+    pub fn key(&self, sent: &[u8]) -> Option<HeldKey<'_>> {
+        let place = *self.by_digest.get(&self.pepper.as_ref()?.digest(sent))?;
+        let KeyEntry { id, consumer, prefix, expires_at_s, .. } = self.keys[place as usize];
+        Some(HeldKey { id, consumer: self.at(consumer), prefix: self.text(prefix), expires_at_s })
+    }
+
     /// Differs when anything that is asked of the table does.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
@@ -167,8 +201,9 @@ impl Consumers {
         self.memberships.extend(declared.groups);
         for key in &declared.keys {
             let prefix = self.keep([key.prefix.as_str()], "");
-            let (digest, expires_at_s) = (key.digest, key.expires_at_s.unwrap_or(u64::MAX));
-            self.keys.push(KeyEntry { prefix, digest, expires_at_s });
+            let Key { id, digest, expires_at_s, .. } = **key;
+            self.by_digest.insert(digest, self.keys.len() as u32);
+            self.keys.push(KeyEntry { id, consumer: place, prefix, digest, expires_at_s });
         }
         for password in &declared.passwords {
             self.by_username.insert(password.username.as_bytes(), self.passwords.len() as u32);
@@ -218,12 +253,12 @@ impl<'a> Consumer<'a> {
         self.groups().iter().filter_map(name)
     }
 
-    /// Its keys: what is shown of each, what it is known by, and when it expires.
-    pub fn keys(self) -> impl Iterator<Item = (&'a str, &'a [u8; DIGEST_BYTES], Option<u64>)> {
+    /// Its keys, each with its digest.
+    pub fn keys(self) -> impl Iterator<Item = (HeldKey<'a>, &'a [u8; DIGEST_BYTES])> {
         let keys = &self.consumers.keys[self.entry.keys.range()];
-        keys.iter().map(|key| {
-            let expires_at_s = (key.expires_at_s != u64::MAX).then_some(key.expires_at_s);
-            (self.consumers.text(key.prefix), &key.digest, expires_at_s)
+        keys.iter().map(move |key| {
+            let prefix = self.consumers.text(key.prefix);
+            (HeldKey { id: key.id, consumer: self, prefix, expires_at_s: key.expires_at_s }, &key.digest)
         })
     }
 
@@ -238,6 +273,25 @@ impl<'a> Consumer<'a> {
         let (roles, scopes) = (self.roles().map(Box::from).collect(), self.scopes().map(Box::from).collect());
         let identity = Identity::new(Some(self.name().into()), credential.map(Box::from), roles, scopes);
         identity.of(Belonging { consumer: self.id(), groups: self.groups().into() })
+    }
+}
+
+impl Pepper {
+    pub fn new(secret: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// What a key is known by.
+    pub fn digest(&self, key: &[u8]) -> [u8; DIGEST_BYTES] {
+        let mut digest = [0; DIGEST_BYTES];
+        digest.copy_from_slice(hmac::sign(&self.0, key).as_ref());
+        digest
+    }
+}
+
+impl fmt::Debug for Pepper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a pepper")
     }
 }
 
@@ -326,7 +380,7 @@ mod tests {
                 ..Declared::default()
             })
             .collect();
-        let consumers = Consumers::new([(7, "gold")], &declared);
+        let consumers = Consumers::new([(7, "gold")], &declared, None);
         for (id, name) in (0..).zip(&names) {
             let consumer = consumers.find(name).expect("it is there");
             assert_eq!((consumer.id(), consumer.name(), consumer.groups()), (id, name.as_str(), &[7][..]));
@@ -350,7 +404,7 @@ mod tests {
         let ann =
             Declared { id: 3, name: "ann", groups: &[9, 7], roles: &roles, scopes: &scopes, ..Declared::default() };
         let bob = Declared { id: 4, name: "bob", ..Declared::default() };
-        let consumers = Consumers::new([(7, "gold"), (9, "staff")], &[ann, bob]);
+        let consumers = Consumers::new([(7, "gold"), (9, "staff")], &[ann, bob], None);
         let identity = |name: &str| consumers.find(name).unwrap().identity(Some("sg_1"));
         let texts = |texts: &[&str]| texts.iter().map(|text| Box::from(*text)).collect::<Box<[Box<str>]>>();
         let names = (texts(&["editor", "reader"]), texts(&["read"]));
@@ -363,11 +417,12 @@ mod tests {
 
     #[test]
     fn tables_differ_when_anything_in_them_does() {
-        let (key, scopes) = (Key { prefix: "a".into(), digest: [0; 32], expires_at_s: None }, words("read"));
+        let (key, scopes) = (Key { id: 0, prefix: "a".into(), digest: [0; 32], expires_at_s: None }, words("read"));
         let expiring = Key { expires_at_s: Some(9), ..key.clone() };
-        let table = |declared: Declared<'_>| Consumers::new([], &[declared]);
+        let table = |declared: Declared<'_>| Consumers::new([], &[declared], Some(Pepper::new(b"a")));
         let tables = [
             Consumers::default(),
+            Consumers::new([], &[Declared { name: "ann", ..Declared::default() }], None),
             table(Declared { name: "ann", ..Declared::default() }),
             table(Declared { name: "bob", ..Declared::default() }),
             table(Declared { name: "ann", id: 1, ..Declared::default() }),

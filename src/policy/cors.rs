@@ -25,8 +25,8 @@ pub struct Config {
     pub headers: Option<Vec<FieldName>>,
     /// Headers of responses that they may read. Default: none.
     pub exposed_headers: Vec<FieldName>,
-    /// Whether requests may carry cookies and other credentials. Not together with the origin `*`, which would give
-    /// every page the user's rights. Default: false.
+    /// Whether requests may carry cookies and other credentials. Not together with the origins `*` and `null`, which
+    /// would give every page the user's rights. Default: false.
     pub credentials: bool,
     /// How long a browser may keep the answer to a preflight, in seconds. Default: it is not told.
     pub max_age: Option<Bounded<0, 86_400>>,
@@ -74,6 +74,10 @@ impl Member for Cors {
         if is_any && config.credentials {
             return Err(Invalid::new("`credentials` for any origin", "list the origins that may have them"));
         }
+        // The origin of every page in a frame that some other page has boxed in.
+        if config.credentials && origins.iter().any(|origin| origin.is(b"null")) {
+            return Err(Invalid::new("`credentials` for `null`, which any page can be", "list origins with a name"));
+        }
         let methods = config.methods.map_or_else(|| METHODS.into(), |methods| list(&methods));
         Ok(Self {
             origins: origins.into(),
@@ -96,16 +100,16 @@ impl Member for Cors {
 
     fn on_response(&self, request: &RequestView<'_>, response: &mut ResponseView<'_>, _context: &Context<'_>) {
         let headers = &mut response.headers;
+        if !self.is_any || !self.allow_origin_absent {
+            // Also where there is none: what is kept for one origin must not be served to another.
+            headers.add(&VARY, b"Origin");
+        }
         if !request.headers.has(&ORIGIN) && !self.allow_origin_absent {
             return;
         }
         // What the service says of origins gives way, or there would be two answers to one question.
         headers.remove(&ALLOW_ORIGIN);
         headers.remove(&ALLOW_CREDENTIALS);
-        if !self.is_any {
-            // Also for those that may not: what is kept for one origin must not be served to another.
-            headers.add(&VARY, b"Origin");
-        }
         let Some(origin) = self.allowed(request.headers.only(&ORIGIN)) else { return };
         headers.set(&ALLOW_ORIGIN, origin);
         if self.credentials {
@@ -252,7 +256,8 @@ mod tests {
         let methods = "Access-Control-Allow-Methods: GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS,TRACE,CONNECT";
         check("{}", PREFLIGHT, true, &[any, methods]);
         let service = ["access-control-allow-origin: https://service", "Access-Control-Allow-Credentials: true"];
-        check("allow_origin_absent: false", "", false, &service);
+        check("allow_origin_absent: false", "", false, &[service[0], service[1], "Vary: Origin"]);
+        check("allow_origin_absent: false", "\nOrigin: https://a.example", false, &["Vary: Origin", any]);
         check("exposed_headers: [X-A, X-B]", "", false, &[any, "Access-Control-Expose-Headers: X-A,X-B"]);
     }
 
@@ -320,6 +325,10 @@ mod tests {
     fn what_is_unsafe_or_no_origin_is_a_mistake() {
         let refused = Trial::<Cors>::refused;
         refused("credentials: true", "`credentials` for any origin: list the origins that may have them");
+        refused(
+            "{ origins: [\"null\"], credentials: true }",
+            "`credentials` for `null`, which any page can be: list origins with a name",
+        );
         refused("origins: []", "no origin: leave out `origins` for any");
         for origin in
             ["example.com", "https://", "https://a.example/", "https://.*\\\\.a", "https://a*.b", "^https://a$"]

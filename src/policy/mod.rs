@@ -9,8 +9,10 @@ mod call;
 mod chain;
 mod edit;
 mod grants;
+mod place;
 mod verdict;
 
+pub mod api_key;
 pub mod basic_auth;
 pub mod consumers;
 pub mod cors;
@@ -30,6 +32,7 @@ pub use chain::{Chain, Order, Scope, Slot};
 pub use consumers::{Consumers, Login};
 pub use edit::{ArgumentValue, Edited, Given, Renamed};
 pub use grants::{Grants, NAMES_MAX, Role, Unusable, Vocabulary};
+pub use place::{NotOne, Place};
 pub use verdict::{Belonging, Body, Context, Identity, Invalid, Response, Verdict};
 
 use crate::http::view::{RequestView, ResponseView};
@@ -227,6 +230,7 @@ policies! {
     RequestId(request_id) = 100_001,
     Cors(cors) = 2_000,
     Jwt(jwt) = 1450,
+    ApiKey(api_key) = 1250,
     BasicAuth(basic_auth) = 1100,
     IpFilter(ip_filter) = 990,
     RequestSize(request_size) = 951,
@@ -265,7 +269,7 @@ pub type Read<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
 impl Kind {
     /// It finds out who asks.
     pub const fn authenticates(self) -> bool {
-        matches!(self, Self::Jwt | Self::BasicAuth)
+        matches!(self, Self::Jwt | Self::ApiKey | Self::BasicAuth)
     }
 }
 
@@ -273,6 +277,7 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct State {
     pub jwt: jwt::States,
+    pub keys: api_key::State,
     pub limits: rate_limit::State,
     pub passwords: basic_auth::State,
 }
@@ -280,14 +285,19 @@ pub struct State {
 impl State {
     /// `seed`: clients must not know how what they send is hashed.
     pub fn new(seed: u64) -> Self {
-        let passwords = basic_auth::State::new(seed.rotate_left(16));
-        Self { jwt: jwt::States::new(seed), limits: rate_limit::State::default(), passwords }
+        Self {
+            jwt: jwt::States::new(seed),
+            keys: api_key::State::new(seed),
+            limits: rate_limit::State::default(),
+            passwords: basic_auth::State::new(seed.rotate_left(16)),
+        }
     }
 }
 
 /// Why a policy refused a request. Who refuses is in the variant; `proxy::error` knows the answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Error {
+    ApiKey(api_key::Refusal),
     IpFilter(ip_filter::Error),
     Jwt(jwt::Refusal),
     RequestSize(request_size::Error),
@@ -324,6 +334,11 @@ impl Error {
         Self::Jwt(jwt::Refusal::ClaimMissing),
         Self::Jwt(jwt::Refusal::ClaimUnusable),
         Self::Jwt(jwt::Refusal::KeysUnavailable),
+        Self::ApiKey(api_key::Refusal::Missing),
+        Self::ApiKey(api_key::Refusal::Several),
+        Self::ApiKey(api_key::Refusal::Malformed),
+        Self::ApiKey(api_key::Refusal::Unknown),
+        Self::ApiKey(api_key::Refusal::Expired),
         Self::RequestTransform(request_transform::Error::BodyTooLarge),
         Self::RequestTransform(request_transform::Error::BodyEncoded),
         Self::RequestTransform(request_transform::Error::BodyNotJson),
@@ -341,6 +356,7 @@ impl Error {
     /// Whose refusal it is.
     pub const fn kind(self) -> Kind {
         match self {
+            Self::ApiKey(_) => Kind::ApiKey,
             Self::IpFilter(_) => Kind::IpFilter,
             Self::Jwt(_) => Kind::Jwt,
             Self::RequestSize(_) => Kind::RequestSize,
@@ -353,6 +369,7 @@ impl Error {
     /// For the log and the metric.
     pub const fn reason(self) -> &'static str {
         match self {
+            Self::ApiKey(refusal) => refusal.reason(),
             Self::IpFilter(error) => error.reason(),
             Self::Jwt(refusal) => refusal.reason(),
             Self::RequestSize(error) => error.reason(),

@@ -62,11 +62,10 @@ impl Member for RequestId {
     }
 
     fn on_request<'a>(&'a self, request: &mut RequestView<'_>, context: &mut Context<'_>) -> Verdict<'a> {
-        if let Some(header) = &self.header {
-            let stays = self.accept && request.headers.only(header).is_some_and(is_id);
-            if !stays {
-                request.headers.set(header, self.id(context.request_id, &mut [0; UUID_BYTES]));
-            }
+        if let Some(header) = &self.header
+            && self.accepted(header, request).is_none()
+        {
+            request.headers.set(header, self.id(context.request_id, &mut [0; UUID_BYTES]));
         }
         Verdict::Continue
     }
@@ -77,15 +76,21 @@ impl Member for RequestId {
         }
         match &self.header {
             None => response.headers.set(&X_REQUEST_ID, context.request_id),
-            Some(header) => {
-                let id = request.headers.only(header).unwrap_or(context.request_id);
-                response.headers.set(header, id);
-            }
+            // A request that was refused before it came here still has what the client sent.
+            Some(header) => match self.accepted(header, request) {
+                Some(id) => response.headers.set(header, id),
+                None => response.headers.set(header, self.id(context.request_id, &mut [0; UUID_BYTES])),
+            },
         }
     }
 }
 
 impl RequestId {
+    /// The client's id, where that is to stay.
+    fn accepted<'a>(&self, header: &'a FieldName, request: &'a RequestView<'_>) -> Option<&'a [u8]> {
+        request.headers.only(header).filter(|id| self.accept && is_id(id))
+    }
+
     /// An id that a trusted peer chose is no number to make another form of.
     fn id<'a>(&self, id: &'a [u8], room: &'a mut [u8; UUID_BYTES]) -> &'a [u8] {
         match (self.generator, <&[u8; 32]>::try_from(id)) {
@@ -155,6 +160,17 @@ mod tests {
         check(config, "\nX-Trace: a\nX-Trace: b", &[ours], &[ours]);
         check(config, "\nX-Trace: {\"a\"}", &[ours], &[ours]);
         check(config, &format!("\nX-Trace: {}", "a".repeat(129)), &[ours], &[ours]);
+    }
+
+    #[test]
+    fn a_client_whose_request_never_came_here_is_told_the_id_of_the_log() {
+        let answered = |config: &str| {
+            let trial = Trial::<RequestId>::new(config);
+            trial.refused_before("GET / HTTP/1.1\nHost: h\nX-Trace: <mine>").answered(403, &[])
+        };
+        let ours = ["X-Trace: 00112233445566778899aabbccddeeff"];
+        assert_eq!(answered("{ header_name: X-Trace, echo_downstream: true }"), ours);
+        assert_eq!(answered("{ header_name: X-Trace, accept: true, echo_downstream: true }"), ours);
     }
 
     #[test]

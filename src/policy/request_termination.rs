@@ -39,7 +39,7 @@ impl Member for RequestTermination {
             (Some(message), None) => serde_json::json!({ "message": message }).to_string(),
             (None, body) => body.unwrap_or_default(),
         };
-        if !body.is_empty() && matches!(status, 204 | 304) {
+        if !body.is_empty() && matches!(status, 204 | 205 | 304) {
             return Err(Invalid::new(format!("a body with status {status}"), "leave it out, or choose another status"));
         }
         if body.len() > BODY_BYTES_MAX {
@@ -95,6 +95,7 @@ mod tests {
             "a `content_type` for a `message`, which is JSON: write a `body` instead",
         );
         check("{ status: 204, body: b }", "a body with status 204: leave it out, or choose another status");
+        check("{ status: 205, message: b }", "a body with status 205: leave it out, or choose another status");
         check(&format!("body: {}", "x".repeat(32769)), "a body of more than 32768 bytes: let a service answer");
         Trial::<RequestTermination>::unread("status: 199", "from 200 to 599");
     }

@@ -106,6 +106,14 @@ where
         tried
     }
 
+    /// A request that an earlier policy has refused.
+    #[track_caller]
+    pub fn refused_before(&self, head: &str) -> Tried<'_, P> {
+        let mut sample = Sample::new(head);
+        sample.begin(|_| false);
+        Tried { trial: self, verdict: Verdict::Continue, sample, body_bytes_max: None, identity: None, body: None }
+    }
+
     fn context(&self) -> Context<'_> {
         let Self { client, is_https, now_s, ref state, .. } = *self;
         let nanos = now_s * 1_000_000_000;

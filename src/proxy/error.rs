@@ -2,6 +2,7 @@
 
 use crate::http::body::BodyError;
 use crate::http::error::HeadError;
+use crate::policy::api_key::Refusal as KeyRefusal;
 use crate::policy::basic_auth::Refusal as PasswordRefusal;
 use crate::policy::jwt::Refusal;
 use crate::policy::{Error as PolicyError, request_size, request_transform};
@@ -164,6 +165,7 @@ fn policy(error: PolicyError) -> Answer {
     match error {
         PolicyError::IpFilter(_) => client(403, "ip_refused", "requests from this address are not allowed"),
         PolicyError::Jwt(refusal) => token(refusal),
+        PolicyError::ApiKey(refusal) => key(refusal),
         PolicyError::RequestSize(request_size::Error::TooLarge) => Failure::BodyTooLarge.answer(),
         PolicyError::RequestSize(request_size::Error::LengthMissing) => {
             client(411, "length_missing", "the request's body must say its length beforehand")
@@ -207,6 +209,16 @@ fn token(refusal: Refusal) -> Answer {
             r#"Bearer realm="gateway", error="invalid_token", error_description="the token is not valid here""#,
         ),
     }
+}
+
+fn key(refusal: KeyRefusal) -> Answer {
+    let (kind, detail) = match refusal {
+        KeyRefusal::Missing => ("key_missing", "the request has no API key"),
+        KeyRefusal::Several => ("key_repeated", "the request has more than one API key"),
+        KeyRefusal::Expired => ("key_expired", "the API key has expired"),
+        KeyRefusal::Malformed | KeyRefusal::Unknown => ("key_invalid", "the API key is not valid here"),
+    };
+    Answer { challenge: Some(r#"ApiKey realm="gateway""#), ..client(401, kind, detail) }
 }
 
 /// RFC 7617 §2.

@@ -25,7 +25,7 @@ use crate::runtime::{Buf, Gathered, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 use crate::telemetry::access_log::Record;
 use crate::upstream::{Service, Upstream};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -136,11 +136,12 @@ async fn proceed<'a>(
     let rewritten = shared.rewrite(&routed, request);
     let Routed { record, rule } = routed;
     let RouteRecord { route, service, settings, chain, .. } = &**account.record.get_or_init(|| record);
-    rewritten?;
     let guarded = visit.with(request);
+    // Also where there is no path to send on: who may not ask learns nothing of what a route makes of paths.
     if let Some(pause) = guarded.pass(chain.as_deref())? {
         pause::resume(guarded, pause, &mut downstream.connection, &mut body).await?;
     }
+    rewritten?;
     let Some(service) = service else {
         return Ok(answer::send(guarded, route, &route.rules[rule], downstream).await?);
     };
@@ -349,6 +350,7 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
     let request = guarded.map(|guarded| (guarded.head, guarded.visit.bytes));
     let refusal = guarded.and_then(|guarded| guarded.visit.notes.refusal());
     let identity = guarded.and_then(|guarded| guarded.visit.notes.identity());
+    let edits = guarded.and_then(|guarded| guarded.visit.notes.request());
     let value = |known| request.and_then(|(head, bytes)| head.value(bytes, known));
     let now = shared.runtime.now();
     shared.log(&Record {
@@ -363,7 +365,11 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
         method: request.map_or(b"", |(head, bytes)| head.method_span.of(bytes)),
         host: request.map_or(b"", |(head, _)| &head.host),
         path: request.map_or(b"", |(head, _)| &head.path),
-        query: request.and_then(|(head, bytes)| Some(head.query?.of(bytes))),
+        // As it was sent on: a token that policies took out of it is not for a log.
+        query: match edits.as_ref().and_then(|edits| edits.query()) {
+            Some(edited) => edited,
+            None => request.and_then(|(head, bytes)| Some(head.query?.of(bytes))),
+        },
         version: match request {
             Some((head, _)) if head.version == Version::Http10 => "HTTP/1.0",
             _ => "HTTP/1.1",
@@ -395,11 +401,16 @@ pub fn client_address(
     let mut client = peer;
     let lines = head.fields().iter().rev().filter(|field| field.known == Known::XForwardedFor);
     for element in lines.flat_map(|field| field.value.of(bytes).rsplit(|byte| *byte == b',')) {
-        let Some(address) = std::str::from_utf8(element).ok().and_then(|text| text.trim().parse().ok()) else { break };
+        let Some(address) = std::str::from_utf8(element).ok().and_then(|text| address(text.trim())) else { break };
         client = address;
         if !settings.trusts(address) {
             break;
         }
     }
     client
+}
+
+/// Some proxies tell the client's port too.
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
 }

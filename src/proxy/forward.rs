@@ -7,7 +7,7 @@ use super::origin::Origin;
 use super::plan::HttpOptions;
 use super::writer::{Lines, Unwritten, Writer};
 use crate::http::body::Framing;
-use crate::http::field::{Field, Known};
+use crate::http::field::{Field, Known, is_a_gateways};
 use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
 use crate::http::view::Edits;
 use crate::runtime::{Buf, Pool};
@@ -305,14 +305,6 @@ fn stops(peer_is_trusted: bool) -> u32 {
     if peer_is_trusted { NOT_REQUESTED } else { NOT_REQUESTED | ONLY_TRUSTED }
 }
 
-/// What backends believe of a gateway: `X-Forwarded-` and anything behind it, as the known ones have siblings (-Prefix,
-/// -Ssl, -User), and what Kong's and Envoy's backends know the client by.
-fn is_a_gateways(name: &[u8]) -> bool {
-    let Some((begin, rest)) = name.split_at_checked(2) else { return false };
-    let starts = |with: &&[u8]| rest.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
-    begin.eq_ignore_ascii_case(b"x-") && GATEWAYS.iter().any(starts)
-}
-
 /// Fields of a request that are written anew or are meant for this hop.
 const NOT_REQUESTED: u32 = bits(&[
     Known::ContentLength,
@@ -352,9 +344,6 @@ const fn bits(names: &[Known]) -> u32 {
     }
     bits
 }
-
-/// How names go on, behind their `x-`, that only a gateway may send.
-const GATEWAYS: [&[u8]; 5] = [b"forwarded-", b"consumer-", b"credential-identifier", b"anonymous-consumer", b"envoy-"];
 
 const VERSION: &[u8] = b" HTTP/1.1\r\n";
 const CRLF: &[u8] = b"\r\n";

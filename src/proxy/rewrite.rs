@@ -36,6 +36,10 @@ impl Rewriter {
                         Piece::Group(group) => groups.of(path, *group),
                     });
                 }
+                // `/files/$1` must not lead out of `/files` because the group begins within a segment.
+                if self.raw.split(|&byte| byte == b'/').any(climbs) {
+                    return Err(Failure::RewriteInvalid);
+                }
             }
         }
         if self.raw.len() > settings.limits.uri_bytes_max {
@@ -57,6 +61,15 @@ impl Rewriter {
             self.raw.push(b'/');
         }
     }
+}
+
+/// Whether the segment is `..`, however that is written.
+fn climbs(segment: &[u8]) -> bool {
+    let (mut rest, mut dots) = (segment, 0);
+    while let Some(after) = [&b"."[..], b"%2e", b"%2E"].iter().find_map(|dot| rest.strip_prefix(*dot)) {
+        (rest, dots) = (after, dots + 1);
+    }
+    rest.is_empty() && dots == 2
 }
 
 #[cfg(test)]
@@ -116,7 +129,11 @@ mod tests {
         check("/u/([0-9]+)/(.*)", &["/", "$2", "/of/", "$1"], "/u/7/a/b", Ok(Some("/a/b/of/7")));
         check("/u/([0-9]+)", &["/", "$1"], "/u/x", Ok(None));
         check("/(.*)x(.*)", &["/", "$1", "$2"], "/.x./a", Err(Failure::RewriteInvalid));
-        check("/(.*)x(.*)", &["/k/", "$1", "$2"], "/.x./a", Ok(Some("/a")));
+        check("/(.*)x(.*)", &["/k/", "$1", "$2"], "/.x./a", Err(Failure::RewriteInvalid));
+        check("/files(.*)", &["/public/", "$1"], "/files../secret", Err(Failure::RewriteInvalid));
+        check("/files(.*)", &["/public/", "$1"], "/files...", Ok(Some("/public/...")));
+        check("/(..).(.*)", &["/k/.", "$1", "e", "$2"], "/%2F/a", Err(Failure::RewriteInvalid));
+        check("/(.*)x(.*)", &["/k/", "$1", "$2"], "/x./a", Ok(Some("/k/a")));
         check("/(.*)-(.*)", &["/", "$1", "$2"], "/%-zz", Err(Failure::RewriteInvalid));
         check("/(..)(.*)", &["/%", "$1"], "/5Cx", Err(Failure::RewriteInvalid));
         check("/(..)(.*)", &["/%", "$1"], "/61x", Ok(Some("/a")));

@@ -87,7 +87,7 @@ pub async fn upload(
             debug_assert!(fits);
             again = Some(copy);
         }
-        let pieces = encoder.encode(pool, Some(head), again, Some(body.trailers())).map_err(malformed)?;
+        let pieces = encoder.encode(pool, Some(head), again, Some(trailers(exchange, body))).map_err(malformed)?;
         return exchange.send_up(stream, pieces).await.map_err(unsendable);
     }
     let mut before = Some(head);
@@ -119,7 +119,7 @@ pub async fn upload(
             replay.keep(payload);
         }
         exchange.account.request_read.set(last);
-        let end = last.then(|| body.trailers());
+        let end = last.then(|| trailers(exchange, body));
         let pieces = encoder.encode(pool, before.take(), payload, end).map_err(malformed)?;
         if !pieces.is_empty() {
             exchange.send_up(stream, pieces).await.map_err(unsendable)?;
@@ -128,6 +128,13 @@ pub async fn upload(
             return Ok(());
         }
     }
+}
+
+/// Behind a head whose fields policies have changed there are none: they would come back here, past every policy, and
+/// many a service takes trailers for fields of the head.
+fn trailers<'a>(exchange: &Exchange<'_>, body: &'a Reader) -> &'a [u8] {
+    let edited = exchange.guarded.visit.notes.request().is_some_and(|edits| edits.edited());
+    if edited { b"" } else { body.trailers() }
 }
 
 /// The next piece of a body that lies in memory as a whole; none behind the last.

@@ -44,7 +44,13 @@ fn a_trusted_proxy_says_whom_the_filter_looks_at() {
         .with("trust: { proxies: [127.0.0.0/8] }")
         .with("policies: [{ ip_filter: { allow: [10.0.0.0/8] } }]");
     let gateway = Gateway::start(&config);
-    for (chain, status) in [("10.0.0.1", 200), ("10.0.0.1, 192.0.2.1", 403), ("192.0.2.1, 10.0.0.1", 200)] {
+    for (chain, status) in [
+        ("10.0.0.1", 200),
+        ("10.0.0.1, 192.0.2.1", 403),
+        ("192.0.2.1, 10.0.0.1", 200),
+        ("192.0.2.1:80, 10.0.0.1:4711", 200),
+        ("10.0.0.1, [2001:db8::1]:80", 403),
+    ] {
         let response = ask(&gateway, "/", &format!("X-Forwarded-For: {chain}\r\n"));
         assert_eq!(response.status(), status, "{chain}");
     }
@@ -106,6 +112,20 @@ fn a_route_that_answers_itself_has_its_policies_before_and_after_it() {
     let response = ask(&gateway, "/said", "");
     assert_eq!((response.text().as_str(), response.has("x-a"), response.value("x-b")), ("hi", false, Some("c")));
     assert_eq!(ask(&gateway, "/moved/closed", "").status(), 403);
+    assert_eq!(origin.requests().len(), 0);
+}
+
+#[test]
+fn a_request_of_which_no_path_can_be_made_meets_its_policies_all_the_same() {
+    let origin = Origin::answering(OK);
+    let rewrite = "rewrite: { path: { regex: { matches: \"/(.*)\", to: \"/$1/$1/$1\" } } }";
+    let policies = |network: &str| format!("policies: [{{ ip_filter: {{ deny: [{network}] }} }}]");
+    let long = format!("/{}", "a".repeat(4_000));
+    for (network, kind) in [("127.0.0.1", "ip_refused"), ("10.0.0.0/8", "rewrite_invalid")] {
+        let config = Config::to(&origin).of_route(rewrite).of_route(&policies(network));
+        let response = ask(&Gateway::start(&config), &long, "");
+        assert_eq!(response.problem()["type"], format!("urn:shardgate:problem:{kind}"));
+    }
     assert_eq!(origin.requests().len(), 0);
 }
 

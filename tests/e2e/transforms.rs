@@ -49,6 +49,33 @@ fn a_header_that_is_taken_away_is_away() {
     }
 }
 
+/// Many a service takes what comes behind the body for fields of the head.
+#[test]
+fn a_header_that_is_taken_away_does_not_come_back_behind_the_body() {
+    let role = "{ request_transform: { remove: { headers: [X-Role] } } }";
+    for (policy, want) in [(role, &[][..]), ("{ ip_filter: { deny: [10.0.0.0/8] } }", &["admin"])] {
+        let origin = Origin::answering(OK);
+        let gateway = Gateway::start(&Config::to(&origin).of_route(&format!("policies: [{policy}]")));
+        let mut client = gateway.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        client.send("5\r\nhello\r\n0\r\nX-Role: admin\r\nX-Consumer-Id: 1\r\n\r\n");
+        assert_eq!(client.response().status(), 200);
+        let request = origin.only_request();
+        assert_eq!(request.text(), "hello");
+        assert_eq!(request.trailers.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>(), want, "{policy}");
+    }
+}
+
+/// What many programs read as another name is dropped, also where names with underscores are wanted.
+#[test]
+fn an_alias_of_what_the_gateway_writes_is_dropped() {
+    let fields = "X_Forwarded_For: 1\r\nTransfer_Encoding: chunked\r\nX_Consumer_Id: 1\r\nx_mine: 1\r\n";
+    let policy = "{ ip_filter: { deny: [10.0.0.0/8] } }";
+    let (request, _) = exchange(policy, "http: { underscores_in_headers: true }", "/", fields);
+    let aliases: Vec<_> = request.fields.iter().filter(|(name, _)| name.contains('_')).collect();
+    assert_eq!(aliases, [&("x_mine".to_owned(), "1".to_owned())]);
+}
+
 /// What an untrusted peer says of the client is not there for policies either.
 #[test]
 fn a_policy_does_not_see_what_would_not_go_on() {

@@ -483,7 +483,8 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry, has_policies: bool) ->
     let routes = vec![Arc::new(route)];
     let table = Table::compile(&routes);
     let password = Password { username: "ann".to_owned(), hash: HASH.to_owned() };
-    let consumers = Consumers::new([], &[Declared { name: "Ann", passwords: vec![&password], ..Declared::default() }]);
+    let consumers =
+        Consumers::new([], &[Declared { name: "Ann", passwords: vec![&password], ..Declared::default() }], None);
     let settings = Settings { limits, consumers: Arc::new(consumers), ..Settings::default() };
     let chain = has_policies.then(chain).map(Arc::new);
     let (services, chains) = (vec![Arc::new(service)], vec![[chain].into()]);

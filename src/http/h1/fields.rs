@@ -4,7 +4,7 @@ use super::reader::{Reader, Stop};
 use super::refusal;
 use super::signals::Signals;
 use crate::http::error::HeadError;
-use crate::http::field::{Field, FieldTable, Known, Span};
+use crate::http::field::{Field, FieldTable, Known, Span, is_an_alias};
 use crate::http::head::{FIELDS_MAX, HeadLimits, Underscores};
 
 /// What holds for the fields of a head.
@@ -12,11 +12,23 @@ use crate::http::head::{FIELDS_MAX, HeadLimits, Underscores};
 pub(super) struct FieldRules {
     fields_max: usize,
     underscores: Underscores,
+    /// Names go on that some programs take for others.
+    aliases: bool,
 }
 
 impl FieldRules {
-    pub(super) fn new(limits: &HeadLimits, underscores: Underscores) -> Self {
-        Self { fields_max: limits.fields_max.min(FIELDS_MAX), underscores }
+    pub(super) fn of_request(limits: &HeadLimits) -> Self {
+        Self { aliases: false, underscores: limits.underscores, ..Self::of_response(limits) }
+    }
+
+    /// What an upstream sends is its own to say.
+    pub(super) fn of_response(limits: &HeadLimits) -> Self {
+        Self { fields_max: limits.fields_max.min(FIELDS_MAX), underscores: Underscores::Allow, aliases: true }
+    }
+
+    /// Whether a field goes on whose name has an underscore.
+    fn keeps(self, name: &[u8]) -> bool {
+        self.underscores == Underscores::Allow && (self.aliases || !is_an_alias(name))
     }
 }
 
@@ -46,7 +58,7 @@ pub(super) fn read<'a>(
         lines_left -= 1;
         let (value, is_plain) = reader.value()?;
         // No known name has an underscore.
-        if has_underscore && rules.underscores == Underscores::Drop {
+        if has_underscore && !rules.keeps(name) {
             continue;
         }
         let known = Known::of(name);

@@ -49,7 +49,7 @@ impl RequestHead {
         }
         self.version = reader.version()?;
         reader.line_end()?;
-        let (mut signals, rules) = (Signals::default(), FieldRules::new(limits, limits.underscores));
+        let (mut signals, rules) = (Signals::default(), FieldRules::of_request(limits));
         let reader = fields::read(reader, bytes, &mut self.table, &mut signals, rules)?;
         let parts = Parts::of(target, query_at, Span::within(bytes, target).start(), self.method)?;
         self.read_authority(bytes, &parts, &signals)?;
@@ -304,8 +304,11 @@ mod tests {
         assert_eq!((head.framing, head.fields().len()), (Framing::Empty, 2));
         let allowed = HeadLimits { underscores: Underscores::Allow, ..LIMITS };
         let (_, head) = parse(text.as_bytes(), &allowed).expect("valid").expect("complete");
-        assert_eq!((head.framing, head.fields().len()), (Framing::Empty, 5));
+        assert_eq!((head.framing, head.fields().len()), (Framing::Empty, 2));
         assert_eq!(head.value(text.as_bytes(), Known::XForwardedFor), None);
+        let text = with("GET", "X_C: 1\r\nx_user_agent: 2\r\nUser_Agent: 3\r\n");
+        let (_, head) = parse(text.as_bytes(), &allowed).expect("valid").expect("complete");
+        assert_eq!(head.fields().len(), 3, "Host, and those that are nobody's");
     }
 
     #[test]

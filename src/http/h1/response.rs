@@ -5,7 +5,7 @@ use super::fields::{self, FieldRules};
 use super::reader::{Reader, Stop};
 use super::signals::Signals;
 use crate::http::field::Span;
-use crate::http::head::{HEAD_BYTES_MAX, HeadError, HeadLimits, ResponseHead, Underscores, Version};
+use crate::http::head::{HEAD_BYTES_MAX, HeadError, HeadLimits, ResponseHead, Version};
 
 impl ResponseHead {
     /// As [`RequestHead::parse`](crate::http::head::RequestHead::parse); of the limits, those on bytes and fields hold.
@@ -29,7 +29,7 @@ impl ResponseHead {
         self.version = reader.version()?;
         self.status = reader.status()?;
         self.reason = Span::within(bytes, reader.text(HeadError::ReasonInvalid)?);
-        let (mut signals, rules) = (Signals::default(), FieldRules::new(limits, Underscores::Allow));
+        let (mut signals, rules) = (Signals::default(), FieldRules::of_response(limits));
         let reader = fields::read(reader, bytes, &mut self.table, &mut signals, rules)?;
         self.keep_alive = !signals.close && (self.version == Version::Http11 || signals.keep_alive);
         self.upgrade = signals.upgrade_listed && signals.upgrade.is_some();
@@ -45,6 +45,7 @@ mod tests {
     use crate::http::body::Framing;
     use crate::http::field::Known;
     use crate::http::head::Method;
+    use crate::http::head::Underscores;
 
     const LIMITS: HeadLimits = HeadLimits {
         head_bytes_max: 256,

@@ -2,7 +2,7 @@
 
 use super::token::Token;
 use crate::http::body::{BodyError, BodyLimits};
-use crate::http::field::Known;
+use crate::http::field::{Known, is_a_gateways, is_an_alias};
 use crate::http::head::Underscores;
 
 /// The trailers of one body, reusable.
@@ -17,7 +17,7 @@ pub(super) struct Trailers {
 }
 
 /// RFC 9110 §6.5.1: fields that say how the message is handled come before its body or not at all. Those of
-/// [`Known`] and all of `X-Forwarded-*` are left out as well.
+/// [`Known`] are left out as well, what may be taken for one of them, and what only a gateway may say.
 const NEVER_IN_TRAILERS: [&[u8]; 24] = [
     b"age",
     b"cache-control",
@@ -122,9 +122,9 @@ fn keep(line: &[u8], underscores: Underscores, kept: &mut Vec<u8>) -> Result<(),
 }
 
 fn goes_on(name: &[u8]) -> bool {
-    let forwarded = name.get(..12).is_some_and(|begin| begin.eq_ignore_ascii_case(b"x-forwarded-"));
     Known::of(name) == Known::Other
-        && !forwarded
+        && !is_an_alias(name)
+        && !is_a_gateways(name)
         && !NEVER_IN_TRAILERS.iter().any(|never| never.eq_ignore_ascii_case(name))
 }
 
@@ -175,13 +175,15 @@ mod tests {
         {
             check(&format!("{name}: 5\r\nA: b\r\n\r\n"), "A: b\r\n");
         }
+        check("X-Consumer-Id: 5\r\nx-envoy-a: 5\r\nA: b\r\n\r\n", "A: b\r\n");
     }
 
     #[test]
     fn a_name_with_an_underscore_goes_on_only_when_allowed() {
         check("X_Y: z\r\n\r\n", "");
         let allowed = BodyLimits { underscores: Underscores::Allow, ..LIMITS };
-        assert_eq!(take("X_Y: z\r\n\r\n", &allowed), Ok(("X_Y: z\r\n".into(), true)));
+        let wire = "X_Y: z\r\nX_Real_IP: 5\r\nx_consumer_id: 5\r\n\r\n";
+        assert_eq!(take(wire, &allowed), Ok(("X_Y: z\r\n".into(), true)));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Edits {
     pub(super) query_spare: Vec<u8>,
     /// More was asked for than there is room for.
     pub(super) overflowed: bool,
+    /// A policy has set fields or taken them away, be it that there were none.
+    pub(super) edited: bool,
 }
 
 /// A field behind those of the head: where its name and its value lie in the text.
@@ -35,7 +37,7 @@ impl Edits {
         if let Some(query) = self.query.take() {
             self.query_spare = query;
         }
-        self.overflowed = false;
+        (self.overflowed, self.edited) = (false, false);
         for index in 0..fields {
             if stays_behind(index) {
                 self.drop_field(index);
@@ -61,6 +63,11 @@ impl Edits {
     /// The head must not go on: some of its edits found no room.
     pub fn overflowed(&self) -> bool {
         self.overflowed
+    }
+
+    /// What comes behind the body must not bring back what was changed before it.
+    pub fn edited(&self) -> bool {
+        self.edited
     }
 
     /// How much longer than the head the edited one can be.

@@ -58,6 +58,7 @@ impl<'a> Headers<'a> {
     }
 
     pub fn remove(&mut self, name: &FieldName) {
+        self.edits.edited = true;
         for index in 0..self.fields.len() {
             if name.is(self.fields.get(index).0) {
                 self.edits.drop_field(index);
@@ -74,11 +75,13 @@ impl<'a> Headers<'a> {
 
     /// One more line.
     pub fn add(&mut self, name: &FieldName, value: &[u8]) {
+        self.edits.edited = true;
         self.edits.add(name.text().as_bytes(), value);
     }
 
     /// Gives every line of one name another, which they then share with no line that had it before.
     pub fn rename(&mut self, from: &FieldName, to: &FieldName) {
+        self.edits.edited = true;
         if !self.has(from) {
             return;
         }

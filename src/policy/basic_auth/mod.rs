@@ -19,7 +19,9 @@ pub use self::state::State;
 
 use self::credentials::{AUTHORIZATION, Credentials};
 use self::state::WRONG_FOR;
-use super::{Answer, Call, Consumers, Context, Hooks, Identity, Invalid, Login, Member, Question, Reply, Secret, Verdict};
+use super::{
+    Answer, Call, Consumers, Context, Hooks, Identity, Invalid, Login, Member, Question, Reply, Secret, Verdict,
+};
 use crate::http::view::{FieldName, RequestView, ResponseView};
 use crate::stdx::board::client_key;
 use crate::stdx::number::Bounded;
@@ -211,7 +213,7 @@ mod tests {
         let passwords = [password("ann", hashes[0]), password("j\u{f6}rg", hashes[1])];
         let declared = [("Ann", 7, &passwords[0]), ("J", 8, &passwords[1])];
         let declared = declared.map(|(name, id, it)| Declared { id, name, passwords: vec![it], ..Declared::default() });
-        Consumers::new([], &declared)
+        Consumers::new([], &declared, None)
     }
 
     fn trial(config: &str) -> Trial<BasicAuth> {
@@ -297,7 +299,7 @@ mod tests {
         // Who is renamed stays in, under the new name; whose password is another one does not.
         let declared = |name, hash: &str| {
             let password = Password { username: "ann".to_owned(), hash: hash.to_owned() };
-            Consumers::new([], &[Declared { name, passwords: vec![&password], ..Declared::default() }])
+            Consumers::new([], &[Declared { name, passwords: vec![&password], ..Declared::default() }], None)
         };
         trial.consumers = declared("Anna", HASHES[0]);
         let renamed = trial.request_answered(&head(ANN), unasked).identity.expect("she is known");

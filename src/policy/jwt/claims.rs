@@ -130,14 +130,20 @@ fn header(value: &Value) -> Result<Option<Box<str>>, Refusal> {
             let elements: Option<Vec<Box<str>>> = values.iter().map(scalar).collect();
             let elements = elements.ok_or(Refusal::ClaimUnusable)?;
             // One with a comma in it would be two to whoever splits the list.
-            if elements.iter().any(|element| element.contains(',')) {
+            if elements.iter().any(|element| element.contains(',') || has_spaces_around(element)) {
                 return Err(Refusal::ClaimUnusable);
             }
             elements.join(",").into()
         }
         _ => scalar(value).ok_or(Refusal::ClaimUnusable)?,
     };
-    if text.bytes().any(|byte| byte.is_ascii_control()) { Err(Refusal::ClaimUnusable) } else { Ok(Some(text)) }
+    let is_unusable = has_spaces_around(&text) || text.bytes().any(|byte| byte.is_ascii_control());
+    if is_unusable { Err(Refusal::ClaimUnusable) } else { Ok(Some(text)) }
+}
+
+/// Nobody who reads a header sees them (RFC 9110 §5.5): `ann ` would be `ann`.
+fn has_spaces_around(text: &str) -> bool {
+    text.trim() != text
 }
 
 fn scalar(value: &Value) -> Option<Box<str>> {
@@ -252,6 +258,11 @@ mod tests {
             (r#"{"a":1}"#, Err(Refusal::ClaimUnusable)),
             (r#""a\r\nX-Admin: 1""#, Err(Refusal::ClaimUnusable)),
             (r#""a\u0000""#, Err(Refusal::ClaimUnusable)),
+            (r#""a b""#, Ok(Some("a b"))),
+            (r#""ann ""#, Err(Refusal::ClaimUnusable)),
+            (r#"" ann""#, Err(Refusal::ClaimUnusable)),
+            (r#""ann\u00a0""#, Err(Refusal::ClaimUnusable)),
+            (r#"["a"," admin"]"#, Err(Refusal::ClaimUnusable)),
         ] {
             let got = verified(r#""claims_to_headers":{"X-Name":"name"}"#, &format!(r#"{{"name":{claim}}}"#));
             assert_eq!(got.map(|got| got.headers[0].clone()), want.map(|text| text.map(Box::from)), "{claim}");

@@ -21,7 +21,6 @@ pub mod keys;
 mod kit;
 mod load;
 mod pem;
-mod place;
 mod state;
 pub mod token;
 pub mod verify;
@@ -32,12 +31,12 @@ pub use self::state::States;
 
 use self::algorithm::Algorithm;
 use self::claims::{Claims, Verified};
-use self::config::{Audiences, Place};
+use self::config::Audiences;
 use self::jwks::Source;
 use self::keys::KeySet;
 use self::state::Adopted;
 use self::token::Token;
-use super::{Context, Hooks, Invalid, Member, Verdict};
+use super::{Context, Hooks, Invalid, Member, NotOne, Place, Verdict};
 use crate::http::view::RequestView;
 
 /// The policy as it is configured, the same for all shards.
@@ -104,7 +103,8 @@ impl Member for Jwt {
 
     fn on_request<'a>(&'a self, request: &mut RequestView<'_>, context: &mut Context<'_>) -> Verdict<'a> {
         let now_s = context.now.wall.as_secs();
-        let decided = place::token(&self.config, request)
+        let decided = Place::credential(&self.config.places, request)
+            .map_err(Refusal::of)
             .and_then(|token| context.state.borrow_mut().jwt.decide(self, token, now_s));
         match decided {
             Ok(verified) => {
@@ -159,12 +159,8 @@ impl Jwt {
                 None => request.headers.remove(name),
             }
         }
-        for place in self.config.places.iter().filter(|_| self.config.hide_token) {
-            match place {
-                Place::Header(name) => request.headers.remove(name),
-                Place::Query(name) => request.remove_argument(name),
-                Place::Cookie(_) => {}
-            }
+        if self.config.hide_token {
+            Place::hide(&self.config.places, request);
         }
     }
 }
@@ -179,6 +175,13 @@ impl PartialEq for Jwt {
 impl Eq for Jwt {}
 
 impl Refusal {
+    fn of(not_one: NotOne) -> Self {
+        match not_one {
+            NotOne::Missing => Self::Missing,
+            NotOne::Several => Self::Several,
+        }
+    }
+
     /// For the log and as a metric's label.
     pub const fn reason(self) -> &'static str {
         match self {
@@ -213,8 +216,6 @@ mod tests {
     use super::kit::Signer;
     use super::load::with_files;
     use super::*;
-    use crate::stdx::hash::FixedHash;
-    use std::hash::BuildHasher;
     use std::rc::Rc;
     use std::sync::Arc;
 
@@ -233,10 +234,8 @@ mod tests {
 
     fn book(generation: u64, signer: Option<&Signer>) -> KeyBook {
         let set = |signer: &Signer| Arc::new(KeySet::new(vec![signer.key(Some("b"))], Vec::new()).expect("keys"));
-        KeyBook {
-            generation,
-            sets: signer.map(|signer| (FixedHash.hash_one("http://bob/keys"), set(signer))).into_iter().collect(),
-        }
+        let id = jwt("").sources().next().expect("bob publishes").id;
+        KeyBook { generation, sets: signer.map(|signer| (id, set(signer))).into_iter().collect() }
     }
 
     fn states(book: KeyBook) -> States {

@@ -31,13 +31,18 @@ impl Bucket {
 
     /// The word after `spent` tokens were spent, and with `out` of them on lease.
     pub fn charge(self, word: u64, now: u64, spent: u32, out: u32) -> u64 {
-        let full = if spent == 0 { full_at(word) } else { now + debt(word, now) + u64::from(spent) * self.token };
+        let full = if spent == 0 { full_at(word) } else { self.owing(word, now, spent) };
         (full & CLOCK_MASK) << OUT_BITS | u64::from(out)
     }
 
     /// The word of a key that owes what another word says, and nothing is on lease of.
     pub fn fresh(self, word: u64, now: u64) -> u64 {
-        ((now + debt(word, now)) & CLOCK_MASK) << OUT_BITS
+        (self.owing(word, now, 0) & CLOCK_MASK) << OUT_BITS
+    }
+
+    /// When it is full again after so many more are spent. The clock of a limit whose pace was raised a lot goes round.
+    fn owing(self, word: u64, now: u64, spent: u32) -> u64 {
+        now.wrapping_add(debt(word, now)).wrapping_add(u64::from(spent) * self.token)
     }
 
     /// The word after tokens that were spent turned out not to be.
@@ -125,6 +130,16 @@ mod tests {
         check(10, (4, 0), 1, 0);
         check(10, (10, 0), 3, 3000);
         check(10, (6, 2), 3, 1000);
+    }
+
+    #[test]
+    fn a_clock_that_goes_round_forgives_nothing() {
+        let now = u64::MAX - 500;
+        let full = (now & CLOCK_MASK) << OUT_BITS;
+        let word = bucket(10).charge(full, now, 4, 3);
+        assert_eq!(bucket(10).free(word, now), 3);
+        assert_eq!(bucket(10).free(word, now.wrapping_add(1_000)), 4);
+        assert_eq!(bucket(10).free(bucket(10).fresh(word, now), now), 6);
     }
 
     #[test]
