@@ -12,6 +12,7 @@
 
 use shardgate::config::ids::Ids;
 use shardgate::config::load::load_text;
+use shardgate::proxy::Calls;
 use shardgate::runtime::driver::{Driver, epoll::Epoll};
 use shardgate::runtime::listener::Socket;
 use shardgate::runtime::mailbox::{Latest, mailbox};
@@ -152,6 +153,7 @@ fn gateway(
             peers: vec![peer],
             publications: Latest::new(None),
             keys: Latest::new(None),
+            calls: Calls::new(mailbox(1, None).0, None),
             reporter: None,
         };
         let (mut shard, addresses) = Shard::new(runtime, parts).unwrap();

@@ -12,6 +12,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("cors", "policy-cors.yaml"),
     ("jwt", "policy-jwt.yaml"),
     ("api_key", "policy-api-key.yaml"),
+    ("basic_auth", "policy-basic-auth.yaml"),
     ("anonymous", "policy-anonymous.yaml"),
     ("ip_filter", "policy-ip-filter.yaml"),
     ("request_size", "policy-request-size.yaml"),

@@ -40,6 +40,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "runtime::driver",
             // The sockets that shards accept on are opened here, and the plan that they go by is kept here.
             "proxy::Plan",
+            "runtime::calls",
             "runtime::inherit",
             "runtime::listener",
             "runtime::mailbox",

@@ -1,6 +1,7 @@
 //! The control plane: starts the shards, listens to the operator, writes the log.
 
 mod admin;
+mod answers;
 mod clock;
 mod cpus;
 mod failure_rate;

@@ -12,7 +12,9 @@ use super::cpus;
 use super::start::StartError;
 use crate::control::journal::say;
 use crate::policy::jwt::jwks::KeyBook;
+use crate::policy::{Answer, Question};
 use crate::proxy::Plan;
+use crate::runtime::calls::{Asked, Calls};
 use crate::runtime::driver::choice::Choice;
 use crate::runtime::mailbox::{Bell, Latest, Outbox, mailbox};
 use crate::runtime::{Error, Runtime};
@@ -39,6 +41,8 @@ pub struct Beginning {
     pub plan: Arc<Plan>,
     /// Those that were fetched.
     pub keys: KeyBook,
+    /// Where policies of all shards ask.
+    pub questions: Outbox<Asked<Question, Answer>>,
     /// Of each shard.
     pub listeners: Vec<Vec<Listen>>,
     /// Of each shard, or none.
@@ -82,7 +86,8 @@ pub type Addresses = Vec<(String, SocketAddr)>;
 impl Workers {
     /// Starts them all, and says where they listen.
     pub fn start(shards: usize, beginning: Beginning) -> Result<(Self, Addresses), StartError> {
-        let Beginning { plan, keys: book, listeners, logs, reporters, event_loop, pins, ledger, on_end } = beginning;
+        let Beginning { plan, keys: book, questions, listeners, logs, reporters, .. } = beginning;
+        let Beginning { event_loop, pins, ledger, on_end, .. } = beginning;
         let board = Board::new(shards, random_seed()?, HANDOFF_MARGIN_MIN);
         let board = Arc::new(match ledger {
             Some(ledger) => board.with(ledger),
@@ -101,7 +106,7 @@ impl Workers {
         let (mut workers, mut logs, mut reporters) = (Vec::new(), logs.into_iter(), reporters.into_iter());
         for (shard, ((bell, listeners), handoffs)) in bells.into_iter().zip(listeners).zip(inboxes).enumerate() {
             let (outbox, inbox) = mailbox(MAIL_MAX, Some(bell.clone()));
-            let (publications, keys) = (Latest::new(Some(bell.clone())), Latest::new(Some(bell)));
+            let (publications, keys) = (Latest::new(Some(bell.clone())), Latest::new(Some(bell.clone())));
             let _empty_before = keys.publish(book.clone());
             let parts = Parts {
                 shard,
@@ -115,6 +120,7 @@ impl Workers {
                 peers: peers.clone(),
                 publications: publications.clone(),
                 keys: keys.clone(),
+                calls: Calls::new(questions.clone(), Some(bell)),
                 reporter: reporters.next(),
             };
             threads[shard].parts.send(parts).map_err(|_| StartError::ShardEnded)?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Body, Context, Error, Hooks, Identity, Kind, Overrides, Policy, Verdict};
+use super::{Body, Context, Error, Hooks, Identity, Kind, Overrides, Policy, Reply, Verdict};
 use crate::http::view::{RequestView, ResponseView};
 
 /// Never empty: who meets no policy has no chain.
@@ -161,6 +161,21 @@ impl Chain {
         self.heard(place, verdict, &mut context.door)
     }
 
+    /// What the policy of a slot says to what came of its question.
+    pub fn on_reply<'a>(
+        &'a self,
+        place: usize,
+        request: &mut RequestView<'_>,
+        reply: Reply,
+        context: &mut Context<'_>,
+    ) -> Verdict<'a> {
+        let Some(policy) = self.slots[place].of(context.identity.as_deref(), Hooks::REQUEST) else {
+            return Verdict::Continue;
+        };
+        let verdict = policy.on_reply(request, reply, context);
+        self.heard(place, verdict, &mut context.door)
+    }
+
     /// `body` is that of a service's response, if one of the policies has asked for it.
     pub fn on_response(
         &self,
@@ -315,7 +330,7 @@ mod tests {
             }
             Verdict::Reject(error) => format!("{} {}", error.kind().name(), error.reason()),
             Verdict::Respond(response) => response.status.to_string(),
-            Verdict::Buffer { .. } => unreachable!("nobody asks for bodies"),
+            Verdict::Buffer { .. } | Verdict::Call(_) => unreachable!("nobody asks for anything"),
         };
         assert_eq!(got, want, "{lines:?}");
     }

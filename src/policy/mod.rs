@@ -5,6 +5,7 @@
 //! `proxy::error`.
 
 mod body;
+mod call;
 mod chain;
 mod edit;
 mod grants;
@@ -16,6 +17,7 @@ mod verdict;
 pub mod anonymous;
 pub mod api_key;
 pub mod authorize;
+pub mod basic_auth;
 pub mod consumers;
 pub mod cors;
 pub mod ip_filter;
@@ -29,8 +31,9 @@ pub mod response_transform;
 pub mod security_headers;
 
 pub use body::{BodyBytes, BodyEdits, Content, forget_body, forget_trailers};
+pub use call::{Answer, Call, Question, Reply, Secret};
 pub use chain::{Chain, Door, Order, Scope, Slot};
-pub use consumers::{Consumers, Declared, HeldKey, Key, Pepper};
+pub use consumers::{Consumers, Declared, HeldKey, Key, Login, Pepper};
 pub use edit::{ArgumentValue, Edited, Given, Renamed};
 pub use grants::{Grants, NAMES_MAX, Role, Unusable, Vocabulary};
 pub use known::Known;
@@ -65,6 +68,16 @@ pub trait Member: Sized {
         &'a self,
         _request: &mut RequestView<'_>,
         _body: &mut Body<'_>,
+        _context: &mut Context<'_>,
+    ) -> Verdict<'a> {
+        Verdict::Continue
+    }
+
+    /// What came of the question that one of the two before has asked.
+    fn on_reply<'a>(
+        &'a self,
+        _request: &mut RequestView<'_>,
+        _reply: Reply,
         _context: &mut Context<'_>,
     ) -> Verdict<'a> {
         Verdict::Continue
@@ -187,6 +200,17 @@ macro_rules! policies {
                 }
             }
 
+            fn on_reply<'a>(
+                &'a self,
+                request: &mut RequestView<'_>,
+                reply: Reply,
+                context: &mut Context<'_>,
+            ) -> Verdict<'a> {
+                match self {
+                    $(Self::$Policy(policy) => policy.on_reply(request, reply, context),)*
+                }
+            }
+
             fn on_response(&self, request: &RequestView<'_>, response: &mut ResponseView<'_>, context: &Context<'_>) {
                 match self {
                     $(Self::$Policy(policy) => policy.on_response(request, response, context),)*
@@ -213,6 +237,7 @@ policies! {
     Cors(cors) = 2_000,
     Jwt(jwt) = 1450,
     ApiKey(api_key) = 1250,
+    BasicAuth(basic_auth) = 1100,
     // After all others that find out who asks.
     Anonymous(anonymous) = 1_020,
     IpFilter(ip_filter) = 990,
@@ -243,13 +268,24 @@ impl Config {
     }
 }
 
+impl Question {
+    /// Takes as long as it takes: never on a shard.
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::Password { hash, password } => {
+                Answer::Password { is_right: basic_auth::is_right(hash, password.bytes()) }
+            }
+        }
+    }
+}
+
 /// How files are read that a configuration names.
 pub type Read<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
 
 impl Kind {
     /// It finds out who asks.
     pub const fn authenticates(self) -> bool {
-        matches!(self, Self::Jwt | Self::ApiKey | Self::Anonymous)
+        matches!(self, Self::Jwt | Self::ApiKey | Self::BasicAuth | Self::Anonymous)
     }
 
     /// It may only log what it would refuse.
@@ -265,13 +301,15 @@ pub struct State {
     pub keys: api_key::Uses,
     pub known: Known,
     pub limits: rate_limit::State,
+    pub passwords: basic_auth::State,
 }
 
 impl State {
     /// `seed`: clients must not know how what they send is hashed.
     pub fn new(seed: u64) -> Self {
         let (jwt, keys, known) = (jwt::States::new(seed), api_key::Uses::new(seed), Known::new(seed));
-        Self { jwt, keys, known, limits: rate_limit::State::default() }
+        let passwords = basic_auth::State::new(seed.rotate_left(16));
+        Self { jwt, keys, known, limits: rate_limit::State::default(), passwords }
     }
 }
 
@@ -287,6 +325,7 @@ pub enum Error {
     RequestSize(request_size::Error),
     RateLimit(rate_limit::Error),
     RequestTransform(request_transform::Error),
+    BasicAuth(basic_auth::Refusal),
 }
 
 impl Error {
@@ -324,6 +363,7 @@ impl Error {
         Self::ApiKey(api_key::Refusal::Expired),
         Self::NotAlone(Kind::Jwt),
         Self::NotAlone(Kind::ApiKey),
+        Self::NotAlone(Kind::BasicAuth),
         Self::RequestTransform(request_transform::Error::BodyTooLarge),
         Self::RequestTransform(request_transform::Error::BodyEncoded),
         Self::RequestTransform(request_transform::Error::BodyNotJson),
@@ -332,6 +372,13 @@ impl Error {
         Self::Authorize(authorize::Error::Unidentified),
         Self::Authorize(authorize::Error::RoleMissing),
         Self::Authorize(authorize::Error::ScopeMissing),
+        Self::BasicAuth(basic_auth::Refusal::Missing),
+        Self::BasicAuth(basic_auth::Refusal::Several),
+        Self::BasicAuth(basic_auth::Refusal::Malformed),
+        Self::BasicAuth(basic_auth::Refusal::Wrong),
+        Self::BasicAuth(basic_auth::Refusal::Throttled),
+        Self::BasicAuth(basic_auth::Refusal::Busy),
+        Self::BasicAuth(basic_auth::Refusal::Late),
     ];
 
     /// Whose refusal it is.
@@ -345,6 +392,7 @@ impl Error {
             Self::RequestSize(_) => Kind::RequestSize,
             Self::RateLimit(_) => Kind::RateLimit,
             Self::RequestTransform(_) => Kind::RequestTransform,
+            Self::BasicAuth(_) => Kind::BasicAuth,
         }
     }
 
@@ -359,6 +407,7 @@ impl Error {
             Self::RequestSize(error) => error.reason(),
             Self::RateLimit(error) => error.reason(),
             Self::RequestTransform(error) => error.reason(),
+            Self::BasicAuth(refusal) => refusal.reason(),
         }
     }
 
@@ -368,6 +417,7 @@ impl Error {
             self,
             Self::Jwt(jwt::Refusal::Missing)
                 | Self::ApiKey(api_key::Refusal::Missing)
+                | Self::BasicAuth(basic_auth::Refusal::Missing)
                 | Self::Authorize(authorize::Error::Unidentified)
         )
     }

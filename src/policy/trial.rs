@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::{Body, Consumers, Context, Door, Error, Identity, Invalid, Member, Response, State, Verdict};
+use super::{Body, Call, Consumers, Context, Door, Error, Identity, Invalid, Member, Reply, Response, State, Verdict};
 use crate::http::view::sample::Sample;
 use crate::http::view::{Edits, Fields, Headers, ResponseView};
 use crate::stdx::time::{Mono, Now, Wall};
@@ -87,6 +87,18 @@ where
         Tried { trial: self, verdict, sample, body_bytes_max, would_refuse, identity, body: None }
     }
 
+    /// The same of a request about which the policy may ask, with what comes of that.
+    #[track_caller]
+    pub fn request_answered(&self, head: &str, reply: impl FnOnce(&Call) -> Reply) -> Tried<'_, P> {
+        let mut tried = self.request(head);
+        if let Verdict::Call(call) = &tried.verdict {
+            let (reply, mut context) = (reply(call), self.context());
+            tried.verdict = self.policy.on_reply(&mut tried.sample.view(), reply, &mut context);
+            tried.identity = context.identity;
+        }
+        tried
+    }
+
     /// The same of a request with a body, which the policy sees if it asks for it.
     #[track_caller]
     pub fn request_with(&self, head: &str, text: &str) -> Tried<'_, P> {
@@ -163,7 +175,7 @@ where
     pub fn refusal(&self) -> Option<Error> {
         match self.verdict {
             Verdict::Reject(error) => Some(error),
-            Verdict::Continue | Verdict::Respond(_) | Verdict::Buffer { .. } => None,
+            Verdict::Continue | Verdict::Respond(_) | Verdict::Buffer { .. } | Verdict::Call(_) => None,
         }
     }
 
@@ -174,7 +186,7 @@ where
     pub fn response(&self) -> Option<&Response> {
         match self.verdict {
             Verdict::Respond(response) => Some(response),
-            Verdict::Continue | Verdict::Reject(_) | Verdict::Buffer { .. } => None,
+            Verdict::Continue | Verdict::Reject(_) | Verdict::Buffer { .. } | Verdict::Call(_) => None,
         }
     }
 

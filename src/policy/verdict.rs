@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::{Consumers, Door, Error, Grants, State, Vocabulary};
+use super::{Call, Consumers, Door, Error, Grants, State, Vocabulary};
 use crate::http::view::FieldValue;
 use crate::stdx::time::Now;
 
@@ -20,6 +20,8 @@ pub enum Verdict<'a> {
     /// The policy wants to see the whole body first, which may have no more bytes than this: `too_large` is what it
     /// says to others. The request goes on when its body hook has said so.
     Buffer { bytes_max: u64, too_large: Error },
+    /// The policy has a question that a shard cannot answer. The request goes on when its reply hook has said so.
+    Call(Box<Call>),
 }
 
 /// A whole body.

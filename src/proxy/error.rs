@@ -3,6 +3,7 @@
 use crate::http::body::BodyError;
 use crate::http::error::HeadError;
 use crate::policy::api_key::Refusal as KeyRefusal;
+use crate::policy::basic_auth::Refusal as PasswordRefusal;
 use crate::policy::jwt::Refusal;
 use crate::policy::{Error as PolicyError, Kind, authorize, request_size, request_transform};
 use crate::runtime::Error as IoError;
@@ -176,6 +177,7 @@ fn policy(error: PolicyError) -> Answer {
         }
         PolicyError::RateLimit(_) => client(429, "rate_limited", "API rate limit exceeded"),
         PolicyError::RequestTransform(error) => json_body(error),
+        PolicyError::BasicAuth(refusal) => password(refusal),
     }
 }
 
@@ -219,6 +221,7 @@ pub const fn challenge(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Jwt => Some(r#"Bearer realm="gateway""#),
         Kind::ApiKey => Some(r#"ApiKey realm="gateway""#),
+        Kind::BasicAuth => Some(BASIC),
         _ => None,
     }
 }
@@ -248,6 +251,22 @@ fn authorization(error: authorize::Error) -> Answer {
         authorize::Error::ScopeMissing => insufficient("insufficient_scope", "the request needs another scope"),
     }
 }
+
+/// RFC 7617 §2.
+fn password(refusal: PasswordRefusal) -> Answer {
+    let refused = |kind, detail| Answer { challenge: Some(BASIC), ..client(401, kind, detail) };
+    match refusal {
+        PasswordRefusal::Missing => refused("password_missing", "the request has no user name and password"),
+        PasswordRefusal::Several => refused("password_repeated", "the request has more than one `Authorization`"),
+        PasswordRefusal::Malformed => refused("password_malformed", "the request's user name and password are none"),
+        PasswordRefusal::Wrong => refused("password_wrong", "the user name or the password is wrong"),
+        PasswordRefusal::Throttled => client(429, "password_throttled", "too many wrong passwords"),
+        PasswordRefusal::Busy => gateway(503, "password_busy", "too many passwords are being verified"),
+        PasswordRefusal::Late => gateway(503, "password_late", "the password could not be verified in time"),
+    }
+}
+
+const BASIC: &str = r#"Basic realm="gateway", charset="UTF-8""#;
 
 fn upstream(failure: UpstreamFailure) -> Answer {
     use UpstreamFailure as F;

@@ -17,7 +17,9 @@ use super::shared::Shared;
 use crate::http::field::Known;
 use crate::http::head::RequestHead;
 use crate::http::view::{Edits, Fields, Headers, RequestView, ResponseView};
-use crate::policy::{Body, Chain, Context, Door, Error, Hooks, Identity, Kind, Response, Verdict, request_size};
+use crate::policy::{
+    Body, Call, Chain, Context, Door, Error, Hooks, Identity, Kind, Reply, Response, Verdict, request_size,
+};
 use crate::telemetry::counters::POLICY_REFUSALS_MAX;
 use std::cell::{Cell, Ref, RefCell};
 use std::net::IpAddr;
@@ -79,6 +81,14 @@ pub struct Pause<'c> {
 pub enum Wants {
     /// The whole body, if that has no more bytes than this.
     Body { bytes_max: u64, too_large: Error },
+    /// An answer.
+    Answer(Box<Call>),
+}
+
+/// What a policy gets of that.
+pub enum Given<'a, 'b> {
+    Body(&'a mut Body<'b>),
+    Reply(Reply),
 }
 
 impl From<Failure> for Stop<'_> {
@@ -155,16 +165,22 @@ impl<'a> Guarded<'a> {
         }
     }
 
-    /// The policy of a slot is given the body that it wanted; then the request meets those after it.
+    /// The policy of a slot is given what it wanted; then the request meets those after it.
     pub fn resume<'c>(
         &self,
         chain: &'c Chain,
         slot: usize,
-        body: &mut Body<'_>,
+        given: Given<'_, '_>,
     ) -> Result<Option<Pause<'c>>, Stop<'c>> {
-        self.meet(chain, |request, context| match chain.on_request_body(slot, request, body, context) {
-            Verdict::Continue => chain.on_request(slot + 1, request, context),
-            verdict => (verdict, slot),
+        self.meet(chain, |request, context| {
+            let verdict = match given {
+                Given::Body(body) => chain.on_request_body(slot, request, body, context),
+                Given::Reply(reply) => chain.on_reply(slot, request, reply, context),
+            };
+            match verdict {
+                Verdict::Continue => chain.on_request(slot + 1, request, context),
+                verdict => (verdict, slot),
+            }
         })
     }
 
@@ -190,6 +206,7 @@ impl<'a> Guarded<'a> {
             Verdict::Respond(response) => Err(Stop::Answered(response)),
             Verdict::Reject(error) => Err(Stop::Failed(notes.refuse(error))),
             Verdict::Buffer { bytes_max, too_large } => pause(Wants::Body { bytes_max, too_large }),
+            Verdict::Call(call) => pause(Wants::Answer(call)),
         }
     }
 

@@ -26,4 +26,4 @@ pub mod writer;
 pub use self::active::RouteRecord;
 pub use self::downstream::{Downstream, ListenerInfo, serve};
 pub use self::plan::{HttpOptions, Plan, Settings};
-pub use self::shared::{Scratch, Shared};
+pub use self::shared::{Calls, Scratch, Shared};

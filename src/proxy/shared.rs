@@ -8,6 +8,7 @@ use crate::http::head::{RequestHead, ResponseHead};
 use crate::policy;
 use crate::route::{Asked, Asker, PathEdit, PathRule};
 use crate::runtime::Runtime;
+use crate::runtime::calls;
 use crate::stdx::board::{Board, Lease};
 use crate::stdx::rng::Rng;
 use crate::stdx::time::Mono;
@@ -35,10 +36,15 @@ pub struct Shared {
     pub rng: RefCell<Rng>,
     /// What policies keep from one request to the next.
     pub policies: RefCell<policy::State>,
+    /// What policies ask of other threads.
+    pub calls: Calls,
     log: Option<RefCell<Log>>,
     /// The shard is ending: every answer says that its connection closes.
     pub draining: Cell<bool>,
 }
+
+/// Where a shard asks what it cannot answer itself.
+pub type Calls = calls::Calls<policy::Question, policy::Answer>;
 
 struct Log {
     ring: LogRing,
@@ -61,6 +67,7 @@ impl Shared {
         board: Arc<Board>,
         pools: Pools,
         mut rng: Rng,
+        calls: Calls,
         log: Option<LogRing>,
     ) -> Self {
         let policies = policy::State::new(rng.next_u64());
@@ -75,6 +82,7 @@ impl Shared {
             routes: RefCell::default(),
             rng: RefCell::new(rng),
             policies: RefCell::new(policies),
+            calls,
             log: log.map(|ring| RefCell::new(Log { ring, clock: Clock::new() })),
             draining: Cell::new(false),
         }

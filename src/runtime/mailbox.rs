@@ -22,7 +22,7 @@ pub struct Outbox<T> {
     bell: Option<Arc<Bell>>,
 }
 
-/// The shard's end.
+/// The end where messages are taken out: the shard's, or that of threads that share it.
 #[derive(Debug)]
 pub struct Inbox<T> {
     receiver: Receiver<T>,
@@ -92,7 +92,18 @@ impl<T> Clone for Outbox<T> {
     }
 }
 
+impl<T> Clone for Inbox<T> {
+    fn clone(&self) -> Self {
+        Self { receiver: self.receiver.clone() }
+    }
+}
+
 impl<T> Inbox<T> {
+    /// The next message, when there is one; `None` when there can be none any more. Not for shards, which never wait.
+    pub fn wait(&self) -> Option<T> {
+        self.receiver.recv().ok()
+    }
+
     pub fn take(&self) -> Option<T> {
         self.receiver.try_recv().ok()
     }

@@ -12,6 +12,7 @@ mod core;
 mod operation;
 
 pub mod buffer;
+pub mod calls;
 pub mod driver;
 pub mod executor;
 pub mod gathered;

@@ -17,7 +17,7 @@ pub use self::mail::{Described, Handoff, Listen, Mail, Publication};
 use self::state::State;
 use crate::policy::jwt::jwks::KeyBook;
 use crate::policy::rate_limit;
-use crate::proxy::{ListenerInfo, Plan, Shared};
+use crate::proxy::{Calls, ListenerInfo, Plan, Shared};
 use crate::runtime::mailbox::{Inbox, Latest, Outbox};
 use crate::runtime::{Error, Runtime, TcpListener, Turns};
 use crate::stdx::board::Board;
@@ -64,6 +64,8 @@ pub struct Parts {
     pub publications: Latest<Publication>,
     /// The keys that issuers of tokens publish.
     pub keys: Latest<KeyBook>,
+    /// Where it asks what it cannot answer.
+    pub calls: Calls,
     /// Without it nothing is told of what the shard does.
     pub reporter: Option<Reporter>,
 }
@@ -79,11 +81,11 @@ pub struct ListenError {
 impl Shard {
     /// Opens the listeners; connections are accepted from the first turn on. Also returns where it listens.
     pub fn new(runtime: Runtime, parts: Parts) -> Result<(Self, Vec<(String, SocketAddr)>), ListenError> {
-        let Parts { shard, board, plan, listeners, log, seed, inbox, handoffs, peers, publications, keys, reporter } =
-            parts;
+        let Parts { shard, board, plan, listeners, log, seed, inbox, handoffs, peers, publications, .. } = parts;
+        let (keys, calls, reporter) = (parts.keys, parts.calls, parts.reporter);
         let pools = Pools::new(state::UPSTREAM_MARK, (shard, board.shards()));
         let limits = rate_limit::State::new(board.clone(), shard, seed.rotate_left(32));
-        let shared = Shared::new(runtime, plan, board, pools, Rng::new(seed), log);
+        let shared = Shared::new(runtime, plan, board, pools, Rng::new(seed), calls, log);
         shared.policies.borrow_mut().limits = limits;
         let state = Rc::new(State::new(shared, shard, peers));
         let shard =
@@ -154,6 +156,7 @@ impl Shard {
         if let Some(book) = self.keys.take() {
             self.state.shared.policies.borrow_mut().jwt.publish(book);
         }
+        self.state.shared.calls.deliver(&self.state.shared.runtime);
         while let Some(mail) = self.inbox.take() {
             match mail {
                 Mail::Drain { .. } => self.obey(mail),
@@ -302,6 +305,7 @@ mod tests {
             peers: vec![peer.clone()],
             publications: Latest::new(None),
             keys: Latest::new(None),
+            calls: Calls::new(mailbox(1, None).0, None),
             reporter: None,
         };
         let (mut shard, _) = Shard::new(runtime, parts).expect("it listens nowhere");

@@ -86,10 +86,11 @@ const ACCEPTS_MAX: usize = 16;
 mod tests {
     use super::*;
     use crate::proxy::limits::Limits;
-    use crate::proxy::{ListenerInfo, Plan, Settings, Shared};
+    use crate::proxy::{Calls, ListenerInfo, Plan, Settings, Shared};
     use crate::route::Table;
     use crate::runtime::driver::Driver;
     use crate::runtime::driver::epoll::Epoll;
+    use crate::runtime::mailbox::mailbox;
     use crate::runtime::{Class, Pieces, Runtime, Stop, TcpListener, TcpStream};
     use crate::shard::Described;
     use crate::stdx::board::Board;
@@ -121,7 +122,15 @@ mod tests {
             settings,
         });
         let board = Arc::new(Board::new(1, 1, 8));
-        let shared = Shared::new(runtime(), plan, board, Pools::new(0, (0, 1)), Rng::new(1), None);
+        let shared = Shared::new(
+            runtime(),
+            plan,
+            board,
+            Pools::new(0, (0, 1)),
+            Rng::new(1),
+            Calls::new(mailbox(1, None).0, None),
+            None,
+        );
         Rc::new(State::new(shared, 0, Vec::new()))
     }
 

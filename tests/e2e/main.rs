@@ -27,6 +27,7 @@ mod forwarding;
 mod jwks_https;
 mod jwt;
 mod oidc;
+mod passwords;
 mod paths;
 mod policies;
 mod proxy_protocol;

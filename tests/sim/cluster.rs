@@ -7,14 +7,16 @@ use crate::judge::{Measure, judge};
 use crate::ledger::Ledger;
 use crate::origin::Origin;
 use crate::script::Script;
-use shardgate::policy::{Chain, Order, Policy, Scope, Slot};
+use shardgate::policy::consumers::{Consumers, Declared, Password};
+use shardgate::policy::{Answer, Chain, Order, Policy, Question, Scope, Slot};
 use shardgate::proxy::limits::Limits;
-use shardgate::proxy::{Plan, Settings};
+use shardgate::proxy::{Calls, Plan, Settings};
 use shardgate::route::{Action, HostRule, PathRule, Route, Rule, Table};
+use shardgate::runtime::calls::Asked;
 use shardgate::runtime::driver::Driver;
 use shardgate::runtime::driver::sim::{Census, Fault, Faults, Line, World};
 use shardgate::runtime::listener::Socket;
-use shardgate::runtime::mailbox::{Latest, Outbox, mailbox};
+use shardgate::runtime::mailbox::{Inbox, Latest, Outbox, mailbox};
 use shardgate::runtime::{Runtime, Stop, TcpListener};
 use shardgate::shard::{Listen, Mail, Parts, Publication, Shard};
 use shardgate::stdx::board::Board;
@@ -55,6 +57,11 @@ struct Cluster {
     drain_after: Option<usize>,
     /// How long the shards are given that are still to be told to end, each when it happens.
     draining: Option<Duration>,
+    questions: Inbox<Asked<Question, Answer>>,
+    /// What has been asked and not been answered yet.
+    asked: Vec<Asked<Question, Answer>>,
+    /// At any time, and at times not at all.
+    answers_late: bool,
 }
 
 /// One shard, until it has ended, and where it is told.
@@ -131,7 +138,8 @@ impl Cluster {
         }
         let plan = Arc::new(if swaps.is_empty() { weather.plan } else { numbered(&weather.plan, 0) });
         let board = Arc::new(Board::new(rng.between(1, 8) as usize, rng.next_u64(), rng.below(3) as u32));
-        let shards = start_shards(&world, &plan, &board, &mut rng);
+        let (ask, questions) = mailbox(QUESTIONS_MAX, None);
+        let shards = start_shards(&world, &plan, &board, &ask, &mut rng);
         let node = |name| Runtime::new(Driver::Sim(world.node(name)), HARNESS_BUFFER_BYTES);
         let (origin, clients) = (node("origin"), node("client"));
         for (number, address) in ORIGINS.into_iter().enumerate() {
@@ -154,7 +162,7 @@ impl Cluster {
         let rounds_max = 1 << rng.between(2, 12);
         let drain_after = rng.chance(250).then(|| rng.below(rounds_max) as usize);
         let (measure, counters, plans) = (weather.measure, Counters::default(), vec![plan]);
-        let draining = None;
+        let (draining, answers_late, asked) = (None, weather.manners == Manners::Any, Vec::new());
         Self {
             world,
             rng,
@@ -169,6 +177,9 @@ impl Cluster {
             measure,
             drain_after,
             draining,
+            questions,
+            asked,
+            answers_late,
         }
     }
 
@@ -197,6 +208,7 @@ impl Cluster {
     /// One turn of everybody, in any order.
     fn round(&mut self) {
         self.tell();
+        self.answer();
         let turns = self.shards.len() + 2;
         let first = self.rng.below(turns as u64) as usize;
         for turn in (0..turns).map(|turn| (first + turn) % turns) {
@@ -216,6 +228,21 @@ impl Cluster {
             }
         }
         self.note_plan();
+    }
+
+    /// Answers what policies have asked, where it may be at any time and at times not at all.
+    fn answer(&mut self) {
+        self.asked.extend(std::iter::from_fn(|| self.questions.take()));
+        for asked in std::mem::take(&mut self.asked) {
+            match self.rng.below(100) {
+                0..3 if self.answers_late => drop(asked),
+                3..60 if self.answers_late => self.asked.push(asked),
+                _ => {
+                    let answer = asked.question.answer();
+                    asked.answer(answer);
+                }
+            }
+        }
     }
 
     /// From now on requests meet another plan, which each shard finds when it looks.
@@ -313,7 +340,13 @@ fn turn_host(runtime: &Runtime) {
     runtime.turn(runtime.now().mono, &mut on_event).expect("a turn never fails");
 }
 
-fn start_shards(world: &World, plan: &Arc<Plan>, board: &Arc<Board>, rng: &mut Rng) -> Vec<Node> {
+fn start_shards(
+    world: &World,
+    plan: &Arc<Plan>,
+    board: &Arc<Board>,
+    ask: &Outbox<Asked<Question, Answer>>,
+    rng: &mut Rng,
+) -> Vec<Node> {
     // One without any room is always full.
     let boxes = (0..board.shards()).map(|_| mailbox(rng.below(3) as usize, None));
     let (peers, handoffs): (Vec<_>, Vec<_>) = boxes.unzip();
@@ -339,6 +372,7 @@ fn start_shards(world: &World, plan: &Arc<Plan>, board: &Arc<Board>, rng: &mut R
             peers: peers.clone(),
             publications: publications.clone(),
             keys: Latest::new(None),
+            calls: Calls::new(ask.clone(), None),
             reporter: None,
         };
         let shard = Shard::new(runtime.clone(), parts);
@@ -384,8 +418,8 @@ fn weather(rng: &mut Rng) -> Weather {
     let measure = Measure { all_succeed: matches!(sky, Sky::Clear | Sky::Mild), all_end, drained: false };
     let patience = if all_end { 2 * VERY_LONG } else { PATIENCE };
     // They hold bodies, for which there is no memory under a scarce sky.
-    let transforms = sky != Sky::Scarce && rng.chance(500);
-    let plan = plan(limits, timeouts, retry, transforms);
+    let has_policies = sky != Sky::Scarce && rng.chance(500);
+    let plan = plan(limits, timeouts, retry, has_policies);
     Weather { faults, manners, measure, plan, patience, scarce: sky == Sky::Scarce }
 }
 
@@ -423,7 +457,7 @@ fn tighten(rng: &mut Rng, limits: &mut Limits) {
     }
 }
 
-fn plan(limits: Limits, timeouts: Timeouts, retry: Retry, transforms: bool) -> Plan {
+fn plan(limits: Limits, timeouts: Timeouts, retry: Retry, has_policies: bool) -> Plan {
     let endpoints = ORIGINS.map(|address| Endpoint { address: address.into(), name: "origin.internal:9000".into() });
     let service = Service {
         id: 0,
@@ -448,16 +482,20 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry, transforms: bool) -> P
     };
     let routes = vec![Arc::new(route)];
     let table = Table::compile(&routes);
-    let settings = Settings { limits, ..Settings::default() };
-    let chain = transforms.then(chain).map(Arc::new);
+    let password = Password { username: "ann".to_owned(), hash: HASH.to_owned() };
+    let consumers =
+        Consumers::new([], &[Declared { name: "Ann", passwords: vec![&password], ..Declared::default() }], None);
+    let settings = Settings { limits, consumers: Arc::new(consumers), ..Settings::default() };
+    let chain = has_policies.then(chain).map(Arc::new);
     let (services, chains) = (vec![Arc::new(service)], vec![[chain].into()]);
     Plan { services, routes, table, chains, limits: Vec::new(), shared: Vec::new(), settings }
 }
 
-/// What changes bodies of JSON, those of answers up to a size.
+/// What asks for a password, and changes bodies of JSON, those of answers up to a size.
 fn chain() -> Chain {
     let transform = "remove: { body: [dropped] }, add: { body: [\"added:x\"] }";
     let policies = [
+        "basic_auth: { hide_password: true, remember_s: 0 }".to_owned(),
         format!("request_transform: {{ {transform}, body_bytes_max: 1000000 }}"),
         format!("response_transform: {{ {transform}, body_bytes_max: {JSON_BYTES_MAX} }}"),
     ];
@@ -492,6 +530,10 @@ pub fn origin_of(generation: u64) -> usize {
     generation as usize % ORIGINS.len()
 }
 
+/// "secret", at the least cost there is.
+const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2hhcmRnYXRlLXNhbHQxNg$kT6Amhi7GpkKW2dqX/aX6Lu9frrDHao18BSt2mctV5A";
+/// Of all shards.
+const QUESTIONS_MAX: usize = 64;
 const GATEWAY: ([u8; 4], u16) = ([10, 0, 0, 1], 80);
 const ORIGINS: [([u8; 4], u16); 2] = [([10, 0, 0, 101], 9000), ([10, 0, 0, 102], 9000)];
 const HARNESS_BUFFER_BYTES: usize = 1 << 30;

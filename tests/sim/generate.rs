@@ -12,17 +12,20 @@ pub enum Manners {
     Any,
 }
 
-/// With `transforms`, the gateway changes bodies of JSON.
-pub fn script(rng: &mut Rng, id: usize, manners: Manners, transforms: bool) -> Script {
+/// With `has_policies`, the gateway asks for a password and changes bodies of JSON.
+pub fn script(rng: &mut Rng, id: usize, manners: Manners, has_policies: bool) -> Script {
     let any = manners == Manners::Any;
     let kind = match rng.below(100) {
         0..8 => Kind::Tunnel,
         8..14 if any => Kind::Malformed,
         _ => Kind::Exchange,
     };
-    let mut request = request(rng, id, kind);
+    let mut request = request(rng, id, kind, has_policies);
     let mut answer = answer(rng, id, kind, &request, any);
-    if !transforms {
+    if has_policies {
+        // The password is taken away, and then no trailer may bring it back.
+        request.trailers.iter_mut().for_each(|(_, _, passes)| *passes = false);
+    } else {
         request.passed.clone_from(&request.body);
         answer.passed.clone_from(&answer.body);
     }
@@ -46,7 +49,7 @@ fn conduct(rng: &mut Rng, request: &Request) -> Conduct {
     }
 }
 
-fn request(rng: &mut Rng, id: usize, kind: Kind) -> Request {
+fn request(rng: &mut Rng, id: usize, kind: Kind, has_policies: bool) -> Request {
     let tunnel = kind == Kind::Tunnel;
     let method = if tunnel { "GET" } else { pick(rng, &METHODS) };
     let http10 = !tunnel && rng.chance(80);
@@ -67,6 +70,9 @@ fn request(rng: &mut Rng, id: usize, kind: Kind) -> Request {
     let expects_continue = has_body && !http10 && rng.chance(150);
     let closes = tunnel || rng.chance(100);
     let mut fields = request_fields(rng, id);
+    if has_policies {
+        fields.push(("Authorization", PASSWORD.into(), false));
+    }
     if is_json {
         fields.push(("Content-Type", JSON.into(), true));
     }
@@ -344,6 +350,8 @@ fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
 }
 
 pub const HOST: &str = "api.example";
+/// `ann:secret`
+const PASSWORD: &str = "Basic YW5uOnNlY3JldA==";
 const JSON: &str = "application/json; charset=utf-8";
 /// Of an answer's body that is changed.
 pub const JSON_BYTES_MAX: usize = 20_000;

@@ -219,7 +219,8 @@ fn text(bytes: &[u8]) -> String {
 }
 
 const FRAMING_FIELDS: [&str; 3] = ["Content-Length", "Transfer-Encoding", "Connection"];
-const GATEWAY_REQUEST_FIELDS: [&str; 13] = [
+const GATEWAY_REQUEST_FIELDS: [&str; 14] = [
+    "X-Consumer-Username",
     "Host",
     "X-Forwarded-For",
     "X-Forwarded-Proto",

@@ -1,6 +1,7 @@
 //! The threads of the data path and of its log, started.
 
 use crate::config::snapshot::{Listener, Snapshot};
+use crate::control::answers;
 use crate::control::cpus::Cpus;
 use crate::control::journal::say;
 use crate::control::log::{self, LogWriter};
@@ -71,6 +72,7 @@ pub(super) fn start_shards(
     let beginning = Beginning {
         plan: snapshot.plan.clone(),
         keys,
+        questions: answers::spawn(shards).map_err(StartError::Thread)?,
         listeners,
         logs,
         reporters,
