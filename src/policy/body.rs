@@ -138,6 +138,7 @@ mod tests {
         fn check(fields: &[(&str, &str)], want: Content) {
             let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
             let mut edits = Edits::default();
+            edits.begin(Fields::Own(&fields), |_| false);
             assert_eq!(Content::of(&Headers::new(Fields::Own(&fields), &mut edits)), want, "{fields:?}");
         }
         for json in [
