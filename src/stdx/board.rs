@@ -306,8 +306,8 @@ const STEPS_A_SHARD: usize = 4;
 /// 512 KiB. With 20,000 connections of as many clients, two of them share both cells with a chance of one in 40.
 const CLIENT_CELLS: usize = 1 << 17;
 const SERVICE_CELLS: usize = 1 << 14;
-/// 32 MiB: of a million keys that have spent something lately, one in a few hundred finds no slot. Those share what
-/// each limit has for them.
+/// 32 MiB: of a million keys that have spent something lately, one in 150 finds no slot. Those share what each
+/// limit has for them.
 const LEDGER_SLOTS: usize = 1 << 21;
 
 #[cfg(test)]

@@ -147,10 +147,10 @@ impl Node {
         self.workers.listen(opened);
         self.retired.push_back((self.generation, self.snapshot.plan.clone()));
         self.generation += 1;
+        // First what limits are that nodes share: one that the ledger does not know limits nothing.
+        self.link.configure(&snapshot, &self.workers.board);
         self.workers.publish(&Publication { generation: self.generation, plan: snapshot.plan.clone() });
         self.status.borrow_mut().applied(self.generation, &snapshot, clocks().wall);
-        // First what they are filled from: a shared limit is none's before that.
-        self.link.configure(&snapshot, &self.workers.board);
         self.issuers.configure(&snapshot);
         self.issuers.ask();
         self.workers.publish_keys(&self.issuers.book());
