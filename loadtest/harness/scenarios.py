@@ -20,6 +20,10 @@ FLOOR_INSTRUCTIONS_MAX = 4000
 
 RATE = 20_000
 
+# Between the first request on every connection, all at once, and those that are measured: connections to the origin
+# that were made for the burst, and are more than are kept, are closed meanwhile.
+SETTLE_SECONDS = 1
+
 # How often one turn is tried.
 TRIES = 3
 
@@ -70,6 +74,7 @@ class Scenario:
         """One gated run: its own result, and the CPU time that the proxy took for it."""
         with self.bench.load(server, *options, "--gate") as load:
             load.ready()
+            time.sleep(SETTLE_SECONDS)
             before, start = server.cpu_ns(), time.monotonic()
             load.go()
             result = load.result()

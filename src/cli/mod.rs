@@ -3,6 +3,7 @@
 pub mod check;
 pub mod echo;
 pub mod explain;
+pub mod key;
 pub mod plan;
 pub mod run;
 
@@ -65,6 +66,9 @@ enum Command {
         #[command(flatten)]
         profile: Profile,
     },
+    /// Give consumers of a configuration file keys, or take them away
+    #[command(subcommand)]
+    Key(key::Task),
     /// Run an origin that answers every request with what it received, to try a gateway on
     Echo {
         /// Where to listen, as in `127.0.0.1:9000`
@@ -99,6 +103,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Explain { file, method, url, headers, profile } => {
             explain::explain(&file, profile.profile.as_deref(), &method, &url, &headers)
         }
+        Command::Key(task) => key::key(&task),
         Command::Echo { address } => match echo::run(address) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -141,6 +146,8 @@ mod tests {
         check("shardgate explain a.yaml GET", Err(2));
         check("shardgate echo 127.0.0.1:9000", Ok("Echo { address: 127.0.0.1:9000 }"));
         check("shardgate", Err(2));
+        check("shardgate key new", Err(2));
+        check("shardgate key rotate ann --grace-s x", Err(2));
         check("shardgate run", Err(2));
         check("shardgate echo 9000", Err(2));
         check("shardgate start a.yaml", Err(2));

@@ -3,8 +3,10 @@
 use std::fmt::{self, Debug};
 
 use super::snapshot::{Listener, Snapshot};
+use crate::policy::consumers::Consumer;
 use crate::route::{Action, Route, Split};
-use crate::stdx::hash::FixedMap;
+use crate::stdx::date;
+use crate::stdx::hash::{FixedMap, stable};
 use crate::upstream::Service;
 
 /// Every difference, in the order of the file's sections.
@@ -46,6 +48,11 @@ impl Diff {
             named(&snapshot.plan.routes, |route| (&route.name, route_fields(route, &snapshot.plan.services)))
         };
         diff.named("route", &routes(old), &routes(new));
+        let consumers = |snapshot: &Snapshot| {
+            let consumers = snapshot.plan.settings.consumers.iter();
+            consumers.map(|consumer| (consumer.name().to_owned(), consumer_fields(consumer))).collect::<Vec<_>>()
+        };
+        diff.named("consumer", &consumers(old), &consumers(new));
         let policies =
             |snapshot: &Snapshot| named(&snapshot.attached, |(name, policy)| (name, vec![field("keys", policy)]));
         diff.named("policy", &policies(old), &policies(new));
@@ -164,6 +171,23 @@ fn route_fields(route: &Route, services: &[std::sync::Arc<Service>]) -> Fields {
     ]
 }
 
+/// A digest or a hash is told by a number that differs when it does.
+fn consumer_fields(consumer: Consumer<'_>) -> Fields {
+    let keys = consumer.keys().map(|(key, digest)| {
+        let until = key.expires_at_s.map_or(String::new(), |seconds| format!(" until {}", date::stamp(seconds)));
+        format!("{} ({:016x}){until}", key.prefix, stable(0, digest))
+    });
+    let passwords = consumer.passwords().map(|(name, hash)| format!("{name} ({:016x})", stable(0, hash.as_bytes())));
+    let fields = [
+        ("groups", consumer.group_names().collect::<Vec<_>>().join(", ")),
+        ("roles", consumer.roles().collect::<Vec<_>>().join(", ")),
+        ("scopes", consumer.scopes().collect::<Vec<_>>().join(", ")),
+        ("keys", keys.collect::<Vec<_>>().join(", ")),
+        ("passwords", passwords.collect::<Vec<_>>().join(", ")),
+    ];
+    fields.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
 fn action_field(action: &Action, services: &[std::sync::Arc<Service>]) -> (String, String) {
     let (key, value) = match action {
         Action::Service(service) => ("service", services[*service as usize].name.clone()),
@@ -179,7 +203,8 @@ pub(super) fn split_text(split: &Split, services: &[std::sync::Arc<Service>]) ->
     let arms = split.arms.iter().map(|arm| {
         let percent = f64::from(arm.share) / 100.0;
         let forced = arm.forced_by.as_ref().map_or(String::new(), |predicate| format!(" if {predicate}"));
-        format!("{percent}% {}{forced}", services[arm.service as usize].name)
+        let group = arm.forced_by_group.as_ref().map_or(String::new(), |group| format!(" if group {}", group.name));
+        format!("{percent}% {}{forced}{group}", services[arm.service as usize].name)
     });
     format!("{}, {}", arms.collect::<Vec<_>>().join(", "), split.sticky)
 }
@@ -331,6 +356,21 @@ runtime: { shards: 3 }
                 "priority: 0 -> 3",
             ],
         );
+    }
+
+    #[test]
+    fn a_plan_names_what_a_consumer_has_otherwise() {
+        let pepper = "api_keys: { pepper_file: config/example.pepper }";
+        let text = |keys: &str| format!("{OLD}consumers: [{{ name: ann, roles: [a], keys: [{keys}] }}]\n{pepper}\n");
+        let key = |rest: &str| format!("{{ prefix: k, hash: {}{rest} }}", "A".repeat(43));
+        let mut ids = Ids::default();
+        let (none, one) = (load(OLD, &mut ids), load(&text(&key("")), &mut ids));
+        assert_eq!(Diff::between(&none, &one).to_string(), "+ consumer ann\n");
+        let expiring = load(&text(&key(", expires_at: \"2027-01-01T00:00:00Z\"")), &mut ids);
+        let diff = Diff::between(&one, &expiring).to_string();
+        let digest = stable(0, &[0; 32]);
+        let want = format!("keys: k ({digest:016x}) -> k ({digest:016x}) until 2027-01-01T00:00:00Z");
+        assert_eq!(diff.lines().map(str::trim).collect::<Vec<_>>(), ["~ consumer ann", &want]);
     }
 
     #[test]

@@ -9,6 +9,9 @@ pub struct Ids {
     pub listeners: Names,
     pub services: Names,
     pub routes: Names,
+    pub consumers: Names,
+    pub groups: Names,
+    pub keys: Names,
     pub limits: Limits,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::problem::Origin;
+use crate::policy::consumers::{Key, Password, Pepper};
 use crate::policy::{Order, Policy};
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
@@ -18,6 +19,10 @@ pub struct Ir {
     pub listeners: Vec<Listener>,
     pub services: Vec<Service>,
     pub routes: Vec<Route>,
+    pub consumers: Vec<Consumer>,
+    pub groups: Vec<Group>,
+    /// What keys of consumers are hashed with.
+    pub pepper: Option<Pepper>,
     /// Of each list of policies, no two are of one kind.
     pub policies: Vec<Arc<Policy>>,
     pub order: Order,
@@ -76,6 +81,25 @@ pub struct Route {
 }
 
 #[derive(Debug)]
+pub struct Consumer {
+    pub name: Name,
+    /// Names of groups.
+    pub groups: Vec<Name>,
+    pub roles: Vec<String>,
+    pub scopes: Vec<String>,
+    pub keys: Vec<(Key, Origin)>,
+    pub passwords: Vec<(Password, Origin)>,
+    pub policies: Vec<Arc<Policy>>,
+}
+
+/// Consumers that have something in common.
+#[derive(Debug)]
+pub struct Group {
+    pub name: Name,
+    pub policies: Vec<Arc<Policy>>,
+}
+
+#[derive(Debug)]
 pub enum Action {
     Service(Name),
     Split {
@@ -93,4 +117,6 @@ pub struct Arm {
     pub service: Name,
     pub share: u32,
     pub forced_by: Option<Predicate>,
+    /// The name of a group of consumers.
+    pub forced_by_group: Option<Name>,
 }

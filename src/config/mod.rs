@@ -9,10 +9,12 @@
 mod actions;
 mod attach;
 pub mod compile;
+pub mod consumers;
 pub mod diff;
 pub mod explain;
 pub mod ids;
 pub mod ir;
+pub mod keyring;
 pub mod last_good;
 pub mod load;
 pub mod matcher;
@@ -26,3 +28,4 @@ pub mod shadow;
 pub mod snapshot;
 pub mod suggest;
 pub mod translate;
+mod words;

@@ -3,16 +3,12 @@
 //! Keys carry their unit: `_ms`, `_s`, `_bytes`; `_max` and `_min` are bounds. A key that is left out, or `null`, has
 //! its default. Examples of each part are in `config/`.
 
-use std::fmt;
-
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 use serde_saphyr::Spanned;
 
+use super::consumers::{ApiKeys, Consumer, ConsumerGroup};
 use crate::policy::{self, rate_limit};
 use crate::proxy::limits::Limits as Ceilings;
-use crate::runtime::options::SHARDS_MAX;
 use crate::stdx::number::{Bounded, Bytes, Count, Millis};
 
 /// Only 1 exists, which is checked where the answer can say so.
@@ -32,6 +28,15 @@ pub struct Model {
     /// Which request goes to which service. Default: none, and every request is answered 404.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// Who sends requests. Default: none.
+    #[serde(default)]
+    pub consumers: Vec<Spanned<Consumer>>,
+    /// Consumers that have something in common. Default: none.
+    #[serde(default)]
+    pub consumer_groups: Vec<ConsumerGroup>,
+    /// How consumers' keys are kept.
+    #[serde(default)]
+    pub api_keys: ApiKeys,
     /// What every request meets beside its route; `docs/policies.md` has them all. A policy of the same kind of a route
     /// or its service stands in for one here. Default: none.
     #[serde(default)]
@@ -68,9 +73,9 @@ pub struct Model {
     pub profiles: Profiles,
 }
 
-/// Each may hold every section of the file but `version` and `profiles`. Sections merge key by key. A listener, service
-/// or route takes the place of the one of the same name, a policy that of its kind, or is added. Other lists are
-/// replaced.
+/// Each may hold every section of the file but `version` and `profiles`. Sections merge key by key. A listener,
+/// service, route, consumer or group takes the place of the one of the same name, a policy that of its kind, or is
+/// added. Other lists are replaced.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profiles {
@@ -85,6 +90,9 @@ pub struct Overlay {
     pub listeners: Vec<Listener>,
     pub services: Vec<Service>,
     pub routes: Vec<Route>,
+    pub consumers: Vec<Spanned<Consumer>>,
+    pub consumer_groups: Vec<ConsumerGroup>,
+    pub api_keys: ApiKeys,
     pub policies: Vec<Spanned<policy::Config>>,
     pub policy_order: Option<Spanned<Vec<policy::Kind>>>,
     pub rate_limiting: RateLimiting,
@@ -254,8 +262,10 @@ pub enum Upgrade {
 pub struct Split {
     /// One or more. When the share of the last one grows, it takes from the one before it, and nobody goes back.
     pub arms: Spanned<Vec<Arm>>,
-    /// Requests that have this in common get the same arm, on every node: `client` (the address), `{ header: NAME }` or
-    /// `{ cookie: NAME }`. Those without the header or cookie are dealt by chance. Default: all are dealt by chance.
+    /// Requests that have this in common get the same arm, on every node: `client` (the address), `consumer`,
+    /// `{ header: NAME }` or `{ cookie: NAME }`. Those without it are dealt by chance. By `consumer`, the arm is chosen
+    /// after the policies that find out who asks; until then no service of the split has policies of its own. Default:
+    /// all are dealt by chance.
     pub sticky_by: Option<StickyBy>,
 }
 
@@ -267,6 +277,8 @@ pub struct Arm {
     pub percent: Spanned<Percent>,
     /// A header that brings a request here whatever it is dealt.
     pub forced_by: Option<Spanned<Demand>>,
+    /// A group of `consumers` whose requests come here whatever they are dealt; chosen when it is known who asks.
+    pub forced_by_group: Option<Spanned<String>>,
 }
 
 /// In steps of 0.01 %.
@@ -277,6 +289,7 @@ pub struct Percent(pub u32);
 #[serde(rename_all = "snake_case")]
 pub enum StickyBy {
     Client,
+    Consumer,
     Header(Spanned<String>),
     Cookie(Spanned<String>),
 }
@@ -486,106 +499,4 @@ pub struct Shutdown {
     pub delay_ms: Option<Bounded<0, 3_600_000>>,
     /// How long requests in flight may take to finish, in milliseconds. Default: 30000.
     pub drain_timeout_ms: Option<Millis>,
-}
-
-impl<'de> Deserialize<'de> for Path {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(VisitPath)
-    }
-}
-
-impl<'de> Deserialize<'de> for Shards {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(VisitShards)
-    }
-}
-
-impl<'de> Deserialize<'de> for Percent {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(VisitPercent)
-    }
-}
-
-struct VisitPercent;
-
-impl Visitor<'_> for VisitPercent {
-    type Value = Percent;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number from 0 to 100 in steps of 0.01")
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Percent, E> {
-        match u32::try_from(number) {
-            Ok(percent @ 0..=100) => Ok(Percent(100 * percent)),
-            _ => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
-        }
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Percent, E> {
-        let unsigned = u64::try_from(number).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))?;
-        self.visit_u64(unsigned)
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Percent, E> {
-        let steps = (number * 100.0).round();
-        // What is written with two decimals is that close to a step, and what is written with three is not.
-        if (0.0..=10_000.0).contains(&steps) && (number * 100.0 - steps).abs() < 1e-6 {
-            Ok(Percent(steps as u32))
-        } else {
-            Err(E::invalid_value(Unexpected::Float(number), &self))
-        }
-    }
-}
-
-struct VisitShards;
-
-impl Visitor<'_> for VisitShards {
-    type Value = Shards;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`auto` or a number from 1 to {SHARDS_MAX}")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Shards, E> {
-        if text == "auto" { Ok(Shards::Auto) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Shards, E> {
-        match usize::try_from(number) {
-            Ok(count @ 1..=SHARDS_MAX) => Ok(Shards::Count(count)),
-            _ => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
-        }
-    }
-}
-
-/// By hand, because an untagged enum's error would only say that no variant fits.
-struct VisitPath;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum PathInWords {
-    Prefix(String),
-    Exact(String),
-    Regex(String),
-}
-
-impl<'de> Visitor<'de> for VisitPath {
-    type Value = Path;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a path, `{ prefix: \"/path\" }`, `{ exact: \"/path\" }` or `{ regex: \"/path\" }`")
-    }
-
-    fn visit_str<E: Error>(self, path: &str) -> Result<Path, E> {
-        Ok(Path::Prefix(path.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Path, A::Error> {
-        Ok(match PathInWords::deserialize(MapAccessDeserializer::new(map))? {
-            PathInWords::Prefix(path) => Path::Prefix(path),
-            PathInWords::Exact(path) => Path::Exact(path),
-            PathInWords::Regex(path) => Path::Regex(path),
-        })
-    }
 }

@@ -3,6 +3,7 @@
 //! Sections merge key by key. An entry of a list that has a name takes the place of the base's entry of that name, a
 //! policy that of its kind, or is added; every other list is replaced.
 
+use super::consumers::{ApiKeys, Consumer, ConsumerGroup};
 use super::model::{
     AccessLog, Admin, Http, Limits, Listener, Model, Overlay, Profiles, RateLimiting, Route, Runtime, Service, Shutdown,
 };
@@ -40,6 +41,9 @@ fn lay(model: &mut Model, overlay: Overlay) {
         listeners,
         services,
         routes,
+        consumers,
+        consumer_groups,
+        api_keys,
         policies,
         policy_order,
         rate_limiting,
@@ -54,10 +58,13 @@ fn lay(model: &mut Model, overlay: Overlay) {
     by_name(&mut model.listeners.value, listeners, |listener: &Listener| &listener.name.value);
     by_name(&mut model.services, services, |service: &Service| &service.name.value);
     by_name(&mut model.routes, routes, |route: &Route| &route.name.value);
+    by_name(&mut model.consumers, consumers, |consumer: &Spanned<Consumer>| &consumer.value.name.value);
+    by_name(&mut model.consumer_groups, consumer_groups, |group: &ConsumerGroup| &group.name.value);
     by_name(&mut model.policies, policies, |policy: &Spanned<policy::Config>| policy.value.kind().name());
     if policy_order.is_some() {
         model.policy_order = policy_order;
     }
+    model.api_keys.lay(api_keys);
     model.rate_limiting.lay(rate_limiting);
     model.limits.lay(limits);
     model.http.lay(http);
@@ -103,6 +110,7 @@ sections! {
         linger_timeout_ms, requests_per_connection_max, connections_max, connections_per_client_max,
         requests_in_flight_max, receive_bytes_max, retry_after_s,
     }
+    ApiKeys { pepper_file }
     RateLimiting { enabled, requests_per_second }
     Http { merge_slashes, underscores_in_headers, via }
     AccessLog { enabled }

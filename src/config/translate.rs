@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
+use super::consumers;
 use super::ir::{self, Ir, Name};
 use super::load::read_beside;
 use super::model::{self, Model};
 use super::problem::{Origin, Problem};
 use super::rules;
 use crate::http::authority::Authority;
+use crate::policy::consumers::Pepper;
 use crate::policy::{self, Kind, Order, Policy, rate_limit};
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
@@ -28,13 +30,17 @@ pub fn translate(file: &str, model: Model, problems: &mut Vec<Problem>) -> Ir {
     translate.version(&model.version);
     translate.are_limits_enforced = model.rate_limiting.enabled.unwrap_or(true);
     let http = translate.http(model.http);
+    let order = translate.order(model.policy_order);
     let routes = rules::translate(model.routes, http.merge_slashes, &mut translate);
     Ir {
         listeners: translate.listeners(model.listeners),
         services: model.services.into_iter().map(|service| translate.service(service)).collect(),
         routes,
+        consumers: consumers::translate(model.consumers, &order, &mut translate),
+        groups: consumers::translate_groups(model.consumer_groups, &order, &mut translate),
+        pepper: translate.pepper(&model.api_keys),
         policies: translate.policies_of_all(model.policies, &model.rate_limiting),
-        order: translate.order(model.policy_order),
+        order,
         limits: limits(&model.limits),
         trust: translate.networks(&model.trust.proxies),
         http,
@@ -195,13 +201,27 @@ impl Translate<'_> {
         policies
     }
 
+    fn pepper(&mut self, given: &consumers::ApiKeys) -> Option<Pepper> {
+        let file = self.file.clone();
+        consumers::pepper(given, &|name| read_beside(&file, name)).unwrap_or_else(|(location, what)| {
+            self.problem(location, what, "write a secret of 16 to 1024 bytes there, which nobody else can read");
+            Some(Pepper::new(b""))
+        })
+    }
+
     fn order(&mut self, given: Option<Spanned<Vec<Kind>>>) -> Order {
         let Some(Spanned { value: kinds, referenced, .. }) = given else { return Order::default() };
         if let Some(twice) = kinds.iter().enumerate().find(|(place, kind)| kinds[..*place].contains(kind)) {
             self.problem(referenced, format!("policy `{}` is named twice", twice.1.name()), "keep one");
             return Order::default();
         }
-        Order::new(kinds)
+        let order = Order::new(kinds);
+        let mut doors = Kind::ALL.iter().filter(|kind| kind.authenticates());
+        if let Some(door) = doors.find(|door| order.runs_before(Kind::Anonymous, **door)) {
+            let what = format!("`anonymous` before `{}`, which nobody would need any more", door.name());
+            self.problem(referenced, what, format!("name `{}` before it", door.name()));
+        }
+        order
     }
 
     fn admin(&mut self, admin: model::Admin) -> Option<SocketAddr> {

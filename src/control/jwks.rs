@@ -2,18 +2,12 @@
 //! a long one, a late one or none leaves the keys in force that there were.
 
 use super::clock::clocks;
+use super::fetch::{self, FetchError, Fetched};
 use crate::config::snapshot::Snapshot;
 use crate::policy::Policy;
 use crate::policy::jwt::jwks::{Jwks, KeyBook, Source};
 use crate::stdx::time::Mono;
-use hyper::body::{Body, Incoming};
-use hyper::header::{ACCEPT, CACHE_CONTROL, HOST, HeaderMap, USER_AGENT};
-use hyper::{Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 /// All issuers that publish their keys.
@@ -37,12 +31,6 @@ pub struct Answer {
     got: Result<Fetched, FetchError>,
 }
 
-struct Fetched {
-    body: Vec<u8>,
-    /// How long it may be kept.
-    max_age: Option<Duration>,
-}
-
 /// What there is to say of one issuer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct IssuerStatus {
@@ -50,22 +38,6 @@ pub struct IssuerStatus {
     pub keys: u64,
     pub answered: u64,
     pub failed: u64,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum FetchError {
-    #[error("its address is not one")]
-    Address,
-    #[error("it cannot be reached: {0}")]
-    Connect(#[from] std::io::Error),
-    #[error("it does not speak HTTP: {0}")]
-    Http(#[from] hyper::Error),
-    #[error("it answers {0}")]
-    Status(StatusCode),
-    #[error("its answer has more than {BODY_BYTES_MAX} bytes")]
-    TooLong,
-    #[error("it does not answer within {} s", FETCH_TIMEOUT.as_secs())]
-    Late,
 }
 
 impl Issuers {
@@ -110,9 +82,9 @@ impl Issuers {
             issuer.jwks.began(now);
             let (source, tell) = (issuer.jwks.source.clone(), self.tell.clone());
             tokio::task::spawn_local(async move {
-                let got = tokio::time::timeout(FETCH_TIMEOUT, fetch(&source.url)).await;
+                let got = fetch::get(&source.url, &source.authorities).await;
                 // Nobody listens any more when the gateway ends.
-                let _gone = tell.send(Answer { source: source.id, got: got.unwrap_or(Err(FetchError::Late)) });
+                let _gone = tell.send(Answer { source: source.id, got });
             });
         }
     }
@@ -202,69 +174,5 @@ impl Issuer {
     }
 }
 
-/// One request, one answer: redirections are not followed, as nobody configured where they go.
-async fn fetch(url: &str) -> Result<Fetched, FetchError> {
-    let uri: Uri = url.parse().map_err(|_| FetchError::Address)?;
-    let authority = uri.authority().ok_or(FetchError::Address)?.clone();
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
-    let mut http = hyper::client::conn::http1::Builder::new();
-    let (mut sender, connection) = http.max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await?;
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    let request = Request::get(target)
-        .header(HOST, authority.as_str())
-        .header(ACCEPT, "application/jwk-set+json, application/json")
-        .header(USER_AGENT, "shardgate")
-        .body(String::new())
-        .map_err(|_| FetchError::Address)?;
-    let answer = async {
-        let response = sender.send_request(request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(FetchError::Status(response.status()));
-        }
-        let max_age = max_age(response.headers());
-        Ok(Fetched { body: read(response.into_body()).await?, max_age })
-    };
-    // The connection moves only when it is polled, and both end together.
-    let (mut answer, mut connection) = (pin!(answer), pin!(connection));
-    tokio::select! {
-        answer = &mut answer => answer,
-        // It may have ended after the last byte of the answer.
-        ended = &mut connection => match ended {
-            Ok(()) => answer.await,
-            Err(error) => Err(error.into()),
-        },
-    }
-}
-
-async fn read(body: Incoming) -> Result<Vec<u8>, FetchError> {
-    let (mut body, mut bytes) = (pin!(body), Vec::new());
-    while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
-        if let Some(data) = frame?.data_ref() {
-            bytes.extend_from_slice(data);
-        }
-        if bytes.len() > BODY_BYTES_MAX {
-            return Err(FetchError::TooLong);
-        }
-    }
-    Ok(bytes)
-}
-
-/// RFC 9111 §5.2.2.1. What must not be kept at all is kept as shortly as anything is.
-fn max_age(headers: &HeaderMap) -> Option<Duration> {
-    let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).find_map(|directive| {
-        let directive = directive.trim().to_ascii_lowercase();
-        if matches!(&*directive, "no-store" | "no-cache") {
-            return Some(Duration::ZERO);
-        }
-        directive.strip_prefix("max-age=")?.parse().ok().map(Duration::from_secs)
-    })
-}
-
-/// 64 keys of 8192 bits, and what else is written of them.
-const BODY_BYTES_MAX: usize = 256 << 10;
-const HEAD_BYTES_MAX: usize = 16 << 10;
-const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the gateway waits for keys before it serves without them.
 const START_PATIENCE: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@ mod admin;
 mod clock;
 mod cpus;
 mod failure_rate;
+mod fetch;
 mod handover;
 mod jwks;
 mod listeners;

@@ -3,6 +3,7 @@
 use super::failure_rate::{Counts, FailureRate};
 use super::jwks::IssuerStatus;
 use crate::config::snapshot::Snapshot;
+use crate::policy::consumers::Consumer;
 use crate::policy::{self, rate_limit};
 use crate::runtime::driver::choice::Choice;
 use crate::stdx::board::Board;
@@ -40,6 +41,16 @@ pub struct Status {
     pub authentication: FailureRate,
     /// Whom limits refused, and how often.
     pub limited: BTreeMap<Limited, u64>,
+    /// Keys of consumers, by their ids.
+    pub keys: BTreeMap<u32, KeyStatus>,
+}
+
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct KeyStatus {
+    pub consumer: String,
+    pub prefix: String,
+    /// In seconds since 1970; none if it was not used since the gateway began.
+    pub used_at_s: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -113,6 +124,7 @@ impl Status {
             issuers: Vec::new(),
             authentication: FailureRate::default(),
             limited: BTreeMap::new(),
+            keys: BTreeMap::new(),
         };
         status.name(snapshot);
         status
@@ -155,6 +167,11 @@ impl Status {
                 self.count_limited(limited, count);
             }
         }
+        for (id, at_s) in report.keys_used.drain(..) {
+            if let Some(key) = self.keys.get_mut(&id) {
+                key.used_at_s = key.used_at_s.max(Some(at_s));
+            }
+        }
         for (route, block) in report.routes.drain(..) {
             // What a route did before it was removed is nobody's any more.
             if route == NO_ROUTE || self.names.contains_key(&route) {
@@ -195,6 +212,12 @@ impl Status {
             (route.id, Names { route: route.name.clone(), service: services.collect::<Vec<_>>().join(",") })
         });
         self.names = names.collect();
+        let mut known = std::mem::take(&mut self.keys);
+        for (key, _) in plan.settings.consumers.iter().flat_map(Consumer::keys) {
+            let used_at_s = known.remove(&key.id).and_then(|key| key.used_at_s);
+            let (consumer, prefix) = (key.consumer.name().to_owned(), key.prefix.to_owned());
+            self.keys.insert(key.id, KeyStatus { consumer, prefix, used_at_s });
+        }
         let known = &self.names;
         self.routes.retain(|route, _| *route == NO_ROUTE || known.contains_key(route));
         self.limited.retain(|limited, _| limited.route.is_none_or(|route| known.contains_key(&route)));

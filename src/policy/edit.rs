@@ -1,9 +1,10 @@
-//! Edits of headers and of a query as an operator writes them, in the order in which Kong makes them.
+//! Edits of headers, of a query and of bodies as an operator writes them, in the order in which Kong makes them.
 
 use serde::de::{Deserialize, Deserializer};
 
 use super::Invalid;
 use crate::http::view::{ArgumentName, FieldName, FieldValue, Headers, RequestView};
+use crate::stdx::json;
 use crate::stdx::parsed::parsed;
 
 /// `old:new`.
@@ -116,6 +117,28 @@ impl Side for ArgumentName {
 impl Side for ArgumentValue {
     fn read(text: &str) -> Option<Self> {
         (!text.contains(TEMPLATE)).then(|| Self(ArgumentName::encode(text)))
+    }
+}
+
+impl Side for json::Path {
+    fn read(text: &str) -> Option<Self> {
+        Self::read(text)
+    }
+}
+
+/// A string, or behind a `=` any value as JSON.
+impl Side for json::Value {
+    fn read(text: &str) -> Option<Self> {
+        match text.strip_prefix('=') {
+            Some(value) => Self::json(value),
+            None => (!text.contains(TEMPLATE)).then(|| Self::string(text)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for json::Path {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer, "a path like `a.b`, `a[0]` or `a[*].b`", Self::read)
     }
 }
 

@@ -4,10 +4,18 @@
 //! socket, no shard and none of its neighbours. A new one is its file, a line in the list below, and its answers in
 //! `proxy::error`.
 
+mod body;
 mod chain;
 mod edit;
+mod grants;
+mod known;
+mod overrides;
+mod place;
 mod verdict;
 
+pub mod anonymous;
+pub mod api_key;
+pub mod consumers;
 pub mod cors;
 pub mod ip_filter;
 pub mod jwt;
@@ -19,9 +27,15 @@ pub mod request_transform;
 pub mod response_transform;
 pub mod security_headers;
 
-pub use chain::{Chain, Order, Scope, Slot};
+pub use body::{BodyBytes, BodyEdits, Content, forget_body, forget_trailers};
+pub use chain::{Chain, Door, Order, Scope, Slot};
+pub use consumers::{Consumers, Declared, HeldKey, Key, Pepper};
 pub use edit::{ArgumentValue, Edited, Given, Renamed};
-pub use verdict::{Context, Identity, Invalid, Response, Verdict};
+pub use grants::{Grants, NAMES_MAX, Role, Unusable, Vocabulary};
+pub use known::Known;
+pub use overrides::{ByKind, Override, Overrides};
+pub use place::{NotOne, Place};
+pub use verdict::{Belonging, Body, Context, Identity, Invalid, Response, Verdict};
 
 use crate::http::view::{RequestView, ResponseView};
 use std::io;
@@ -32,6 +46,11 @@ pub trait Member: Sized {
     type Config;
     const HOOKS: Hooks;
 
+    /// Those of them that this one needs.
+    fn hooks(&self) -> Hooks {
+        Self::HOOKS
+    }
+
     /// Compiles the configuration, or says what is wrong with it as a whole.
     fn new(config: Self::Config) -> Result<Self, Invalid>;
 
@@ -40,8 +59,27 @@ pub trait Member: Sized {
         Verdict::Continue
     }
 
+    /// When the whole body is there that `on_request` has asked for.
+    fn on_request_body<'a>(
+        &'a self,
+        _request: &mut RequestView<'_>,
+        _body: &mut Body<'_>,
+        _context: &mut Context<'_>,
+    ) -> Verdict<'a> {
+        Verdict::Continue
+    }
+
     /// Before the response is sent on, or the gateway's own answer is sent. The request is as it was sent on.
     fn on_response(&self, _request: &RequestView<'_>, _response: &mut ResponseView<'_>, _context: &Context<'_>) {}
+
+    /// How many bytes a service's response may have of whose body the policy wants to see the whole; of a longer one
+    /// it sees nothing.
+    fn wants_response_body(&self, _response: &ResponseView<'_>) -> Option<u64> {
+        None
+    }
+
+    /// When a whole body is there that a policy has asked for; before `on_response`.
+    fn on_response_body(&self, _response: &mut ResponseView<'_>, _body: &mut Body<'_>) {}
 }
 
 /// Which hooks a policy has.
@@ -52,6 +90,7 @@ impl Hooks {
     pub const REQUEST: Self = Self(1);
     pub const RESPONSE: Self = Self(2);
     pub const BOTH: Self = Self(3);
+    pub const RESPONSE_BODY: Self = Self(4);
 
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -124,9 +163,9 @@ macro_rules! policies {
                 }
             }
 
-            pub const fn hooks(&self) -> Hooks {
+            pub fn hooks(&self) -> Hooks {
                 match self {
-                    $(Self::$Policy(_) => <$file::$Policy as Member>::HOOKS,)*
+                    $(Self::$Policy(policy) => policy.hooks(),)*
                 }
             }
 
@@ -136,9 +175,32 @@ macro_rules! policies {
                 }
             }
 
+            fn on_request_body<'a>(
+                &'a self,
+                request: &mut RequestView<'_>,
+                body: &mut Body<'_>,
+                context: &mut Context<'_>,
+            ) -> Verdict<'a> {
+                match self {
+                    $(Self::$Policy(policy) => policy.on_request_body(request, body, context),)*
+                }
+            }
+
             fn on_response(&self, request: &RequestView<'_>, response: &mut ResponseView<'_>, context: &Context<'_>) {
                 match self {
                     $(Self::$Policy(policy) => policy.on_response(request, response, context),)*
+                }
+            }
+
+            fn wants_response_body(&self, response: &ResponseView<'_>) -> Option<u64> {
+                match self {
+                    $(Self::$Policy(policy) => policy.wants_response_body(response),)*
+                }
+            }
+
+            fn on_response_body(&self, response: &mut ResponseView<'_>, body: &mut Body<'_>) {
+                match self {
+                    $(Self::$Policy(policy) => policy.on_response_body(response, body),)*
                 }
             }
         }
@@ -149,6 +211,9 @@ policies! {
     RequestId(request_id) = 100_001,
     Cors(cors) = 2_000,
     Jwt(jwt) = 1450,
+    ApiKey(api_key) = 1250,
+    // After all others that find out who asks.
+    Anonymous(anonymous) = 1_020,
     IpFilter(ip_filter) = 990,
     RequestSize(request_size) = 951,
     RateLimit(rate_limit) = 910,
@@ -175,7 +240,7 @@ pub type Read<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
 impl Kind {
     /// It finds out who asks.
     pub const fn authenticates(self) -> bool {
-        matches!(self, Self::Jwt)
+        matches!(self, Self::Jwt | Self::ApiKey | Self::Anonymous)
     }
 }
 
@@ -183,23 +248,30 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct State {
     pub jwt: jwt::States,
+    pub keys: api_key::Uses,
+    pub known: Known,
     pub limits: rate_limit::State,
 }
 
 impl State {
     /// `seed`: clients must not know how what they send is hashed.
     pub fn new(seed: u64) -> Self {
-        Self { jwt: jwt::States::new(seed), limits: rate_limit::State::default() }
+        let (jwt, keys, known) = (jwt::States::new(seed), api_key::Uses::new(seed), Known::new(seed));
+        Self { jwt, keys, known, limits: rate_limit::State::default() }
     }
 }
 
 /// Why a policy refused a request. Who refuses is in the variant; `proxy::error` knows the answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Error {
+    ApiKey(api_key::Refusal),
+    /// The policy has found a credential, and another one before it another.
+    NotAlone(Kind),
     IpFilter(ip_filter::Error),
     Jwt(jwt::Refusal),
     RequestSize(request_size::Error),
     RateLimit(rate_limit::Error),
+    RequestTransform(request_transform::Error),
 }
 
 impl Error {
@@ -230,26 +302,49 @@ impl Error {
         Self::Jwt(jwt::Refusal::ClaimMissing),
         Self::Jwt(jwt::Refusal::ClaimUnusable),
         Self::Jwt(jwt::Refusal::KeysUnavailable),
+        Self::ApiKey(api_key::Refusal::Missing),
+        Self::ApiKey(api_key::Refusal::Several),
+        Self::ApiKey(api_key::Refusal::Malformed),
+        Self::ApiKey(api_key::Refusal::Unknown),
+        Self::ApiKey(api_key::Refusal::Expired),
+        Self::NotAlone(Kind::Jwt),
+        Self::NotAlone(Kind::ApiKey),
+        Self::RequestTransform(request_transform::Error::BodyTooLarge),
+        Self::RequestTransform(request_transform::Error::BodyEncoded),
+        Self::RequestTransform(request_transform::Error::BodyNotJson),
+        Self::RequestTransform(request_transform::Error::BodyTooDeep),
+        Self::RequestTransform(request_transform::Error::MemberRepeated),
     ];
 
     /// Whose refusal it is.
     pub const fn kind(self) -> Kind {
         match self {
+            Self::ApiKey(_) => Kind::ApiKey,
+            Self::NotAlone(kind) => kind,
             Self::IpFilter(_) => Kind::IpFilter,
             Self::Jwt(_) => Kind::Jwt,
             Self::RequestSize(_) => Kind::RequestSize,
             Self::RateLimit(_) => Kind::RateLimit,
+            Self::RequestTransform(_) => Kind::RequestTransform,
         }
     }
 
     /// For the log and the metric.
     pub const fn reason(self) -> &'static str {
         match self {
+            Self::ApiKey(refusal) => refusal.reason(),
+            Self::NotAlone(_) => "other_credential",
             Self::IpFilter(error) => error.reason(),
             Self::Jwt(refusal) => refusal.reason(),
             Self::RequestSize(error) => error.reason(),
             Self::RateLimit(error) => error.reason(),
+            Self::RequestTransform(error) => error.reason(),
         }
+    }
+
+    /// The request brought nothing that could say who sends it.
+    pub const fn is_for_want_of_credentials(self) -> bool {
+        matches!(self, Self::Jwt(jwt::Refusal::Missing) | Self::ApiKey(api_key::Refusal::Missing))
     }
 
     /// Its place among all.
@@ -261,4 +356,4 @@ impl Error {
 #[cfg(test)]
 mod trial;
 #[cfg(test)]
-pub use trial::Trial;
+pub use trial::{Bench, Trial};

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::{Context, Error, Identity, Invalid, Member, Response, State, Verdict};
+use super::{Body, Consumers, Context, Door, Error, Identity, Invalid, Member, Response, State, Verdict};
 use crate::http::view::sample::Sample;
 use crate::http::view::{Edits, Fields, Headers, ResponseView};
 use crate::stdx::time::{Mono, Now, Wall};
@@ -17,7 +17,14 @@ pub struct Trial<P> {
     pub is_https: bool,
     pub now_s: u64,
     pub state: RefCell<State>,
+    pub consumers: Consumers,
     pub identity: Option<Rc<Identity>>,
+}
+
+/// What is known of a request that meets a whole chain.
+pub struct Bench {
+    consumers: Consumers,
+    state: RefCell<State>,
 }
 
 /// What became of one request.
@@ -27,6 +34,8 @@ pub struct Tried<'a, P> {
     sample: Sample,
     pub body_bytes_max: Option<u64>,
     pub identity: Option<Rc<Identity>>,
+    /// What the policy has made of the body.
+    pub body: Option<String>,
 }
 
 impl<P: Member + Debug> Trial<P>
@@ -40,8 +49,8 @@ where
     }
 
     pub fn of(policy: P) -> Self {
-        let state = RefCell::default();
-        Self { policy, client: [192, 0, 2, 1].into(), is_https: false, now_s: 0, state, identity: None }
+        let (client, state, consumers) = ([192, 0, 2, 1].into(), RefCell::default(), Consumers::default());
+        Self { policy, client, is_https: false, now_s: 0, state, consumers, identity: None }
     }
 
     pub fn policy(&self) -> &P {
@@ -74,7 +83,21 @@ where
         let verdict = self.policy.on_request(&mut sample.view(), &mut context);
         assert!(!sample.edits().overflowed());
         let Context { body_bytes_max, identity, .. } = context;
-        Tried { trial: self, verdict, sample, body_bytes_max, identity }
+        Tried { trial: self, verdict, sample, body_bytes_max, identity, body: None }
+    }
+
+    /// The same of a request with a body, which the policy sees if it asks for it.
+    #[track_caller]
+    pub fn request_with(&self, head: &str, text: &str) -> Tried<'_, P> {
+        let mut tried = self.request(head);
+        let Verdict::Buffer { bytes_max, too_large } = tried.verdict else { return tried };
+        if text.len() as u64 > bytes_max {
+            return Tried { verdict: Verdict::Reject(too_large), ..tried };
+        }
+        let mut body = Body::new(text.as_bytes());
+        tried.verdict = self.policy.on_request_body(&mut tried.sample.view(), &mut body, &mut self.context());
+        tried.body = body.into_replaced().map(|body| String::from_utf8(body).expect("JSON is UTF-8"));
+        tried
     }
 
     /// A request that an earlier policy has refused.
@@ -82,25 +105,42 @@ where
     pub fn refused_before(&self, head: &str) -> Tried<'_, P> {
         let mut sample = Sample::new(head);
         sample.begin(|_| false);
-        Tried { trial: self, verdict: Verdict::Continue, sample, body_bytes_max: None, identity: None }
+        Tried { trial: self, verdict: Verdict::Continue, sample, body_bytes_max: None, identity: None, body: None }
     }
 
     fn context(&self) -> Context<'_> {
         let Self { client, is_https, now_s, ref state, .. } = *self;
         let nanos = now_s * 1_000_000_000;
         let now = Now { mono: Mono::from_nanos(nanos), wall: Wall::from_nanos(nanos) };
-        Context {
-            client,
-            is_https,
-            request_id: REQUEST_ID,
-            body_bytes_max: None,
-            identity: self.identity.clone(),
-            now,
-            route: None,
-            service: None,
-            refusal: None,
-            state,
-        }
+        let identity = self.identity.clone();
+        Context { client, is_https, now, identity, ..context(&self.consumers, state) }
+    }
+}
+
+impl Bench {
+    pub fn new(consumers: Consumers) -> Self {
+        Self { consumers, state: RefCell::default() }
+    }
+
+    pub fn context(&self) -> Context<'_> {
+        context(&self.consumers, &self.state)
+    }
+}
+
+fn context<'a>(consumers: &'a Consumers, state: &'a RefCell<State>) -> Context<'a> {
+    Context {
+        client: [192, 0, 2, 1].into(),
+        is_https: false,
+        request_id: REQUEST_ID,
+        body_bytes_max: None,
+        consumers,
+        door: Door::default(),
+        identity: None,
+        now: Now::default(),
+        route: None,
+        service: None,
+        refusal: None,
+        state,
     }
 }
 
@@ -111,14 +151,18 @@ where
     pub fn refusal(&self) -> Option<Error> {
         match self.verdict {
             Verdict::Reject(error) => Some(error),
-            Verdict::Continue | Verdict::Respond(_) => None,
+            Verdict::Continue | Verdict::Respond(_) | Verdict::Buffer { .. } => None,
         }
+    }
+
+    pub fn wants_body(&self) -> bool {
+        matches!(self.verdict, Verdict::Buffer { .. })
     }
 
     pub fn response(&self) -> Option<&Response> {
         match self.verdict {
             Verdict::Respond(response) => Some(response),
-            Verdict::Continue | Verdict::Reject(_) => None,
+            Verdict::Continue | Verdict::Reject(_) | Verdict::Buffer { .. } => None,
         }
     }
 
@@ -133,16 +177,24 @@ where
 
     /// The header lines of an answer with these, once the policy has seen it.
     pub fn answered(&mut self, status: u16, fields: &[(&str, &str)]) -> Vec<String> {
+        self.answered_with(status, fields, "").0
+    }
+
+    /// The same with a body, and what it is then if that has changed.
+    pub fn answered_with(&mut self, status: u16, fields: &[(&str, &str)], text: &str) -> (Vec<String>, Option<String>) {
+        let mut body = Body::new(text.as_bytes());
         let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
         let mut edits = Edits::default();
         edits.begin(Fields::Own(&fields), |_| false);
         let mut response = ResponseView { status, headers: Headers::new(Fields::Own(&fields), &mut edits) };
         let context = Context { refusal: self.refusal(), ..self.trial.context() };
+        self.trial.policy.on_response_body(&mut response, &mut body);
         self.trial.policy.on_response(&self.sample.view(), &mut response, &context);
         assert!(!edits.overflowed());
         let kept = fields.iter().enumerate().filter(|(index, _)| !edits.drops(*index)).map(|(_, field)| *field);
         let text = |(name, value)| format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value));
-        kept.chain(edits.added()).map(text).collect()
+        let body = body.into_replaced().map(|body| String::from_utf8(body).expect("JSON is UTF-8"));
+        (kept.chain(edits.added()).map(text).collect(), body)
     }
 }
 

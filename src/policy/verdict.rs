@@ -1,15 +1,15 @@
 //! What policies are told and what they say.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::{Error, State};
+use super::{Consumers, Door, Error, Grants, State, Vocabulary};
 use crate::http::view::FieldValue;
 use crate::stdx::time::Now;
 
 /// What becomes of the request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Debug, Eq, PartialEq)]
 pub enum Verdict<'a> {
     /// It meets the next policy.
     Continue,
@@ -17,6 +17,37 @@ pub enum Verdict<'a> {
     Reject(Error),
     /// The policy has answered it.
     Respond(&'a Response),
+    /// The policy wants to see the whole body first, which may have no more bytes than this: `too_large` is what it
+    /// says to others. The request goes on when its body hook has said so.
+    Buffer { bytes_max: u64, too_large: Error },
+}
+
+/// A whole body.
+#[derive(Debug)]
+pub struct Body<'a> {
+    sent: &'a [u8],
+    replaced: Option<Vec<u8>>,
+}
+
+impl<'a> Body<'a> {
+    pub fn new(sent: &'a [u8]) -> Self {
+        Self { sent, replaced: None }
+    }
+
+    /// As it is now.
+    pub fn bytes(&self) -> &[u8] {
+        self.replaced.as_deref().unwrap_or(self.sent)
+    }
+
+    /// From now on it is this.
+    pub fn replace(&mut self, body: Vec<u8>) {
+        self.replaced = Some(body);
+    }
+
+    /// What it is if it is not what was sent.
+    pub fn into_replaced(self) -> Option<Vec<u8>> {
+        self.replaced
+    }
 }
 
 /// An answer of the gateway's own, made when the configuration was read; what differs from one request to the next are
@@ -38,8 +69,12 @@ pub struct Context<'a> {
     pub request_id: &'a [u8],
     /// The request's body may have no more bytes than this.
     pub body_bytes_max: Option<u64>,
+    /// Those that the configuration knows.
+    pub consumers: &'a Consumers,
     /// Who asks, once a policy has found out.
     pub identity: Option<Rc<Identity>>,
+    /// What was found out about that in this chain.
+    pub door: Door,
     pub now: Now,
     /// By their stable ids, once a route was found.
     pub route: Option<u32>,
@@ -51,7 +86,7 @@ pub struct Context<'a> {
 }
 
 /// Who asks, as a policy has verified.
-#[derive(Debug, Default, Eq, PartialEq)]
+#[derive(Debug, Default)]
 pub struct Identity {
     /// The name of the consumer, if it is one's.
     pub consumer: Option<Box<str>>,
@@ -59,7 +94,60 @@ pub struct Identity {
     pub credential: Option<Box<str>>,
     pub roles: Box<[Box<str>]>,
     pub scopes: Box<[Box<str>]>,
+    /// Of a consumer that the configuration knows.
+    pub belonging: Option<Belonging>,
+    /// What the names were found to mean, and in which vocabulary.
+    grants: Cell<Option<(u64, Grants)>>,
 }
+
+/// A consumer and its groups, by their stable ids.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Belonging {
+    pub consumer: u32,
+    /// The one that counts most first.
+    pub groups: Box<[u32]>,
+}
+
+impl Identity {
+    pub fn new(
+        consumer: Option<Box<str>>,
+        credential: Option<Box<str>>,
+        roles: Box<[Box<str>]>,
+        scopes: Box<[Box<str>]>,
+    ) -> Self {
+        Self { consumer, credential, roles, scopes, belonging: None, grants: Cell::default() }
+    }
+
+    /// Of a consumer that the configuration knows.
+    pub fn of(self, belonging: Belonging) -> Self {
+        Self { belonging: Some(belonging), ..self }
+    }
+
+    /// What the roles and scopes mean. Names are looked up once: an identity that outlives a configuration is asked
+    /// anew in the next one's words.
+    pub fn grants(&self, vocabulary: &Vocabulary) -> Grants {
+        match self.grants.get() {
+            Some((id, grants)) if id == vocabulary.id() => grants,
+            _ => {
+                let grants = self.roles.iter().fold(Grants::default(), |sum, name| sum.and(vocabulary.role(name)));
+                let grants = self.scopes.iter().fold(grants, |sum, name| sum.and(vocabulary.scope(name)));
+                self.grants.set(Some((vocabulary.id(), grants)));
+                grants
+            }
+        }
+    }
+}
+
+impl PartialEq for Identity {
+    /// By what was verified.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { consumer, credential, roles, scopes, belonging, grants: _ } = self;
+        (consumer, credential, belonging) == (&other.consumer, &other.credential, &other.belonging)
+            && (roles, scopes) == (&other.roles, &other.scopes)
+    }
+}
+
+impl Eq for Identity {}
 
 /// What is wrong with a policy's configuration as a whole.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -51,7 +51,7 @@ fn may_repeat(exchange: &Exchange<'_>, failure: Failure, upstream: &Upstream, re
         && !exchange.account.retried.get()
         && exchange.account.status.get() == 0
         && !exchange.account.continued.get()
-        && (exchange.request.framing == Framing::Empty || replay.is_whole(exchange))
+        && (exchange.framing() == Framing::Empty || replay.is_whole(exchange))
 }
 
 /// An idle connection to the endpoint whose turn it is, or a new one; to the next endpoint if that cannot be reached.
@@ -114,11 +114,11 @@ async fn transfer(
 ) -> Result<Answered, Failure> {
     let endpoint = exchange.service.endpoints.iter().find(|endpoint| endpoint.address == upstream.address);
     let endpoint = endpoint.map_or("", |endpoint| &*endpoint.name);
-    let asks = exchange.request.expect_continue && !body.has_input() && !replay.has_begun();
+    let asks = exchange.request.expect_continue && !body.has_input() && !replay.has_begun() && exchange.body.is_none();
     let head = exchange.forwarded_head(endpoint, asks)?;
     let Connection { stream, reader } = &mut upstream.connection;
     let watch = Watch::new(exchange);
-    if exchange.request.framing == Framing::Empty {
+    if exchange.framing() == Framing::Empty {
         exchange.send_up(stream, Pieces::one(head)).await.map_err(send_failure)?;
         watch.sent.set(Some(exchange.shared.runtime.now().mono));
         let down = pin!(respond::respond(exchange, stream, reader, response, &watch));
@@ -141,7 +141,7 @@ pub struct Watch {
 
 impl Watch {
     fn new(exchange: &Exchange<'_>) -> Self {
-        let sent_whole = exchange.request.framing == Framing::Empty;
+        let sent_whole = exchange.framing() == Framing::Empty;
         Self { sent: Cell::new(None), sent_whole: Cell::new(sent_whole), answered: Cell::new(false) }
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::http::body::BodyError;
 use crate::http::error::HeadError;
+use crate::policy::api_key::Refusal as KeyRefusal;
 use crate::policy::jwt::Refusal;
-use crate::policy::{Error as PolicyError, request_size};
+use crate::policy::{Error as PolicyError, Kind, request_size, request_transform};
 use crate::runtime::Error as IoError;
 use crate::wire::ReadError;
 
@@ -163,11 +164,28 @@ fn policy(error: PolicyError) -> Answer {
     match error {
         PolicyError::IpFilter(_) => client(403, "ip_refused", "requests from this address are not allowed"),
         PolicyError::Jwt(refusal) => token(refusal),
+        PolicyError::ApiKey(refusal) => key(refusal),
+        PolicyError::NotAlone(kind) => {
+            let detail = "the request has credentials of more than one kind";
+            Answer { challenge: challenge(kind), ..client(401, "credentials_several", detail) }
+        }
         PolicyError::RequestSize(request_size::Error::TooLarge) => Failure::BodyTooLarge.answer(),
         PolicyError::RequestSize(request_size::Error::LengthMissing) => {
             client(411, "length_missing", "the request's body must say its length beforehand")
         }
         PolicyError::RateLimit(_) => client(429, "rate_limited", "API rate limit exceeded"),
+        PolicyError::RequestTransform(error) => json_body(error),
+    }
+}
+
+fn json_body(error: request_transform::Error) -> Answer {
+    use request_transform::Error as E;
+    match error {
+        E::BodyTooLarge => client(413, "json_too_large", "the request's JSON body is larger than allowed"),
+        E::BodyEncoded => client(415, "json_encoded", "the request's JSON body must be in UTF-8 and not compressed"),
+        E::BodyNotJson => client(400, "json_malformed", "the request's body is not the JSON that it says it is"),
+        E::BodyTooDeep => client(400, "json_too_deep", "the request's JSON body is nested too deeply"),
+        E::MemberRepeated => client(400, "json_member_repeated", "the request's JSON body has a member twice"),
     }
 }
 
@@ -193,6 +211,25 @@ fn token(refusal: Refusal) -> Answer {
             r#"Bearer realm="gateway", error="invalid_token", error_description="the token is not valid here""#,
         ),
     }
+}
+
+/// What a policy asks for of whom nothing is known (RFC 9110 §11.6.1).
+pub const fn challenge(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Jwt => Some(r#"Bearer realm="gateway""#),
+        Kind::ApiKey => Some(r#"ApiKey realm="gateway""#),
+        _ => None,
+    }
+}
+
+fn key(refusal: KeyRefusal) -> Answer {
+    let (kind, detail) = match refusal {
+        KeyRefusal::Missing => ("key_missing", "the request has no API key"),
+        KeyRefusal::Several => ("key_repeated", "the request has more than one API key"),
+        KeyRefusal::Expired => ("key_expired", "the API key has expired"),
+        KeyRefusal::Malformed | KeyRefusal::Unknown => ("key_invalid", "the API key is not valid here"),
+    };
+    Answer { challenge: challenge(Kind::ApiKey), ..client(401, kind, detail) }
 }
 
 fn upstream(failure: UpstreamFailure) -> Answer {
@@ -247,6 +284,7 @@ pub const fn reason(status: u16) -> &'static str {
         411 => "Length Required",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
         417 => "Expectation Failed",
         418 => "I'm a Teapot",
         421 => "Misdirected Request",

@@ -9,6 +9,7 @@ use super::error::Failure;
 use super::forward::ForwardedRequest;
 use super::guard::{Guarded, Notes, Stop, Visit};
 use super::origin::Origin;
+use super::pause;
 use super::plan::Settings;
 use super::reply::{Content, Reply};
 use super::shared::{Scratch, Shared};
@@ -20,11 +21,13 @@ use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
 use crate::policy::Error;
 use crate::route::{Asked, Route};
 use crate::runtime::tcp::SendAll;
-use crate::runtime::{Buf, Pieces, TcpStream};
+use crate::runtime::{Buf, Gathered, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 use crate::telemetry::access_log::Record;
 use crate::upstream::{Service, Upstream};
+use crate::wire::Connection;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,6 +52,8 @@ pub struct Exchange<'a> {
     pub settings: &'a Settings,
     pub account: &'a Account,
     pub guarded: Guarded<'a>,
+    /// The whole body, if a policy has asked for it; what goes up is this.
+    pub body: Option<Gathered>,
     /// When the whole exchange must be over.
     pub deadline: Mono,
 }
@@ -120,17 +125,27 @@ async fn proceed<'a>(
     downstream.connection.reader.begin_body(request.framing, &settings.body_limits());
     account.request_read.set(request.framing == Framing::Empty);
     let _in_flight = shared.enter(settings)?;
-    visit.with(request).pass(visit.gate)?;
+    let mut body = None;
+    if let Some(pause) = visit.with(request).pass(visit.gate)? {
+        pause::resume(visit.with(request), pause, &mut downstream.connection, &mut body).await?;
+    }
     let Some(routed) = shared.find(&Asked { head: request, bytes }, || visit.client(request)) else {
-        visit.with(request).pass(settings.chain.as_deref())?;
+        if let Some(pause) = visit.with(request).pass(settings.chain.as_deref())? {
+            pause::resume(visit.with(request), pause, &mut downstream.connection, &mut body).await?;
+        }
         return Err(Failure::NoRoute.into());
     };
     let rewritten = shared.rewrite(&routed, request);
-    let Routed { record, rule } = routed;
+    let Routed { mut record, rule } = routed;
+    if record.waits() {
+        record = decide(visit, request, record, &mut downstream.connection, &mut body).await?;
+    }
     let RouteRecord { route, service, settings, chain, .. } = &**account.record.get_or_init(|| record);
     let guarded = visit.with(request);
     // Also where there is no path to send on: who may not ask learns nothing of what a route makes of paths.
-    guarded.pass(chain.as_deref())?;
+    if let Some(pause) = guarded.pass(chain.as_deref())? {
+        pause::resume(guarded, pause, &mut downstream.connection, &mut body).await?;
+    }
     rewritten?;
     let Some(service) = service else {
         return Ok(answer::send(guarded, route, &route.rules[rule], downstream).await?);
@@ -151,10 +166,11 @@ async fn proceed<'a>(
         settings,
         account,
         guarded,
-        deadline: service.timeouts.total.map_or(Mono::NEVER, |total| account.began.mono + total),
+        body,
+        deadline: deadline(service, account),
     };
     if let Framing::Length(length) = request.framing {
-        exchange.check_body(length)?;
+        guarded.check_body(length)?;
     }
     let (answered, upstream) = attempt::forward(&exchange, &mut downstream.connection.reader, response).await?;
     if answered.switched {
@@ -170,7 +186,33 @@ async fn proceed<'a>(
     })
 }
 
+/// The record of the arm that a request comes to whose split waits until it is known who asks.
+async fn decide<'a>(
+    visit: Visit<'a>,
+    head: &RequestHead,
+    record: Rc<RouteRecord>,
+    connection: &mut Connection,
+    body: &mut Option<Gathered>,
+) -> Result<Rc<RouteRecord>, Stop<'a>> {
+    let (undecided, guarded) = (visit.account.undecided.get_or_init(|| record), visit.with(head));
+    if let Some(pause) = guarded.pass(undecided.chain.as_deref())? {
+        pause::resume(guarded, pause, connection, body).await?;
+    }
+    let asked = Asked { head, bytes: visit.bytes };
+    Ok(visit.shared.decide(undecided, &asked, visit.notes.identity().as_deref(), || visit.client(head)))
+}
+
+/// When an exchange with this service must be over.
+pub fn deadline(service: &Service, account: &Account) -> Mono {
+    service.timeouts.total.map_or(Mono::NEVER, |total| account.began.mono + total)
+}
+
 impl Exchange<'_> {
+    /// How the body goes up.
+    pub fn framing(&self) -> Framing {
+        self.body.as_ref().map_or(self.request.framing, |body| Framing::Length(body.len() as u64))
+    }
+
     /// The client asks to switch protocols and may: then the connection serves no other request.
     pub fn asks_to_switch(&self) -> bool {
         self.request.upgrade.is_some_and(|upgrade| {
@@ -178,15 +220,6 @@ impl Exchange<'_> {
                 && upgrade.of(self.bytes).eq_ignore_ascii_case(b"websocket")
                 && self.request.framing == Framing::Empty
         })
-    }
-
-    /// Whether the request's body may have so many bytes.
-    pub fn check_body(&self, bytes: u64) -> Result<(), Failure> {
-        let bytes_max = self.route.body_bytes_max.or(self.settings.limits.body_bytes_max);
-        if bytes_max.is_some_and(|max| bytes > max) {
-            return Err(Failure::BodyTooLarge);
-        }
-        self.guarded.visit.notes.check_body(bytes)
     }
 
     /// The request's head for this upstream.
@@ -203,7 +236,7 @@ impl Exchange<'_> {
         let head = ForwardedRequest {
             head: self.request,
             bytes: self.bytes,
-            framing: self.request.framing,
+            framing: self.framing(),
             host,
             upgrade: self.asks_to_switch(),
             expect_continue,
@@ -225,12 +258,8 @@ impl Exchange<'_> {
         self.client.stream.send_all(pieces, stall_max, self.deadline)
     }
 
-    /// Sends what comes before the response, which has not begun then: if this is cut short, nothing may follow it.
     pub async fn send_interim(&self, interim: Buf) -> Result<(), Failure> {
-        self.account.sending_interim.set(true);
-        self.send_down(Pieces::one(interim)).await.map_err(|_| Failure::ClientGone)?;
-        self.account.sending_interim.set(false);
-        Ok(())
+        send_interim(self.client.stream, self.account, self.settings, interim, self.deadline).await
     }
 
     pub fn send_up<'a>(&self, stream: &'a TcpStream, pieces: Pieces) -> SendAll<'a> {
@@ -246,6 +275,22 @@ impl Exchange<'_> {
             self.shared.pools.borrow_mut().put(self.service, upstream, self.shared.runtime.now().mono);
         }
     }
+}
+
+/// Sends what comes before the response, which has not begun then: if this is cut short, nothing may follow it.
+pub async fn send_interim(
+    client: &TcpStream,
+    account: &Account,
+    settings: &Settings,
+    interim: Buf,
+    deadline: Mono,
+) -> Result<(), Failure> {
+    account.sending_interim.set(true);
+    account.sent_bytes.set(account.sent_bytes.get() + interim.len() as u64);
+    let sent = client.send_all(Pieces::one(interim), settings.limits.send_timeout, deadline).await;
+    sent.map_err(|_| Failure::ClientGone)?;
+    account.sending_interim.set(false);
+    Ok(())
 }
 
 /// Answers a request that went wrong, or ends its response visibly if that has begun.
@@ -322,7 +367,7 @@ async fn refuse_head(
 }
 
 fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &Account, guarded: Option<Guarded<'_>>) {
-    let record = account.record.get();
+    let record = account.found();
     let request = guarded.map(|guarded| (guarded.head, guarded.visit.bytes));
     let refusal = guarded.and_then(|guarded| guarded.visit.notes.refusal());
     let identity = guarded.and_then(|guarded| guarded.visit.notes.identity());

@@ -45,6 +45,8 @@ pub struct ForwardedResponse<'a> {
     pub switch: bool,
     /// The connection ends after this response.
     pub close: bool,
+    /// How long a body is that is not sent is not known: policies would change it.
+    pub length_unknown: bool,
     /// What policies changed.
     pub edits: Option<&'a Edits>,
 }
@@ -208,7 +210,8 @@ impl ForwardedResponse<'_> {
         if self.switch {
             stops &= !(1 << Known::Upgrade as u32);
         }
-        if self.framing == Framing::Empty && (self.request_method == Method::Head || self.head.status == 304) {
+        let is_without_body = self.request_method == Method::Head || self.head.status == 304;
+        if self.framing == Framing::Empty && is_without_body && !self.length_unknown {
             // Of a body that is not sent it tells the length (RFC 9110 §8.6): that is not framing.
             stops &= !(1 << Known::ContentLength as u32);
         }

@@ -17,7 +17,7 @@ use super::shared::Shared;
 use crate::http::field::Known;
 use crate::http::head::RequestHead;
 use crate::http::view::{Edits, Fields, Headers, RequestView, ResponseView};
-use crate::policy::{Chain, Context, Error, Hooks, Identity, Response, Verdict, request_size};
+use crate::policy::{Body, Chain, Context, Door, Error, Hooks, Identity, Kind, Response, Verdict, request_size};
 use crate::telemetry::counters::POLICY_REFUSALS_MAX;
 use std::cell::{Cell, Ref, RefCell};
 use std::net::IpAddr;
@@ -33,6 +33,8 @@ pub struct Notes {
     body_bytes_max: Cell<Option<u64>>,
     refusal: Cell<Option<Error>>,
     identity: RefCell<Option<Rc<Identity>>>,
+    /// Of the chain that the request is in.
+    door: Cell<Door>,
 }
 
 /// A request that has been read, and what its policies have to know.
@@ -61,6 +63,19 @@ pub enum Stop<'a> {
     Failed(Failure),
     /// A policy answered it.
     Answered(&'a Response),
+}
+
+/// A policy wants something before the request may go on.
+pub struct Pause<'c> {
+    pub chain: &'c Chain,
+    /// Whose it is.
+    pub slot: usize,
+    pub wants: Wants,
+}
+
+pub enum Wants {
+    /// The whole body, if that has no more bytes than this.
+    Body { bytes_max: u64, too_large: Error },
 }
 
 impl From<Failure> for Stop<'_> {
@@ -98,7 +113,7 @@ impl Notes {
         self.identity.borrow().clone().filter(|_| self.begun.get())
     }
 
-    fn refuse(&self, error: Error) -> Failure {
+    pub fn refuse(&self, error: Error) -> Failure {
         self.refusal.set(Some(error));
         Failure::Policy(error)
     }
@@ -116,36 +131,71 @@ impl<'a> Visit<'a> {
 }
 
 impl<'a> Guarded<'a> {
-    /// The request meets the policies of a chain.
-    pub fn pass<'c>(&self, chain: Option<&'c Chain>) -> Result<(), Stop<'c>> {
+    /// The request meets the policies of a chain, up to the first that wants something.
+    pub fn pass<'c>(&self, chain: Option<&'c Chain>) -> Result<Option<Pause<'c>>, Stop<'c>> {
         match chain {
-            None => Ok(()),
-            Some(chain) => self.meet(chain),
+            None => Ok(None),
+            Some(chain) => {
+                self.visit.notes.door.set(Door::default());
+                self.meet(chain, |request, context| chain.on_request(0, request, context))
+            }
         }
     }
 
-    fn meet<'c>(&self, chain: &'c Chain) -> Result<(), Stop<'c>> {
+    /// The policy of a slot is given the body that it wanted; then the request meets those after it.
+    pub fn resume<'c>(
+        &self,
+        chain: &'c Chain,
+        slot: usize,
+        body: &mut Body<'_>,
+    ) -> Result<Option<Pause<'c>>, Stop<'c>> {
+        self.meet(chain, |request, context| match chain.on_request_body(slot, request, body, context) {
+            Verdict::Continue => chain.on_request(slot + 1, request, context),
+            verdict => (verdict, slot),
+        })
+    }
+
+    fn meet<'c>(
+        &self,
+        chain: &'c Chain,
+        ask: impl FnOnce(&mut RequestView<'_>, &mut Context<'_>) -> (Verdict<'c>, usize),
+    ) -> Result<Option<Pause<'c>>, Stop<'c>> {
         let Visit { bytes, notes, .. } = self.visit;
         self.begin();
         let mut context = self.context();
         let mut edits = notes.request.borrow_mut();
-        let verdict = chain.on_request(&mut RequestView::new(self.head, bytes, &mut edits), &mut context);
+        let (verdict, slot) = ask(&mut RequestView::new(self.head, bytes, &mut edits), &mut context);
         notes.body_bytes_max.set(context.body_bytes_max);
         notes.identity.replace(context.identity);
+        notes.door.set(context.door);
+        let pause = |wants| Ok(Some(Pause { chain, slot, wants }));
         match verdict {
             Verdict::Continue if edits.overflowed() => Err(Stop::Failed(Failure::ForwardedHeadTooLarge)),
-            Verdict::Continue => Ok(()),
+            Verdict::Continue => Ok(None),
             Verdict::Respond(response) => Err(Stop::Answered(response)),
             Verdict::Reject(error) => Err(Stop::Failed(notes.refuse(error))),
+            Verdict::Buffer { bytes_max, too_large } => pause(Wants::Body { bytes_max, too_large }),
         }
     }
 
-    /// An answer meets them, whose fields are these. `None` if there is no policy for it.
+    /// Whether the request's body may have so many bytes.
+    pub fn check_body(&self, bytes: u64) -> Result<(), Failure> {
+        let Visit { settings, account, notes, .. } = self.visit;
+        let of_route = account.found().and_then(|record| record.route.body_bytes_max);
+        if of_route.or(settings.limits.body_bytes_max).is_some_and(|max| bytes > max) {
+            return Err(Failure::BodyTooLarge);
+        }
+        notes.check_body(bytes)
+    }
+
+    /// An answer meets them, whose fields are these; with its `body`, if one of them has asked for it. `None` if there
+    /// is no policy for it.
     pub fn answer(
         &self,
         status: u16,
         fields: Fields<'_>,
         stays_behind: impl FnMut(usize) -> bool,
+        mut body: Option<&mut Body<'_>>,
     ) -> Option<Ref<'a, Edits>> {
         if !self.answers_meet_policies() {
             return None;
@@ -158,10 +208,23 @@ impl<'a> Guarded<'a> {
         let request = RequestView::new(self.head, bytes, &mut request);
         let mut response = ResponseView { status, headers: Headers::new(fields, &mut edits) };
         for chain in self.chains() {
-            chain.on_response(&request, &mut response, &context);
+            chain.on_response(&request, &mut response, body.as_deref_mut(), &context);
         }
         drop(edits);
         Some(notes.response.borrow())
+    }
+
+    /// How many bytes a service's response with these fields may have for its policies to see the whole of its body;
+    /// `None` if none of them wants to.
+    pub fn wants_response_body(&self, status: u16, fields: Fields<'_>) -> Option<u64> {
+        if !self.chains().any(|chain| chain.hooks().has(Hooks::RESPONSE_BODY)) {
+            return None;
+        }
+        let mut edits = self.visit.notes.response.borrow_mut();
+        edits.begin(fields, |_| false);
+        let response = ResponseView { status, headers: Headers::new(fields, &mut edits) };
+        let identity = self.visit.notes.identity();
+        self.chains().filter_map(|chain| chain.wants_response_body(&response, identity.as_deref())).max()
     }
 
     /// Whether there is a policy for what is answered.
@@ -169,13 +232,21 @@ impl<'a> Guarded<'a> {
         self.chains().any(|chain| chain.hooks().has(Hooks::RESPONSE))
     }
 
-    fn chains(&self) -> impl Iterator<Item = &'a Chain> {
+    /// Which policies would have let the request in that was refused because it had no credential.
+    pub fn doors(self) -> impl Iterator<Item = Kind> {
+        let refusal = self.visit.notes.refusal().filter(|refusal| refusal.is_for_want_of_credentials());
+        let by = move |chain: &&Chain| chain.doors().any(|kind| refusal.is_some_and(|refusal| refusal.kind() == kind));
+        self.chains().find(by).into_iter().flat_map(Chain::doors)
+    }
+
+    fn chains(self) -> impl Iterator<Item = &'a Chain> {
         let Visit { settings, account, gate, .. } = self.visit;
-        let chain = match account.record.get() {
-            Some(record) => record.chain.as_deref(),
-            None => settings.chain.as_deref(),
+        let [before, chain] = match (account.undecided.get(), account.record.get()) {
+            (None, None) => [None, settings.chain.as_deref()],
+            (Some(undecided), None) => [undecided.chain.as_deref(), undecided.rest.as_deref()],
+            (before, record) => [before, record].map(|record| record?.chain.as_deref()),
         };
-        [gate, chain].into_iter().flatten()
+        [gate, before, chain].into_iter().flatten()
     }
 
     /// Makes the notes this exchange's own. What would not go on to a service is not there for policies.
@@ -193,16 +264,18 @@ impl<'a> Guarded<'a> {
     }
 
     fn context(&self) -> Context<'a> {
-        let Visit { shared, bytes, account, notes, .. } = self.visit;
+        let Visit { shared, settings, bytes, account, notes, .. } = self.visit;
         Context {
             client: self.visit.client(self.head),
             is_https: self.is_https(),
             request_id: account.request_id.bytes(bytes),
             body_bytes_max: notes.body_bytes_max.get(),
+            consumers: account.found().map_or(&settings.consumers, |record| &record.settings.consumers),
             identity: notes.identity.borrow().clone(),
+            door: notes.door.get(),
             now: shared.runtime.now(),
-            route: account.record.get().map(|record| record.route.id),
-            service: account.record.get().and_then(|record| Some(record.service.as_ref()?.id)),
+            route: account.found().map(|record| record.route.id),
+            service: account.found().and_then(|record| Some(record.service.as_ref()?.id)),
             refusal: notes.refusal(),
             state: &shared.policies,
         }

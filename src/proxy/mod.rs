@@ -11,6 +11,7 @@ pub mod forward;
 pub mod guard;
 pub mod limits;
 pub mod origin;
+mod pause;
 pub mod plan;
 pub mod reply;
 pub mod respond;
@@ -19,6 +20,7 @@ pub mod shared;
 mod trim;
 pub mod tunnel;
 pub mod upload;
+mod whole;
 pub mod writer;
 
 pub use self::active::RouteRecord;

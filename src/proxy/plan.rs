@@ -3,7 +3,7 @@
 use super::limits::Limits;
 use crate::http::body::BodyLimits;
 use crate::http::head::{HeadLimits, Underscores};
-use crate::policy::Chain;
+use crate::policy::{Chain, Consumers};
 use crate::route::{Route, Table};
 use crate::stdx::cidr::Cidr;
 use crate::stdx::ledger::Terms;
@@ -18,7 +18,8 @@ pub struct Plan {
     pub routes: Vec<Arc<Route>>,
     /// Answers with an index into `routes`.
     pub table: Table,
-    /// What the requests of each route meet, by its index: for each service that they may come to, or for none.
+    /// What the requests of each route meet, by its index: for each service that they may come to, or for none. Those
+    /// of a split that waits until it is known who asks have one for none as their last.
     pub chains: Vec<Box<[Option<Arc<Chain>>]>>,
     /// The terms of every rate limit, by its number in the ledger. Control puts them in force.
     pub limits: Vec<(u16, Terms)>,
@@ -37,6 +38,8 @@ pub struct Settings {
     pub gates: Vec<(u32, Arc<Chain>)>,
     /// What those meet for which there is no route.
     pub chain: Option<Arc<Chain>>,
+    /// Who may be asking.
+    pub consumers: Arc<Consumers>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -2,7 +2,7 @@
 //! that a policy or a route gives in place of a service.
 
 use super::account::Account;
-use super::error::{Answer, Failure, reason};
+use super::error::{Answer, Failure, challenge, reason};
 use super::guard::Guarded;
 use super::plan::Settings;
 use super::shared::Shared;
@@ -77,7 +77,12 @@ impl Reply<'_> {
                 problem.reserve(PROBLEM_BYTES_USUAL);
                 self.problem(&answer, &mut problem);
                 add(b"Content-Type", b"application/problem+json");
-                answer.challenge.into_iter().for_each(|challenge| add(b"WWW-Authenticate", challenge.as_bytes()));
+                let doors = self.guarded.into_iter().flat_map(|guarded| guarded.doors().filter_map(challenge));
+                let mut challenges: Vec<&str> = doors.collect();
+                if challenges.is_empty() {
+                    challenges.extend(answer.challenge);
+                }
+                challenges.iter().for_each(|challenge| add(b"WWW-Authenticate", challenge.as_bytes()));
                 &problem[..]
             }
             Content::Direct(response) => {
@@ -97,7 +102,7 @@ impl Reply<'_> {
             add(b"Retry-After", number.format(seconds).as_bytes());
         }
         let fields = &fields[..count];
-        let edits = self.guarded.and_then(|it| it.answer(self.content.status(), Fields::Own(fields), |_| false));
+        let edits = self.guarded.and_then(|it| it.answer(self.content.status(), Fields::Own(fields), |_| false, None));
         let lines: usize = fields.iter().map(|(name, value)| name.len() + value.len() + LINE_BYTES_MORE).sum();
         let more = lines + edits.as_ref().map_or(0, |edits| edits.bytes_more());
         let head = Writer::head(shared.runtime.pool(), HEAD_BYTES_MAX + more + body.len(), |out| {

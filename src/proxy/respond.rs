@@ -6,6 +6,7 @@ use super::exchange::Exchange;
 use super::forward::ForwardedResponse;
 use super::reply;
 use super::trim;
+use super::whole;
 use super::writer::Unwritten;
 use crate::http::body::Framing;
 use crate::http::error::HeadError;
@@ -13,6 +14,7 @@ use crate::http::field::Known;
 use crate::http::h1::Scan;
 use crate::http::head::{ResponseHead, Version};
 use crate::http::view::Fields;
+use crate::policy::Body;
 use crate::runtime::wait::until;
 use crate::runtime::{Buf, Error as IoError, Pieces, TcpStream};
 use crate::stdx::time::Mono;
@@ -42,7 +44,7 @@ pub async fn respond(
     let length = final_head(exchange, stream, reader, head, watch).await?;
     watch.answered.set(true);
     if head.status == 101 {
-        let down = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, true)?;
+        let down = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, true, None)?;
         reader.skip(length);
         exchange.account.status.set(101);
         // From here on a clean end of either connection would say that all of the tunnel has passed.
@@ -58,29 +60,12 @@ pub async fn respond(
         (Framing::Chunked | Framing::UntilClose, Version::Http10) => Framing::UntilClose,
         (other, _) => other,
     };
-    let close = closes(exchange, down_framing);
-    let adds_nothing =
-        !close && exchange.request.version == Version::Http11 && !exchange.guarded.answers_meet_policies();
-    let bytes = &reader.input()[..length];
-    let brings_more = announces_body_without_right(head, bytes);
-    let left_out = if adds_nothing { trim::left_out(head, bytes, down_framing) } else { None };
-    let opening = match left_out {
-        Some(left_out) => {
-            let start = left_out.remove_from(&mut reader.input_mut()[..length]);
-            reader.skip(start);
-            Opening::Trimmed { head_bytes: length - start }
-        }
-        None => {
-            let written = forwarded(exchange, head, bytes, down_framing, close)?;
-            reader.skip(length);
-            Opening::Written(written)
-        }
+    let brings_more = announces_body_without_right(head, &reader.input()[..length]);
+    let wanted = wanted_whole(exchange, head, &reader.input()[..length], framing);
+    let close = match wanted {
+        Some(bytes_max) => whole::pass_on(exchange, stream, reader, (head, length), down_framing, bytes_max).await?,
+        None => pass_on(exchange, stream, reader, (head, length), down_framing).await?,
     };
-    if down_framing == Framing::UntilClose {
-        // Whatever cuts this response short, a panic or the shard's end: an end would make it look whole.
-        exchange.client.stream.reset_on_drop();
-    }
-    body(exchange, stream, reader, Encoder::new(down_framing), (head.status, opening)).await?;
     exchange.client.stream.end_on_drop();
     Ok(Answered {
         upstream_reusable: head.keep_alive
@@ -93,6 +78,50 @@ pub async fn respond(
     })
 }
 
+/// How long a response may be whose body policies want to see as a whole; `None` if they do not, or this is longer.
+fn wanted_whole(exchange: &Exchange<'_>, head: &ResponseHead, bytes: &[u8], framing: Framing) -> Option<u64> {
+    let fits = |bytes_max: &u64| match framing {
+        Framing::Empty => false,
+        Framing::Length(length) => length <= *bytes_max,
+        Framing::Chunked | Framing::UntilClose => true,
+    };
+    exchange.guarded.wants_response_body(head.status, Fields::Read(head.fields(), bytes)).filter(fits)
+}
+
+/// Passes on the response whose head is the first `length` bytes of the input, each piece of its body as it comes.
+/// Returns whether the client's connection ends with it.
+async fn pass_on(
+    exchange: &Exchange<'_>,
+    stream: &TcpStream,
+    reader: &mut Reader,
+    (head, length): (&ResponseHead, usize),
+    framing: Framing,
+) -> Result<bool, Failure> {
+    let close = closes(exchange, framing);
+    let adds_nothing =
+        !close && exchange.request.version == Version::Http11 && !exchange.guarded.answers_meet_policies();
+    let bytes = &reader.input()[..length];
+    let left_out = if adds_nothing { trim::left_out(head, bytes, framing) } else { None };
+    let opening = match left_out {
+        Some(left_out) => {
+            let start = left_out.remove_from(&mut reader.input_mut()[..length]);
+            reader.skip(start);
+            Opening::Trimmed { head_bytes: length - start }
+        }
+        None => {
+            let written = forwarded(exchange, head, bytes, framing, close, None)?;
+            reader.skip(length);
+            Opening::Written(written)
+        }
+    };
+    if framing == Framing::UntilClose {
+        // Whatever cuts this response short, a panic or the shard's end: an end would make it look whole.
+        exchange.client.stream.reset_on_drop();
+    }
+    body(exchange, stream, reader, Encoder::new(framing), (head.status, opening)).await?;
+    Ok(close)
+}
+
 /// A 204 has no body (RFC 9112 §6.3). From an upstream that says otherwise one may follow, which the connection's next
 /// request would get for its answer.
 fn announces_body_without_right(head: &ResponseHead, bytes: &[u8]) -> bool {
@@ -102,7 +131,7 @@ fn announces_body_without_right(head: &ResponseHead, bytes: &[u8]) -> bool {
 }
 
 /// Whether the client's connection ends with this response.
-fn closes(exchange: &Exchange<'_>, framing: Framing) -> bool {
+pub(super) fn closes(exchange: &Exchange<'_>, framing: Framing) -> bool {
     !exchange.request.keep_alive
         || exchange.client.is_last
         || exchange.shared.draining.get()
@@ -112,13 +141,18 @@ fn closes(exchange: &Exchange<'_>, framing: Framing) -> bool {
         || exchange.asks_to_switch()
 }
 
-fn forwarded(
+/// The head that goes down. With a `body` policies see that too, and its length is the framing.
+pub(super) fn forwarded(
     exchange: &Exchange<'_>,
     head: &ResponseHead,
     bytes: &[u8],
     framing: Framing,
     close: bool,
+    mut body: Option<&mut Body<'_>>,
 ) -> Result<Buf, Failure> {
+    let fields = Fields::Read(head.fields(), bytes);
+    let length_unknown =
+        framing == Framing::Empty && exchange.guarded.wants_response_body(head.status, fields).is_some();
     let mut response = ForwardedResponse {
         head,
         bytes,
@@ -127,18 +161,22 @@ fn forwarded(
         request_version: exchange.request.version,
         switch: head.status == 101,
         close,
+        length_unknown,
         edits: None,
     };
     let edits = match head.status {
         // These say nothing of the answer.
         100..=199 => None,
         status => {
-            let fields = Fields::Read(head.fields(), bytes);
-            exchange.guarded.answer(status, fields, |index| response.is_for_one_hop(&head.fields()[index]))
+            let stays_behind = |index: usize| response.is_for_one_hop(&head.fields()[index]);
+            exchange.guarded.answer(status, fields, stays_behind, body.as_deref_mut())
         }
     };
     if edits.as_ref().is_some_and(|edits| edits.overflowed()) {
         return Err(failed(UpstreamFailure::Head(HeadError::HeadTooLarge)));
+    }
+    if let Some(body) = body {
+        response.framing = Framing::Length(body.bytes().len() as u64);
     }
     response.edits = edits.as_deref();
     response.write(exchange.shared.runtime.pool()).map_err(|error| match error {
@@ -182,7 +220,7 @@ async fn final_head(
                 }
                 // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
                 if exchange.request.version == Version::Http11 {
-                    let interim = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, false)?;
+                    let interim = forwarded(exchange, head, &reader.input()[..length], Framing::Empty, false, None)?;
                     exchange.send_interim(interim).await?;
                 }
             }
@@ -222,7 +260,9 @@ async fn ask_meanwhile<T>(
 }
 
 /// The head that goes down.
-enum Opening {
+pub(super) enum Opening {
+    /// It has gone, and a part of the body with it.
+    Begun,
     /// The one that came, where it came: the first bytes of the reader's input.
     Trimmed {
         head_bytes: usize,
@@ -231,7 +271,7 @@ enum Opening {
 }
 
 /// Passes on the body, its first piece together with the head where it has arrived with it.
-async fn body(
+pub(super) async fn body(
     exchange: &Exchange<'_>,
     stream: &TcpStream,
     reader: &mut Reader,
@@ -241,6 +281,7 @@ async fn body(
     let pool = exchange.shared.runtime.pool();
     let mut done = reader.body_done();
     let (mut before, mut next) = match opening {
+        Opening::Begun => (None, None),
         Opening::Trimmed { head_bytes } => {
             let (begun, payload_bytes) = reader.decode_behind(head_bytes).map_err(Failure::upstream_body)?;
             exchange.account.response_body_bytes.set(payload_bytes as u64);
@@ -281,7 +322,7 @@ async fn body(
 }
 
 /// A client that cannot be sent to.
-fn client_gone(_: IoError) -> Failure {
+pub(super) fn client_gone(_: IoError) -> Failure {
     Failure::ClientGone
 }
 

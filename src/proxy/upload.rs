@@ -2,7 +2,8 @@
 
 use super::error::Failure;
 use super::exchange::Exchange;
-use crate::runtime::{Buf, Class, Error as IoError, TcpStream};
+use super::plan::Settings;
+use crate::runtime::{Buf, Class, Error as IoError, Pool, Runtime, TcpStream};
 use crate::stdx::time::Mono;
 use crate::wire::{Encoder, Piece, ReadError, Reader};
 use std::time::Duration;
@@ -38,7 +39,7 @@ impl Replay {
 
     /// The whole body has been read and is here.
     pub fn is_whole(&self, exchange: &Exchange<'_>) -> bool {
-        self.whole && exchange.account.request_read.get()
+        exchange.body.is_some() || self.whole && exchange.account.request_read.get()
     }
 
     fn keep(&mut self, payload: &Buf) {
@@ -65,10 +66,19 @@ pub async fn upload(
     head: Buf,
     replay: &mut Replay,
 ) -> Result<(), UploadEnd> {
-    let encoder = Encoder::new(exchange.request.framing);
+    let encoder = Encoder::new(exchange.framing());
     let pool = exchange.shared.runtime.pool();
     let unsendable = |_: IoError| UploadEnd::Unsendable;
-    let unreadable = |error| UploadEnd::Unreadable(Failure::downstream(error));
+    let malformed = |error| UploadEnd::Unreadable(Failure::downstream(error));
+    if let Some(whole) = &exchange.body {
+        let (mut before, mut rest) = (Some(head), whole.bytes());
+        while before.is_some() || !rest.is_empty() {
+            let payload = next_piece(pool, &mut rest).map_err(UploadEnd::Unreadable)?;
+            let pieces = encoder.encode(pool, before.take(), payload, None).map_err(malformed)?;
+            exchange.send_up(stream, pieces).await.map_err(unsendable)?;
+        }
+        return Ok(());
+    }
     if exchange.account.retried.get() {
         let mut again = None;
         if let Some(kept) = &replay.payload {
@@ -77,36 +87,40 @@ pub async fn upload(
             debug_assert!(fits);
             again = Some(copy);
         }
-        let pieces = encoder.encode(pool, Some(head), again, Some(trailers(exchange, body))).map_err(unreadable)?;
+        let pieces = encoder.encode(pool, Some(head), again, Some(trailers(exchange, body))).map_err(malformed)?;
         return exchange.send_up(stream, pieces).await.map_err(unsendable);
     }
     let mut before = Some(head);
-    let mut pace = Pace::new(exchange);
+    let mut pace = Pace::new(exchange.settings);
     loop {
-        let piece = match (body.decode_input().map_err(unreadable)?, before.take()) {
+        let piece = match (body.decode_input().map_err(malformed)?, before.take()) {
             (Some(piece), head) => {
                 before = head;
                 piece
             }
             (None, Some(head)) => {
                 // Nothing to send with it: the upstream need not wait for what the client has not sent yet.
-                let pieces = encoder.encode(pool, Some(head), None, None).map_err(unreadable)?;
+                let pieces = encoder.encode(pool, Some(head), None, None).map_err(malformed)?;
                 exchange.send_up(stream, pieces).await.map_err(unsendable)?;
                 continue;
             }
-            (None, None) => receive(exchange, body, &mut pace).await?,
+            (None, None) => {
+                let (runtime, client) = (&exchange.shared.runtime, exchange.client.stream);
+                let received = receive(runtime, client, body, &mut pace, exchange.deadline).await;
+                received.map_err(|error| UploadEnd::Unreadable(unreadable(error)))?
+            }
         };
         let (payload, last) = match piece {
             Piece::Data { payload, last } => (Some(payload), last),
             Piece::End => (None, true),
         };
-        exchange.check_body(body.payload_total()).map_err(UploadEnd::Unreadable)?;
+        exchange.guarded.check_body(body.payload_total()).map_err(UploadEnd::Unreadable)?;
         if let Some(payload) = &payload {
             replay.keep(payload);
         }
         exchange.account.request_read.set(last);
         let end = last.then(|| trailers(exchange, body));
-        let pieces = encoder.encode(pool, before.take(), payload, end).map_err(unreadable)?;
+        let pieces = encoder.encode(pool, before.take(), payload, end).map_err(malformed)?;
         if !pieces.is_empty() {
             exchange.send_up(stream, pieces).await.map_err(unsendable)?;
         }
@@ -123,30 +137,53 @@ fn trailers<'a>(exchange: &Exchange<'_>, body: &'a Reader) -> &'a [u8] {
     if edited { b"" } else { body.trailers() }
 }
 
-async fn receive(exchange: &Exchange<'_>, body: &mut Reader, pace: &mut Pace) -> Result<Piece, UploadEnd> {
-    let runtime = &exchange.shared.runtime;
+/// The next piece of a body that lies in memory as a whole; none behind the last.
+pub fn next_piece(pool: &Pool, rest: &mut &[u8]) -> Result<Option<Buf>, Failure> {
+    let (piece, behind) = rest.split_at(rest.len().min(Class::Body.payload_bytes()));
+    *rest = behind;
+    if piece.is_empty() {
+        return Ok(None);
+    }
+    let class = if piece.len() <= Class::Head.payload_bytes() { Class::Head } else { Class::Body };
+    let mut buf = pool.take(class).ok_or(Failure::NoBuffer)?;
+    let fits = buf.push(piece);
+    debug_assert!(fits, "no piece is longer than a buffer");
+    Ok(Some(buf))
+}
+
+/// The next piece of a client's body, if it comes in time.
+pub async fn receive(
+    runtime: &Runtime,
+    client: &TcpStream,
+    body: &mut Reader,
+    pace: &mut Pace,
+    deadline: Mono,
+) -> Result<Piece, ReadError> {
     let asked = runtime.now().mono;
-    let deadline = exchange.deadline.min(pace.deadline(asked, body.payload_total()));
-    let piece = body.piece(exchange.client.stream, deadline).await;
+    let deadline = deadline.min(pace.deadline(asked, body.payload_total()));
+    let piece = body.piece(client, deadline).await;
     pace.waited += runtime.now().mono.since(asked);
-    piece.map_err(|error| {
-        UploadEnd::Unreadable(match error {
-            ReadError::Transport(IoError::Deadline) => Failure::BodyTimeout,
-            other => Failure::downstream(other),
-        })
-    })
+    piece
+}
+
+/// Why the client's body cannot be had.
+pub fn unreadable(error: ReadError) -> Failure {
+    match error {
+        ReadError::Transport(IoError::Deadline) => Failure::BodyTimeout,
+        other => Failure::downstream(other),
+    }
 }
 
 /// How fast the client must be. Only the time in which it is waited for counts: a slow upstream is not its fault.
-struct Pace {
+pub struct Pace {
     waited: Duration,
     grace: Duration,
     bytes_per_second_min: u64,
 }
 
 impl Pace {
-    fn new(exchange: &Exchange<'_>) -> Self {
-        let limits = &exchange.settings.limits;
+    pub fn new(settings: &Settings) -> Self {
+        let limits = &settings.limits;
         Self { waited: Duration::ZERO, grace: limits.body_rate_grace, bytes_per_second_min: limits.body_rate_min }
     }
 

@@ -41,6 +41,8 @@ struct Shared {
     /// The fewest free buffers there have been since the last trim: so many nobody needed.
     unused: [Cell<usize>; 2],
     bytes_out: Cell<usize>,
+    /// Those of them that are whole bodies.
+    gathered: Cell<usize>,
     bytes_max: usize,
     /// Set when a buffer comes back, so that receives which waited for one are tried again.
     returned: Cell<bool>,
@@ -84,6 +86,7 @@ impl Pool {
             free: [RefCell::default(), RefCell::default()],
             unused: [Cell::new(0), Cell::new(0)],
             bytes_out: Cell::new(0),
+            gathered: Cell::new(0),
             bytes_max,
             returned: Cell::new(false),
         }))
@@ -140,6 +143,28 @@ impl Pool {
         }
         self.0.bytes_out.set(out);
         true
+    }
+
+    /// Counts so many more bytes of whole bodies as in use, unless that is too much: half of the cap is theirs, so that
+    /// there are always buffers for bodies to arrive in, and nobody who holds half a body waits for another who does.
+    pub(super) fn admit_gathered(&self, bytes: usize) -> bool {
+        let (out, gathered) = (self.bytes_out() + bytes, self.0.gathered.get() + bytes);
+        let fits = gathered <= self.0.bytes_max / 2 && out <= self.0.bytes_max - self.0.bytes_max / 8;
+        if fits {
+            self.charge_gathered(bytes);
+        }
+        fits
+    }
+
+    pub(super) fn charge_gathered(&self, bytes: usize) {
+        self.0.bytes_out.set(self.bytes_out() + bytes);
+        self.0.gathered.set(self.0.gathered.get() + bytes);
+    }
+
+    pub(super) fn release_gathered(&self, bytes: usize) {
+        self.0.bytes_out.set(self.bytes_out() - bytes);
+        self.0.gathered.set(self.0.gathered.get() - bytes);
+        self.0.returned.set(true);
     }
 
     pub fn bytes_max(&self) -> usize {

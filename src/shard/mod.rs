@@ -180,6 +180,7 @@ impl Shard {
             report.changes = std::mem::take(changes);
             let mut policies = state.shared.policies.borrow_mut();
             report.keys_wanted = policies.jwt.take_wanted();
+            report.keys_used.extend(policies.keys.take_uses());
             report.refused.extend(policies.limits.take_refused().map(|refused| {
                 let rate_limit::Refused { route, consumer, limit, count } = refused;
                 (Limited { route, consumer, limit }, count)

@@ -1,4 +1,5 @@
-//! Base64 to bytes (RFC 4648). What is let pass beside the one canonical text of each value is the caller's choice.
+//! Base64 to bytes (RFC 4648), and back. What is let pass beside the one canonical text of each value is the caller's
+//! choice.
 
 /// How the last two of the 64 digits are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,6 +62,18 @@ pub fn decode(alphabet: Alphabet, form: Form, text: &[u8], out: &mut Vec<u8>) ->
     Ok(())
 }
 
+/// The canonical text, by the alphabet for URLs.
+pub fn encode_url(bytes: &[u8]) -> String {
+    let digit = |value: u8| URL.iter().position(|other| *other == value).map_or('=', |byte| char::from(byte as u8));
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let [a, b, c] = [0, 1, 2].map(|place| group.get(place).copied().unwrap_or(0));
+        let values = [a >> 2, (a << 4 | b >> 4) & 63, (b << 2 | c >> 6) & 63, c & 63];
+        text.extend(values[..=group.len()].iter().map(|value| digit(*value)));
+    }
+    text
+}
+
 /// Without the `=` that complete the last group; any others stay, and are no digits.
 fn without_padding(text: &[u8]) -> &[u8] {
     if !text.len().is_multiple_of(4) {
@@ -113,6 +126,7 @@ mod tests {
         for (text, bytes) in vectors {
             for alphabet in [Alphabet::Standard, Alphabet::Url] {
                 check(alphabet, Form::Canonical, text, Some(bytes.as_bytes()));
+                assert_eq!(encode_url(bytes.as_bytes()), text);
                 let padded = format!("{text}{}", &"=="[..text.len().next_multiple_of(4) - text.len()]);
                 check(alphabet, Form::Lenient, &padded, Some(bytes.as_bytes()));
                 if padded != text {
@@ -125,6 +139,7 @@ mod tests {
     #[test]
     fn the_alphabets_differ_in_two_digits() {
         check(Alphabet::Url, Form::Canonical, "-_-_", Some(&[0xfb, 0xff, 0xbf]));
+        assert_eq!(encode_url(&[0xfb, 0xff, 0xbf]), "-_-_");
         check(Alphabet::Standard, Form::Canonical, "+/+/", Some(&[0xfb, 0xff, 0xbf]));
         check(Alphabet::Url, Form::Lenient, "+/+/", None);
         check(Alphabet::Standard, Form::Lenient, "-_-_", None);

@@ -1,5 +1,6 @@
 //! RFC 3339 time stamps. The calendar is worked out once a second, not once a line.
 
+use crate::stdx::date::{Date, SECONDS_A_DAY};
 use crate::stdx::time::Wall;
 
 /// A time stamp's text, kept for the second that it was made for.
@@ -43,30 +44,6 @@ impl Default for Clock {
     }
 }
 
-struct Date {
-    year: u32,
-    month: u32,
-    day: u32,
-}
-
-impl Date {
-    /// Howard Hinnant's `civil_from_days` (<https://howardhinnant.github.io/date_algorithms.html>): years are counted
-    /// from March, so that the leap day is a year's last.
-    fn of(days_since_1970: u64) -> Self {
-        let days = days_since_1970 + 719_468;
-        let (era, day_of_era) = (days / 146_097, days % 146_097);
-        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_from_march = (5 * day_of_year + 2) / 153;
-        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-        Self {
-            year: (era * 400 + year_of_era + u64::from(month <= 2)) as u32,
-            month: month as u32,
-            day: (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32,
-        }
-    }
-}
-
 /// Fills `digits` with the number, zeros in front.
 fn put(digits: &mut [u8], mut number: u32) {
     for digit in digits.iter_mut().rev() {
@@ -76,7 +53,6 @@ fn put(digits: &mut [u8], mut number: u32) {
 }
 
 pub const STAMP_BYTES: usize = 24;
-const SECONDS_A_DAY: u64 = 86_400;
 
 #[cfg(test)]
 mod tests {

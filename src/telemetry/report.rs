@@ -24,6 +24,8 @@ pub struct Report {
     pub keys_wanted: Vec<u64>,
     /// Whom limits refused, and how often since the last report.
     pub refused: Vec<(Limited, u64)>,
+    /// Keys of consumers that were used since the last report, and when last, in seconds since 1970.
+    pub keys_used: Vec<(u32, u64)>,
     /// Differences, by the route's id.
     pub routes: Vec<(u32, Block)>,
 }

@@ -13,7 +13,7 @@ use crate::harness::{Config, Gateway, Message, OK, Origin, nobody, tool, wait_un
 
 /// An issuer with one key, made by openssl.
 #[derive(Clone)]
-struct Issuer {
+pub struct Issuer {
     algorithm: &'static str,
     kid: &'static str,
     private: PathBuf,
@@ -21,7 +21,7 @@ struct Issuer {
 
 impl Issuer {
     /// `algorithm` is RS256 or ES256.
-    fn new(folder: &Path, algorithm: &'static str, kid: &'static str) -> Self {
+    pub fn new(folder: &Path, algorithm: &'static str, kid: &'static str) -> Self {
         let private = folder.join(format!("{kid}.key"));
         let kind: &[&str] = match algorithm {
             "RS256" => &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
@@ -35,7 +35,7 @@ impl Issuer {
     }
 
     /// A token for `api` that expires in so many seconds.
-    fn token(&self, expires_in_s: i64, more: &str) -> String {
+    pub fn token(&self, expires_in_s: i64, more: &str) -> String {
         let exp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64 + expires_in_s;
         self.sign("", &format!(r#"{{"iss":"https://id.test/","aud":"api","sub":"ann","exp":{exp}{more}}}"#))
     }
@@ -93,7 +93,7 @@ impl Publisher {
     }
 }
 
-fn set(issuers: &[&Issuer]) -> Vec<u8> {
+pub fn set(issuers: &[&Issuer]) -> Vec<u8> {
     let keys: Vec<String> = issuers.iter().map(|issuer| issuer.jwk()).collect();
     ok(format!(r#"{{"keys":[{}]}}"#, keys.join(",")).as_bytes())
 }
@@ -103,12 +103,12 @@ fn ok(body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 #[track_caller]
-fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
+pub fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = tool("openssl");
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
@@ -141,14 +141,14 @@ fn base64url(bytes: &[u8]) -> String {
     out
 }
 
-fn folder(name: &str) -> PathBuf {
+pub fn folder(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("jwt-{}-{name}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     folder
 }
 
 /// Requests to `origin` need a token of `https://id.test/`; `rest` is of the policy, `issuer` of its issuer.
-fn config(origin: &Origin, issuer: &str, rest: &str) -> Config {
+pub fn config(origin: &Origin, issuer: &str, rest: &str) -> Config {
     let issuer = format!("{{ issuer: \"https://id.test/\", audiences: [api], algorithms: [RS256, ES256], {issuer} }}");
     Config::to(origin).of_route(&format!("policies: [{{ jwt: {{ issuers: [{issuer}]{rest} }} }}]")).one_shard().admin()
 }
@@ -165,7 +165,7 @@ fn ask(gateway: &Gateway, fields: &str) -> Message {
 }
 
 #[track_caller]
-fn status(gateway: &Gateway, token: &str) -> u16 {
+pub fn status(gateway: &Gateway, token: &str) -> u16 {
     ask(gateway, &format!("Authorization: Bearer {token}\r\n")).status()
 }
 

@@ -20,7 +20,10 @@ mod interim;
 mod tunnel;
 
 // What a gateway does with them.
+mod api_key;
+mod bodies;
 mod forwarding;
+mod jwks_https;
 mod jwt;
 mod oidc;
 mod paths;

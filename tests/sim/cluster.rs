@@ -2,11 +2,12 @@
 //! Its plan is swapped while it serves, connections are handed from shard to shard, and it may be told to end.
 
 use crate::client::Client;
-use crate::generate::{self, Manners};
+use crate::generate::{self, JSON_BYTES_MAX, Manners};
 use crate::judge::{Measure, judge};
 use crate::ledger::Ledger;
 use crate::origin::Origin;
 use crate::script::Script;
+use shardgate::policy::{Chain, Order, Policy, Scope, Slot};
 use shardgate::proxy::limits::Limits;
 use shardgate::proxy::{Plan, Settings};
 use shardgate::route::{Action, HostRule, PathRule, Route, Rule, Table};
@@ -118,7 +119,7 @@ impl Cluster {
             world.record_transcript();
         }
         let scripts = (0..rng.between(4, 16) as usize).map(|id| {
-            let script = generate::script(&mut rng, id, weather.manners);
+            let script = generate::script(&mut rng, id, weather.manners, weather.plan.chains[0][0].is_some());
             let pause_ms = if weather.scarce { 0 } else { script.pause_ms };
             Script { pipelined: script.pipelined && !weather.scarce, pause_ms, ..script }
         });
@@ -382,7 +383,9 @@ fn weather(rng: &mut Rng) -> Weather {
     let all_end = sky != Sky::Hostile;
     let measure = Measure { all_succeed: matches!(sky, Sky::Clear | Sky::Mild), all_end, drained: false };
     let patience = if all_end { 2 * VERY_LONG } else { PATIENCE };
-    let plan = plan(limits, timeouts, retry);
+    // They hold bodies, for which there is no memory under a scarce sky.
+    let transforms = sky != Sky::Scarce && rng.chance(500);
+    let plan = plan(limits, timeouts, retry, transforms);
     Weather { faults, manners, measure, plan, patience, scarce: sky == Sky::Scarce }
 }
 
@@ -420,7 +423,7 @@ fn tighten(rng: &mut Rng, limits: &mut Limits) {
     }
 }
 
-fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
+fn plan(limits: Limits, timeouts: Timeouts, retry: Retry, transforms: bool) -> Plan {
     let endpoints = ORIGINS.map(|address| Endpoint { address: address.into(), name: "origin.internal:9000".into() });
     let service = Service {
         id: 0,
@@ -446,8 +449,23 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry) -> Plan {
     let routes = vec![Arc::new(route)];
     let table = Table::compile(&routes);
     let settings = Settings { limits, ..Settings::default() };
-    let (services, chains) = (vec![Arc::new(service)], vec![[None].into()]);
+    let chain = transforms.then(chain).map(Arc::new);
+    let (services, chains) = (vec![Arc::new(service)], vec![[chain].into()]);
     Plan { services, routes, table, chains, limits: Vec::new(), settings }
+}
+
+/// What changes bodies of JSON, those of answers up to a size.
+fn chain() -> Chain {
+    let transform = "remove: { body: [dropped] }, add: { body: [\"added:x\"] }";
+    let policies = [
+        format!("request_transform: {{ {transform}, body_bytes_max: 1000000 }}"),
+        format!("response_transform: {{ {transform}, body_bytes_max: {JSON_BYTES_MAX} }}"),
+    ];
+    let slots = policies.map(|policy| {
+        let config = serde_saphyr::from_str(&policy).expect("it is a policy");
+        Slot::new(Arc::new(Policy::new(config).expect("it makes sense")), Scope::Route)
+    });
+    Chain::new(slots, &Order::default(), &[]).expect("it has policies")
 }
 
 /// The same plan with a number: see `judge`.
@@ -462,7 +480,7 @@ fn numbered(plan: &Plan, generation: u64) -> Plan {
         services: vec![Arc::new(service)],
         table: Table::compile(&routes),
         routes,
-        chains: vec![[None].into()],
+        chains: plan.chains.clone(),
         limits: Vec::new(),
         settings,
     }

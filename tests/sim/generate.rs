@@ -12,7 +12,8 @@ pub enum Manners {
     Any,
 }
 
-pub fn script(rng: &mut Rng, id: usize, manners: Manners) -> Script {
+/// With `transforms`, the gateway changes bodies of JSON.
+pub fn script(rng: &mut Rng, id: usize, manners: Manners, transforms: bool) -> Script {
     let any = manners == Manners::Any;
     let kind = match rng.below(100) {
         0..8 => Kind::Tunnel,
@@ -20,7 +21,11 @@ pub fn script(rng: &mut Rng, id: usize, manners: Manners) -> Script {
         _ => Kind::Exchange,
     };
     let mut request = request(rng, id, kind);
-    let answer = answer(rng, id, kind, &request, any);
+    let mut answer = answer(rng, id, kind, &request, any);
+    if !transforms {
+        request.passed.clone_from(&request.body);
+        answer.passed.clone_from(&answer.body);
+    }
     if kind == Kind::Malformed {
         malform(rng, &mut request);
     }
@@ -57,10 +62,14 @@ fn request(rng: &mut Rng, id: usize, kind: Kind) -> Request {
         (true, false) => pick(rng, &[Coding::Length, Coding::Chunked]),
     };
     let body = if has_body || tunnel { body(rng) } else { Vec::new() };
+    let (body, passed, is_json) = if has_body { or_json(rng, body, usize::MAX) } else { (body.clone(), body, false) };
     let trailers = if coding == Coding::Chunked { trailers(rng) } else { Fields::new() };
     let expects_continue = has_body && !http10 && rng.chance(150);
     let closes = tunnel || rng.chance(100);
     let mut fields = request_fields(rng, id);
+    if is_json {
+        fields.push(("Content-Type", JSON.into(), true));
+    }
     if tunnel {
         fields.push(("Connection", "Upgrade".into(), false));
         fields.push(("Upgrade", "websocket".into(), false));
@@ -81,7 +90,20 @@ fn request(rng: &mut Rng, id: usize, kind: Kind) -> Request {
     if !tunnel {
         write_body(rng, &mut wire, coding, &body, &trailers);
     }
-    Request { method, target, http10, fields, coding, body, trailers, expects_continue, closes, wire, head_bytes }
+    Request {
+        method,
+        target,
+        http10,
+        fields,
+        coding,
+        body,
+        passed,
+        trailers,
+        expects_continue,
+        closes,
+        wire,
+        head_bytes,
+    }
 }
 
 /// As it is sent, and as it must arrive.
@@ -138,6 +160,11 @@ fn answer(rng: &mut Rng, id: usize, kind: Kind, request: &Request, any: bool) ->
         _ => pick(rng, &[Coding::Length, Coding::Length, Coding::Chunked, Coding::Chunked, Coding::UntilClose]),
     };
     let body = if has_body { body(rng) } else { Vec::new() };
+    let (body, passed, is_json) = if kind == Kind::Exchange && has_body {
+        or_json(rng, body, JSON_BYTES_MAX)
+    } else {
+        (body.clone(), body, false)
+    };
     let trailers = if coding == Coding::Chunked { trailers(rng) } else { Fields::new() };
     let after = match rng.below(100) {
         _ if coding == Coding::UntilClose || kind == Kind::Tunnel => After::Close,
@@ -146,6 +173,9 @@ fn answer(rng: &mut Rng, id: usize, kind: Kind, request: &Request, any: bool) ->
         _ => After::Keep,
     };
     let mut fields = answer_fields(rng, id);
+    if is_json {
+        fields.push(("Content-Type", JSON.into(), true));
+    }
     if kind == Kind::Tunnel {
         fields.push(("Connection", "upgrade".into(), false));
         fields.push(("Upgrade", "websocket".into(), true));
@@ -171,7 +201,7 @@ fn answer(rng: &mut Rng, id: usize, kind: Kind, request: &Request, any: bool) ->
     let delay_ms = if rng.chance(150) { rng.below(4000) } else { 0 };
     let interims =
         if kind == Kind::Exchange && rng.chance(100) { vec![103; rng.between(1, 3) as usize] } else { vec![] };
-    Answer { status, interims, fields, coding, body, trailers, when, after, flaw, delay_ms, wire }
+    Answer { status, interims, fields, coding, body, passed, trailers, when, after, flaw, delay_ms, wire }
 }
 
 fn flaw(rng: &mut Rng, coding: Coding, head_bytes: usize, wire_bytes: usize) -> Flaw {
@@ -229,6 +259,19 @@ fn body(rng: &mut Rng) -> Vec<u8> {
     }
     bytes.truncate(len as usize);
     bytes
+}
+
+/// At times a text of JSON in place of the body, and what the gateway's transforms make of it, who leave a longer one
+/// than `bytes_max` as it is.
+fn or_json(rng: &mut Rng, body: Vec<u8>, bytes_max: usize) -> (Vec<u8>, Vec<u8>, bool) {
+    if rng.chance(700) {
+        return (body.clone(), body, false);
+    }
+    let kept: String = body.iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+    let json = format!(" {{ \"kept\" : [1.0,\"{kept}\"], \"dropped\":{{\"a\":[]}} }}").into_bytes();
+    let passed = format!("{{\"kept\" : [1.0,\"{kept}\"],\"added\":\"x\"}}").into_bytes();
+    let passed = if json.len() <= bytes_max { passed } else { json.clone() };
+    (json, passed, true)
 }
 
 fn write_fields(wire: &mut Vec<u8>, fields: &Fields) {
@@ -301,6 +344,9 @@ fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
 }
 
 pub const HOST: &str = "api.example";
+const JSON: &str = "application/json; charset=utf-8";
+/// Of an answer's body that is changed.
+pub const JSON_BYTES_MAX: usize = 20_000;
 
 const METHODS: [&str; 12] =
     ["GET", "GET", "GET", "GET", "HEAD", "POST", "POST", "POST", "PUT", "DELETE", "PATCH", "PROPFIND"];

@@ -96,9 +96,9 @@ fn judge_seen(script: &Script, seen: &Seen, found: &mut Vec<String>) {
     }
     // A tunnel of which the client never heard ends without a byte.
     let unopened = script.kind == Kind::Tunnel && seen.body.bytes.is_empty();
-    let same_length = seen.body.bytes.len() == request.body.len() || unopened;
-    if !request.body.starts_with(&seen.body.bytes) || whole && !same_length {
-        let (got, wanted) = (seen.body.bytes.len(), request.body.len());
+    let same_length = seen.body.bytes.len() == request.passed.len() || unopened;
+    if !request.passed.starts_with(&seen.body.bytes) || whole && !same_length {
+        let (got, wanted) = (seen.body.bytes.len(), request.passed.len());
         found.push(format!("the origin got another body: {got} of {wanted} bytes, whole: {whole}"));
     }
     if whole && seen.head.coding().is_ok_and(|(coding, _)| coding == Coding::Chunked) {
@@ -170,7 +170,7 @@ fn judge_reply(script: &Script, reply: &Reply, times: usize, found: &mut Vec<Str
     if got != wanted {
         found.push(format!("the client got the fields {got:?} for {wanted:?}"));
     }
-    let wanted_body: &[u8] = if answer.has_body(script.request.method) { &answer.body } else { b"" };
+    let wanted_body: &[u8] = if answer.has_body(script.request.method) { &answer.passed } else { b"" };
     if reply.body.bytes != wanted_body {
         let (got, wanted) = (reply.body.bytes.len(), wanted_body.len());
         found.push(format!("the client got another body: {got} of {wanted} bytes"));

@@ -32,6 +32,8 @@ pub struct Request {
     pub fields: Fields,
     pub coding: Coding,
     pub body: Vec<u8>,
+    /// As the origin must get it.
+    pub passed: Vec<u8>,
     pub trailers: Fields,
     pub expects_continue: bool,
     /// The client will bring no other request on this connection.
@@ -71,6 +73,8 @@ pub struct Answer {
     pub fields: Fields,
     pub coding: Coding,
     pub body: Vec<u8>,
+    /// As the client must get it.
+    pub passed: Vec<u8>,
     pub trailers: Fields,
     pub when: When,
     pub after: After,

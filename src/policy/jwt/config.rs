@@ -1,8 +1,8 @@
 //! What the operator writes of JSON Web Tokens. The comments here are the documentation of its keys.
 
 use super::algorithm::Algorithm;
-use crate::http::view::{ArgumentName, FieldName};
-use crate::policy::{Invalid, Read};
+use crate::http::view::FieldName;
+use crate::policy::{Invalid, Place, Read};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use std::fmt;
@@ -14,7 +14,7 @@ pub struct Config {
     /// Who may issue tokens. Which of them did is the token's `iss`.
     pub issuers: Vec<IssuerConfig>,
     /// Where a request may have its token. One that has two is refused. Default: `Authorization: Bearer TOKEN` alone.
-    #[serde(default = "Place::usual")]
+    #[serde(default = "usual_places")]
     pub places: Vec<Place>,
     /// Whether the service does not get to see the token. Default: false.
     #[serde(default)]
@@ -35,7 +35,8 @@ pub struct Config {
     #[serde(default = "usual_cache_bytes_max")]
     pub cache_bytes_max: usize,
     /// The claim that is the consumer's name, such as `sub`; a list is the way to a claim within others. A token
-    /// without it is refused. Default: none, and tokens are nobody's.
+    /// without it is refused. One of the file's `consumers` has its groups, roles and scopes beside the token's.
+    /// Default: none, and tokens are nobody's.
     pub consumer_claim: Option<ClaimPath>,
     /// The claim with the roles: a text, or a list of texts. Default: none.
     pub roles_claim: Option<ClaimPath>,
@@ -59,14 +60,20 @@ pub struct IssuerConfig {
     /// What it signs with: `RS256`, `PS256`, `ES256`, their longer forms, `EdDSA`, or `HS256`, `HS384` and `HS512`,
     /// which no other may stand beside.
     pub algorithms: Vec<Algorithm>,
-    /// Where it publishes its keys, by `http://`.
+    /// Where it publishes its keys, by `https://`, or by `http://` within a network that is trusted.
     pub jwks_url: Option<String>,
+    /// A file with certificates in PEM: one of them has signed that of the server at `jwks_url`. Default: those that
+    /// the system trusts.
+    pub jwks_ca_file: Option<String>,
     /// How often they are fetched, in seconds; sooner when they are said to expire sooner, and on a `kid` that is not
     /// known. When they cannot be had, those from before stay. Default: 300.
     pub refresh_s: Option<u32>,
     /// Its keys, when they do not change.
     #[serde(default)]
     pub keys: Vec<KeyConfig>,
+    /// What is in `jwks_ca_file`.
+    #[serde(skip)]
+    pub(super) authorities: Content,
 }
 
 /// One key, or a set of them.
@@ -94,32 +101,26 @@ pub enum Audiences {
     Of(Vec<String>),
 }
 
-/// `{ header: NAME }`, `{ query: NAME }` or `{ cookie: NAME }`. In a header, `Bearer` may stand before it, and does in
-/// `Authorization`.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    Header(FieldName),
-    Query(ArgumentName),
-    Cookie(String),
-}
-
 /// A claim, or the way to one within others.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClaimPath(pub Vec<String>);
 
 impl Config {
-    /// Reads the files with keys.
+    /// Reads the files with keys and certificates.
     pub fn load(&mut self, read: Read<'_>) -> Result<(), Invalid> {
-        for key in self.issuers.iter_mut().flat_map(|issuer| &mut issuer.keys) {
-            let Some(file) = key.file.as_ref().or(key.secret_file.as_ref()) else { continue };
-            let content = read(file).map_err(|error| {
-                Invalid::new(
-                    format!("a key in `{file}`, which cannot be read ({error})"),
-                    "check the path and who may read it",
-                )
-            })?;
-            key.content = Content(content);
+        let content = |what: &str, file: &str| {
+            let unreadable = |error| format!("{what} in `{file}`, which cannot be read ({error})");
+            let help = "check the path and who may read it";
+            read(file).map(Content).map_err(|error| Invalid::new(unreadable(error), help))
+        };
+        for issuer in &mut self.issuers {
+            if let Some(file) = &issuer.jwks_ca_file {
+                issuer.authorities = content("certificates", file)?;
+            }
+            for key in &mut issuer.keys {
+                let Some(file) = key.file.as_ref().or(key.secret_file.as_ref()) else { continue };
+                key.content = content("a key", file)?;
+            }
         }
         Ok(())
     }
@@ -128,12 +129,6 @@ impl Config {
 impl fmt::Debug for Content {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} bytes", self.0.len())
-    }
-}
-
-impl Place {
-    fn usual() -> Vec<Self> {
-        FieldName::new("Authorization").into_iter().map(Self::Header).collect()
     }
 }
 
@@ -182,6 +177,10 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(FieldName,
         }
     }
     deserializer.deserialize_map(Headers)
+}
+
+fn usual_places() -> Vec<Place> {
+    vec![Place::Header(FieldName::fixed("Authorization"))]
 }
 
 fn usual_skew_s() -> u64 {

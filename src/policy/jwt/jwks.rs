@@ -30,6 +30,8 @@ pub struct Source {
     /// By its place: whoever asks there gets the same keys.
     pub id: u64,
     pub url: String,
+    /// Certificates, in DER, that may have signed its server's; of those that the system trusts if there are none.
+    pub authorities: Vec<Vec<u8>>,
     pub refresh: Duration,
 }
 
@@ -129,7 +131,8 @@ mod tests {
     }
 
     fn jwks(refresh_s: u64) -> Jwks {
-        let source = Source { id: 1, url: "http://issuer/keys".to_owned(), refresh: Duration::from_secs(refresh_s) };
+        let (url, refresh) = ("http://issuer/keys".to_owned(), Duration::from_secs(refresh_s));
+        let source = Source { id: 1, url, authorities: Vec::new(), refresh };
         Jwks::new(source, None, at(0))
     }
 

@@ -3,6 +3,7 @@
 use super::algorithm::{Algorithm, Curve};
 use super::keys::{Key, Material};
 use super::{json, pem};
+pub use crate::stdx::base64::encode_url as base64url;
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
@@ -190,10 +191,6 @@ fn signing(curve: Curve) -> &'static EcdsaSigningAlgorithm {
         Curve::P384 => &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
         Curve::P521 => &signature::ECDSA_P521_SHA512_FIXED_SIGNING,
     }
-}
-
-pub fn base64url(bytes: &[u8]) -> String {
-    base64(bytes).trim_end_matches('=').replace('+', "-").replace('/', "_")
 }
 
 pub fn base64(bytes: &[u8]) -> String {

@@ -1,12 +1,14 @@
 //! From what the operator writes to what shards run: keys are judged here, so that a bad one is found when the file is
 //! loaded and not by a client.
 
-use super::config::{Audiences, Config, IssuerConfig, KeyConfig, Place};
+use super::config::{Audiences, Config, IssuerConfig, KeyConfig};
 use super::jwks::Source;
 use super::keys::{Key, KeySet, Material};
 use super::{Issuer, Jwt, Keys, json, pem};
-use crate::policy::Invalid;
+use crate::policy::{Invalid, Place};
 use crate::stdx::hash::FixedHash;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use std::hash::BuildHasher;
 use std::time::Duration;
 
@@ -50,7 +52,7 @@ fn count(name: &str, number: usize, max: usize) -> Result<(), Invalid> {
 
 /// Headers for services are named once each, and none is the gateway's own.
 fn names(config: &Config) -> Result<(), Invalid> {
-    if config.hide_token && config.places.iter().any(|place| matches!(place, Place::Cookie(_))) {
+    if config.hide_token && config.places.iter().any(Place::is_cookie) {
         return Err(Invalid::new("`hide_token` and a cookie", "take one of them away: cookies are sent on whole"));
     }
     let for_services = config.claims_to_headers.iter().map(|(name, _)| name);
@@ -86,25 +88,48 @@ fn keys(issuer: &IssuerConfig) -> Result<Keys, Invalid> {
         (None, false) if issuer.refresh_s.is_some() => {
             Err(Invalid::new("`refresh_s` and no `jwks_url`", "take it away: `keys` are read once"))
         }
+        (None, false) if issuer.jwks_ca_file.is_some() => {
+            Err(Invalid::new("`jwks_ca_file` and no `jwks_url`", "take it away: nobody is asked for `keys`"))
+        }
         (None, false) => fixed(issuer).map(Keys::Fixed),
         (Some(_), true) if secrets > 0 => {
             Err(Invalid::new("HS256 or the like and `jwks_url`", "write `keys`: nobody publishes a secret"))
         }
-        (Some(url), true) => published(url, issuer.refresh_s.unwrap_or(REFRESH_S)).map(Keys::Published),
+        (Some(url), true) => published(url, issuer).map(Keys::Published),
     }
 }
 
-fn published(url: &str, refresh_s: u32) -> Result<Source, Invalid> {
+fn published(url: &str, issuer: &IssuerConfig) -> Result<Source, Invalid> {
+    let refresh_s = issuer.refresh_s.unwrap_or(REFRESH_S);
     within("refresh_s", refresh_s.into(), 1, REFRESH_S_MAX)?;
-    let authority = url.strip_prefix("http://").and_then(|rest| rest.split(['/', '?', '#']).next());
+    let (is_https, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (true, rest),
+        (None, rest) => (false, rest.unwrap_or_default()),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     // Nor a name and a password, which would be said in the log.
-    if authority.is_none_or(|authority| authority.is_empty() || authority.contains('@'))
-        || !url.bytes().all(|byte| byte.is_ascii_graphic())
-    {
-        return Err(Invalid::new(format!("the `jwks_url` `{}`", url.escape_debug()), "write `http://HOST/PATH`"));
+    let is_host = !authority.is_empty() && !authority.contains('@');
+    if !is_host || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Invalid::new(format!("the `jwks_url` `{}`", url.escape_debug()), "write `https://HOST/PATH`"));
     }
-    let id = FixedHash.hash_one(url);
-    Ok(Source { id, url: url.to_owned(), refresh: Duration::from_secs(refresh_s.into()) })
+    if issuer.jwks_ca_file.is_some() && !is_https {
+        return Err(Invalid::new("`jwks_ca_file` and `http://`", "take it away, or write `https://`"));
+    }
+    let authorities = authorities(issuer)?;
+    // Whoever trusts others does not get the same answer.
+    let id = FixedHash.hash_one((url, &authorities));
+    Ok(Source { id, url: url.to_owned(), authorities, refresh: Duration::from_secs(refresh_s.into()) })
+}
+
+fn authorities(issuer: &IssuerConfig) -> Result<Vec<Vec<u8>>, Invalid> {
+    let Some(file) = &issuer.jwks_ca_file else { return Ok(Vec::new()) };
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&issuer.authorities.0).collect();
+    match read {
+        Ok(certificates) if !certificates.is_empty() => {
+            Ok(certificates.iter().map(|certificate| certificate.to_vec()).collect())
+        }
+        _ => Err(Invalid::new(format!("certificates in `{file}` of which none is one"), "write them there in PEM")),
+    }
 }
 
 fn fixed(issuer: &IssuerConfig) -> Result<KeySet, Invalid> {
@@ -215,6 +240,7 @@ mod tests {
         check(r#""audiences":["a"],"algorithms":["RS256","ES256"],"keys":[{"file":"rsa"},{"file":"set"}]"#, "", None);
         check(r#""audiences":["a"],"algorithms":["HS256"],"keys":[{"secret_file":"secret","kid":"x"}]"#, "", None);
         check(r#""audiences":"a","algorithms":["ES256"],"jwks_url":"http://id/keys","refresh_s":60"#, "", None);
+        check(r#""audiences":"a","algorithms":["ES256"],"jwks_url":"https://id/keys""#, "", None);
         check(
             EC,
             r#","claims_to_headers":{"X-A":"a","X-B":["a","b"]},"places":[{"header":"X-Token"},{"query":"t"}]"#,
@@ -241,10 +267,14 @@ mod tests {
         for (keys, problem) in [
             ("", "an issuer `me` with no keys: write"),
             (r#","keys":[{"file":"ec"}],"jwks_url":"http://id/""#, "`jwks_url` and `keys`: take one"),
-            (r#","jwks_url":"https://id/""#, "write `http://HOST/PATH`"),
-            (r#","jwks_url":"http:///x""#, "write `http://HOST/PATH`"),
-            (r#","jwks_url":"http://id/a b""#, "write `http://HOST/PATH`"),
-            (r#","jwks_url":"http://user:secret@id/""#, "write `http://HOST/PATH`"),
+            (r#","jwks_url":"ftp://id/""#, "write `https://HOST/PATH`"),
+            (r#","jwks_url":"http:///x""#, "write `https://HOST/PATH`"),
+            (r#","jwks_url":"https://user:secret@id/""#, "write `https://HOST/PATH`"),
+            (r#","jwks_url":"http://id/a b""#, "write `https://HOST/PATH`"),
+            (r#","jwks_url":"https://id/","jwks_ca_file":"absent""#, "`absent`, which cannot be read"),
+            (r#","jwks_url":"https://id/","jwks_ca_file":"text""#, "`text` of which none is one"),
+            (r#","jwks_url":"http://id/","jwks_ca_file":"text""#, "`jwks_ca_file` and `http://`"),
+            (r#","keys":[{"file":"ec"}],"jwks_ca_file":"text""#, "`jwks_ca_file` and no `jwks_url`"),
             (r#","jwks_url":"http://id/","refresh_s":0"#, "`refresh_s` 0: write 1 to 86400"),
             (r#","keys":[{"file":"ec"}],"refresh_s":5"#, "`refresh_s` and no `jwks_url`"),
             (r#","keys":[{"file":"absent"}]"#, "`absent`, which cannot be read"),

@@ -343,7 +343,7 @@ mod tests {
         let mut ask = |client: &str, consumer: Option<&str>| {
             trial.client = client.parse().unwrap();
             trial.identity =
-                consumer.map(|name| Rc::new(Identity { consumer: Some(name.into()), ..Identity::default() }));
+                consumer.map(|name| Rc::new(Identity::new(Some(name.into()), None, Box::default(), Box::default())));
             trial.request(GET).refusal().is_none()
         };
         assert!(ask("::1", Some("ann")) && !ask("192.0.2.1", Some("ann")) && ask("::1", Some("bob")));

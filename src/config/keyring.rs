@@ -1,0 +1,468 @@
+//! Keys of consumers in the text of a file: given, replaced and taken away, while everything else stays as it was
+//! written, comments and all.
+//!
+//! The text is edited where the parser says that things are, and what comes of it has to differ from the file as
+//! loaded in nothing but this consumer. If it does not, the file is left alone.
+
+use serde_saphyr::{Location, Spanned};
+
+use super::consumers::{Consumer, ConsumerKey, pepper};
+use super::diff::Diff;
+use super::ids::Ids;
+use super::load::{load_text, read_beside};
+use super::model::Model;
+use super::parse::parse;
+use crate::stdx::base64;
+use crate::stdx::date;
+
+/// A file and its text.
+#[derive(Clone, Copy, Debug)]
+pub struct Ring<'a> {
+    pub file: &'a str,
+    pub text: &'a str,
+}
+
+/// A new text, and the key that is new in it.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Given {
+    pub text: String,
+    pub key: String,
+}
+
+impl Ring<'_> {
+    /// Gives the consumer one more key, made of chance, which is good until then.
+    pub fn give(&self, consumer: &str, chance: &[u8; CHANCE_BYTES], until_s: Option<u64>) -> Result<Given, String> {
+        let model = self.model()?;
+        let pepper = pepper(&model.api_keys, &|name| read_beside(self.file, name)).map_err(|(_, what)| what)?;
+        let help = "there is no pepper: name a file with one, as in `api_keys: { pepper_file: pepper }`";
+        let pepper = pepper.ok_or(help)?;
+        let (prefix, key) = mint(chance);
+        let hash = base64::encode_url(&pepper.digest(key.as_bytes()));
+        let until = until_s.map_or(String::new(), |at_s| format!(", expires_at: \"{}\"", date::stamp(at_s)));
+        let entry = format!("{{ prefix: {prefix}, hash: \"{hash}\"{until} }}");
+        let ways = ways_to_add(self.text, find(&model, consumer)?, &entry);
+        let text = ways.into_iter().find(|text| self.changes_only(text, consumer));
+        let text = text.ok_or(format!(
+            "consumer `{consumer}` is written in a way that is not understood: add `{entry}` \
+                                       to its `keys` by hand"
+        ))?;
+        Ok(Given { text, key })
+    }
+
+    /// Gives the consumer one more key; those that it has are good until then and no longer.
+    pub fn rotate(&self, consumer: &str, chance: &[u8; CHANCE_BYTES], until_s: u64) -> Result<Given, String> {
+        let expiring = self.expire(consumer, until_s)?;
+        Ring { text: &expiring, ..*self }.give(consumer, chance, None)
+    }
+
+    /// Takes the key with this prefix away.
+    pub fn revoke(&self, prefix: &str) -> Result<String, String> {
+        let model = self.model()?;
+        let is_it = |key: &Spanned<ConsumerKey>| key.value.prefix.value == prefix;
+        let owner = model.consumers.iter().map(|consumer| &consumer.value).find(|owner| owner.keys.iter().any(is_it));
+        let owner = owner.ok_or_else(|| format!("no consumer has a key `{prefix}`"))?;
+        let key = owner.keys.iter().find(|key| is_it(key)).ok_or("it was there just now")?;
+        let text = without(self.text, key.referenced, owner.keys.len() == 1);
+        if self.changes_only(&text, &owner.name.value) {
+            return Ok(text);
+        }
+        Err(format!("key `{prefix}` is written in a way that is not understood: take it away by hand"))
+    }
+
+    fn expire(&self, consumer: &str, until_s: u64) -> Result<String, String> {
+        let model = self.model()?;
+        let until = format!("\"{}\"", date::stamp(until_s));
+        let mut text = self.text.to_owned();
+        let keys = &find(&model, consumer)?.value.keys;
+        if keys.is_empty() {
+            return Err(format!("consumer `{consumer}` has no key: give it one by `shardgate key new {consumer}`"));
+        }
+        // From the last to the first, so that what is said of those before stays true.
+        for key in keys.iter().rev() {
+            let ConsumerKey { prefix, expires_at, .. } = &key.value;
+            match expires_at {
+                Some(at) if date::parse(&at.value).is_some_and(|at_s| at_s <= until_s) => {}
+                Some(at) => {
+                    let start = offset(&text, at.referenced);
+                    text.replace_range(start..scalar_end(&text, start), &until);
+                }
+                None if text[offset(&text, key.referenced)..].starts_with('{') => {
+                    let end = scalar_end(&text, offset(&text, prefix.referenced));
+                    text.insert_str(end, &format!(", expires_at: {until}"));
+                }
+                None => {
+                    let end = line_end(&text, offset(&text, prefix.referenced));
+                    let indent = " ".repeat(key.referenced.column() as usize - 1);
+                    text.insert_str(end, &format!("\n{indent}expires_at: {until}"));
+                }
+            }
+        }
+        if text == self.text || self.changes_only(&text, consumer) {
+            return Ok(text);
+        }
+        Err(format!(
+            "consumer `{consumer}` is written in a way that is not understood: give its keys `expires_at: \
+                     {until}` by hand"
+        ))
+    }
+
+    fn model(&self) -> Result<Model, String> {
+        // What is wrong with the file as a whole is told first.
+        self.load(self.text)?;
+        parse(self.file, self.text).map_err(|problem| problem.to_string())
+    }
+
+    /// Whether nothing but this consumer is otherwise in `new`.
+    fn changes_only(&self, new: &str, consumer: &str) -> bool {
+        let (Ok(old), Ok(new)) = (self.load(self.text), self.load(new)) else { return false };
+        matches!(&Diff::between(&old, &new).changes[..], [only] if only.kind == "consumer" && only.name == consumer)
+    }
+
+    fn load(&self, text: &str) -> Result<super::snapshot::Snapshot, String> {
+        // Where endpoints are is of no interest here.
+        let resolve = |_: &str| Ok(vec![std::net::SocketAddr::from(([127, 0, 0, 1], 1))]);
+        load_text(self.file, text, &mut Ids::default(), &resolve).map_err(|problems| problems.to_string())
+    }
+}
+
+fn find<'m>(model: &'m Model, name: &str) -> Result<&'m Spanned<Consumer>, String> {
+    let found = model.consumers.iter().find(|consumer| consumer.value.name.value == name);
+    found.ok_or_else(|| format!("there is no consumer `{}`", name.escape_debug()))
+}
+
+/// The beginning that is shown of a key, and the key.
+fn mint(chance: &[u8; CHANCE_BYTES]) -> (String, String) {
+    let mut digits = chance.iter().map(|byte| char::from(DIGITS[usize::from(byte % DIGITS.len() as u8)]));
+    let prefix = format!("sg_{}", digits.by_ref().take(PREFIX_DIGITS).collect::<String>());
+    let key = format!("{prefix}_{}", digits.collect::<String>());
+    (prefix, key)
+}
+
+/// Texts with one more key, of which the first that says what it should is taken.
+fn ways_to_add(text: &str, consumer: &Spanned<Consumer>, entry: &str) -> Vec<String> {
+    let mut ways = Vec::new();
+    let mut with = |at: usize, added: &str| ways.push([&text[..at], added, &text[at..]].concat());
+    if let Some(first) = consumer.value.keys.first() {
+        let at = offset(text, first.referenced);
+        let line = line_start(text, at);
+        match text[line..at].trim() {
+            "-" => with(line, &format!("{}{entry}\n", &text[line..at])),
+            _ => with(at, &format!("{entry}, ")),
+        }
+        return ways;
+    }
+    let start = offset(text, consumer.referenced);
+    let name = offset(text, consumer.value.name.referenced);
+    if text[start..].starts_with('{') {
+        with(scalar_end(text, name), &format!(", keys: [{entry}]"));
+    } else {
+        let indent = " ".repeat(consumer.referenced.column() as usize - 1);
+        with(line_end(text, name), &format!("\n{indent}keys:\n{indent}  - {entry}"));
+    }
+    // There is a list, and nothing in it.
+    for (at, _) in text[start..].match_indices("keys:").map(|(at, word)| (start + at + word.len(), word)) {
+        let rest = &text[at..];
+        let open = at + rest.len() - rest.trim_start().len();
+        let close = open + text[open..].find(']').unwrap_or(0);
+        if text[open..close].trim_end() == "[" {
+            ways.push([&text[..=open], entry, &text[close..]].concat());
+        }
+    }
+    ways
+}
+
+/// The text without the entry of a list that begins there.
+fn without(text: &str, at: Location, is_only: bool) -> String {
+    let start = offset(text, at);
+    let line = line_start(text, start);
+    if text[line..start].trim() == "-" {
+        let dash = line + text[line..start].len() - text[line..start].trim_start().len();
+        let end = block_end(text, line, dash - line);
+        let kept = if is_only { format!("{}[]\n", &text[line..dash]) } else { String::new() };
+        return [&text[..line], &kept, &text[end..]].concat();
+    }
+    let end = flow_end(text, start);
+    let (before, after) = (text[..start].trim_end(), text[end..].trim_start());
+    match (after.strip_prefix(','), before.strip_suffix(',')) {
+        (Some(after), _) => [&text[..start], after.trim_start_matches(' ')].concat(),
+        (None, Some(before)) => [before, &text[end..]].concat(),
+        (None, None) => [&text[..start], &text[end..]].concat(),
+    }
+}
+
+/// In bytes.
+fn offset(text: &str, at: Location) -> usize {
+    let line = text.split_inclusive('\n').take(at.line() as usize - 1).map(str::len).sum::<usize>();
+    let characters = text[line..].char_indices().map(|(index, _)| index).nth(at.column() as usize - 1);
+    characters.map_or(text.len(), |index| line + index)
+}
+
+fn line_start(text: &str, at: usize) -> usize {
+    text[..at].rfind('\n').map_or(0, |end| end + 1)
+}
+
+fn line_end(text: &str, at: usize) -> usize {
+    text[at..].find('\n').map_or(text.len(), |end| at + end)
+}
+
+/// Where a word or a quoted text ends that has no line end in it.
+fn scalar_end(text: &str, start: usize) -> usize {
+    match text[start..].chars().next() {
+        Some(quote @ ('"' | '\'')) => quoted_end(text, start, quote),
+        _ => {
+            let word = &text[start..line_end(text, start)];
+            let word = word.split([',', '}', ']']).next().unwrap_or(word);
+            start + word.split(" #").next().unwrap_or(word).trim_end().len()
+        }
+    }
+}
+
+fn quoted_end(text: &str, start: usize, quote: char) -> usize {
+    let mut escaped = false;
+    for (index, character) in text[start..].char_indices().skip(1) {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quote == '"' => escaped = true,
+            _ if character == quote => return start + index + quote.len_utf8(),
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Behind the bracket that closes the one at `start`.
+fn flow_end(text: &str, start: usize) -> usize {
+    let (mut at, mut depth) = (start, 0);
+    while let Some(character) = text[at..].chars().next() {
+        match character {
+            '"' | '\'' => {
+                at = quoted_end(text, at, character);
+                continue;
+            }
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth -= 1,
+            _ => {}
+        }
+        at += character.len_utf8();
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+/// Where the first line begins that is not a part of the entry whose dash is in the line at `line`, so far to the
+/// right.
+fn block_end(text: &str, line: usize, dash: usize) -> usize {
+    let mut end = line;
+    for (index, line) in text[line..].split_inclusive('\n').enumerate() {
+        let indent = line.len() - line.trim_start_matches(' ').len();
+        if index > 0 && (line.trim().is_empty() || indent <= dash) {
+            break;
+        }
+        end += line.len();
+    }
+    end
+}
+
+/// What a key is made of.
+pub const CHANCE_BYTES: usize = 40;
+/// 32, so that a byte of chance gives each as often as any other; 160 bits that are not shown.
+const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+const PREFIX_DIGITS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::snapshot::Snapshot;
+    use std::fs;
+
+    /// A folder with a pepper, for files that need not be there.
+    struct Folder(std::path::PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("shardgate-keyring-{}-{name}", std::process::id()));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("pepper"), "0123456789abcdef\n").unwrap();
+            Self(folder)
+        }
+
+        fn file(&self) -> String {
+            self.0.join("f.yaml").display().to_string()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _gone = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    const CHANCE: [u8; CHANCE_BYTES] = [0; CHANCE_BYTES];
+    const KEY: &str = "sg_aaaaaaaa_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const OLD: &str = "0000000000000000000000000000000000000000000";
+    const UNTIL_S: u64 = 1_800_000_000;
+
+    fn text(consumers: &str) -> String {
+        format!(
+            "# Ours.\nversion: 1\nlisteners: [{{ name: a, address: \"127.0.0.1:1\" }}]\n\
+             api_keys: {{ pepper_file: pepper }}\n{consumers}"
+        )
+        .replace("OLD", OLD)
+    }
+
+    fn load(folder: &Folder, text: &str) -> Snapshot {
+        let file = folder.file();
+        Ring { file: &file, text }.load(text).unwrap()
+    }
+
+    /// Gives `ann` a key, and compares the text; NEW stands for the new key's hash.
+    #[track_caller]
+    fn check_give(name: &str, before: &str, after: &str) {
+        let folder = Folder::new(name);
+        let (file, before) = (folder.file(), text(before));
+        let given = Ring { file: &file, text: &before }.give("ann", &CHANCE, None).unwrap();
+        assert_eq!(given.key, KEY);
+        let consumers = load(&folder, &given.text).plan.settings.consumers.clone();
+        let key = consumers.key(KEY.as_bytes()).expect("it is there");
+        assert_eq!((key.consumer.name(), key.prefix), ("ann", "sg_aaaaaaaa"));
+        let hash = base64::encode_url(key.consumer.keys().find(|(held, _)| held.prefix == key.prefix).unwrap().1);
+        let entry = format!("{{ prefix: sg_aaaaaaaa, hash: \"{hash}\" }}");
+        assert_eq!(given.text, text(after).replace("NEW", &entry));
+    }
+
+    #[test]
+    fn a_key_is_added_however_the_consumer_is_written() {
+        for (name, before, after) in [
+            (
+                "block",
+                "consumers:\n  # Ann.\n  - name: ann # she\n    roles: [a]\n  - name: bob\n",
+                "consumers:\n  # Ann.\n  - name: ann # she\n    keys:\n      - NEW\n    roles: [a]\n  - name: bob\n",
+            ),
+            (
+                "flow",
+                "consumers: [{ name: \"ann\", roles: [a] }]",
+                "consumers: [{ name: \"ann\", keys: [NEW], roles: [a] }]",
+            ),
+            (
+                "block-list",
+                "consumers:\n- name: ann\n  keys:\n  # The first.\n  - { prefix: k, hash: OLD }\n",
+                "consumers:\n- name: ann\n  keys:\n  # The first.\n  - NEW\n  - { prefix: k, hash: OLD }\n",
+            ),
+            (
+                "block-entry",
+                "consumers:\n- keys:\n  - prefix: k\n    hash: OLD\n  name: ann\n",
+                "consumers:\n- keys:\n  - NEW\n  - prefix: k\n    hash: OLD\n  name: ann\n",
+            ),
+            (
+                "flow-list",
+                "consumers:\n- { name: ann, keys: [{ prefix: k, hash: OLD }] } # x\n",
+                "consumers:\n- { name: ann, keys: [NEW, { prefix: k, hash: OLD }] } # x\n",
+            ),
+            (
+                "empty",
+                "consumers:\n- { name: bob, keys: [] }\n- name: ann\n  keys: [ ]\n",
+                "consumers:\n- { name: bob, keys: [] }\n- name: ann\n  keys: [NEW]\n",
+            ),
+        ] {
+            check_give(name, before, after);
+        }
+    }
+
+    #[track_caller]
+    fn check_revoke(name: &str, before: &str, after: &str) {
+        let folder = Folder::new(name);
+        let (file, before) = (folder.file(), text(before));
+        assert_eq!(Ring { file: &file, text: &before }.revoke("k"), Ok(text(after)), "{name}");
+    }
+
+    #[test]
+    fn a_key_is_taken_away_and_nothing_else() {
+        for (name, before, after) in [
+            (
+                "revoke-block",
+                "consumers:\n- name: ann\n  keys:\n  - prefix: k # old\n    hash: OLD\n\n  # Another.\n  \
+                 - { prefix: l, hash: \"1OLD\" }\n",
+                "consumers:\n- name: ann\n  keys:\n\n  # Another.\n  - { prefix: l, hash: \"1OLD\" }\n",
+            ),
+            (
+                "revoke-only",
+                "consumers:\n- name: ann\n  keys:\n    - { prefix: k, hash: OLD }\n- name: bob\n",
+                "consumers:\n- name: ann\n  keys:\n    []\n- name: bob\n",
+            ),
+            (
+                "revoke-first",
+                "consumers: [{ name: ann, keys: [{ prefix: k, hash: OLD }, { prefix: l, hash: \"1OLD\" }] }]",
+                "consumers: [{ name: ann, keys: [{ prefix: l, hash: \"1OLD\" }] }]",
+            ),
+            (
+                "revoke-last",
+                "consumers: [{ name: ann, keys: [{ prefix: l, hash: \"1OLD\" }, { prefix: k, hash: OLD }] }]",
+                "consumers: [{ name: ann, keys: [{ prefix: l, hash: \"1OLD\" }] }]",
+            ),
+            (
+                "revoke-flow-only",
+                "consumers: [{ name: ann, keys: [{ prefix: k, hash: OLD }] }]",
+                "consumers: [{ name: ann, keys: [] }]",
+            ),
+        ] {
+            let [before, after] = [before, after].map(|text| text.replace("1OLD", &format!("4{}", &OLD[1..])));
+            check_revoke(name, &before, &after);
+        }
+    }
+
+    #[test]
+    fn when_a_key_is_replaced_both_are_good_until_the_old_one_expires() {
+        let folder = Folder::new("rotate");
+        let file = folder.file();
+        let before = text(
+            "consumers:\n- name: ann\n  keys:\n  - { prefix: \"k\", hash: OLD }\n  \
+             - prefix: l # here\n    hash: 4OLD\n  \
+             - { prefix: m, hash: 8OLD, expires_at: 2100-01-01T00:00:00Z }\n  \
+             - { prefix: n, hash: cOLD, expires_at: 2020-01-01T00:00:00Z }\n",
+        );
+        let before = ["4", "8", "c"]
+            .iter()
+            .fold(before, |text, digit| text.replace(&format!("{digit}{OLD}"), &format!("{digit}{}", &OLD[1..])));
+        let given = Ring { file: &file, text: &before }.rotate("ann", &CHANCE, UNTIL_S).unwrap();
+        let consumers = load(&folder, &given.text).plan.settings.consumers.clone();
+        let keys =
+            consumers.find("ann").unwrap().keys().map(|(key, _)| (key.prefix, key.expires_at_s)).collect::<Vec<_>>();
+        let until = Some(UNTIL_S);
+        let want = [("sg_aaaaaaaa", None), ("k", until), ("l", until), ("m", until), ("n", Some(1_577_836_800))];
+        assert_eq!(keys, want, "{}", given.text);
+        assert!(
+            given.text.contains("- prefix: l # here\n    expires_at: \"2027-01-15T08:00:00Z\"\n    hash"),
+            "{}",
+            given.text
+        );
+        assert!(consumers.key(KEY.as_bytes()).is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said_and_nothing_is_changed() {
+        let folder = Folder::new("refused");
+        let file = folder.file();
+        let ask = |consumers: &str, ask: &dyn Fn(Ring<'_>) -> Result<(), String>| {
+            let text = text(consumers);
+            ask(Ring { file: &file, text: &text }).expect_err("it cannot be done")
+        };
+        let give = |ring: Ring<'_>| ring.give("ann", &CHANCE, None).map(|_| ());
+        let rotate = |ring: Ring<'_>| ring.rotate("ann", &CHANCE, UNTIL_S).map(|_| ());
+        let revoke = |ring: Ring<'_>| ring.revoke("k").map(|_| ());
+        assert_eq!(ask("consumers: [{ name: bob }]", &give), "there is no consumer `ann`");
+        assert_eq!(ask("consumers: [{ name: bob }]", &revoke), "no consumer has a key `k`");
+        let none = "consumer `ann` has no key: give it one by `shardgate key new ann`";
+        assert_eq!(ask("consumers: [{ name: ann }]", &rotate), none);
+        assert!(ask("consumer: []", &give).contains("did you mean `consumers`?"));
+        let odd = ask("consumers:\n- name: ann\n  keys: # none\n    []\n", &give);
+        assert!(
+            odd.starts_with("consumer `ann` is written in a way that is not understood: add `{ prefix: sg_"),
+            "{odd}"
+        );
+        let bare = text("consumers: [{ name: ann }]").replace("api_keys: { pepper_file: pepper }", "");
+        let bare = Ring { file: &file, text: &bare }.give("ann", &CHANCE, None).unwrap_err();
+        assert!(bare.starts_with("there is no pepper"), "{bare}");
+    }
+}

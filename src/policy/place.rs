@@ -1,0 +1,97 @@
+//! Where a request has a credential. It has one: of two, which a service behind would take is not for a gateway to
+//! guess.
+
+use crate::http::view::{ArgumentName, FieldName, RequestView};
+use serde::Deserialize;
+
+/// `{ header: NAME }`, `{ query: NAME }` or `{ cookie: NAME }`. In a header, `Bearer` may stand before it, and does in
+/// `Authorization`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    Header(FieldName),
+    Query(ArgumentName),
+    Cookie(String),
+}
+
+/// Why there is not one credential.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NotOne {
+    Missing,
+    /// There are two, or the same one twice.
+    Several,
+}
+
+impl Place {
+    /// The request's one credential.
+    pub fn credential<'a>(places: &'a [Self], request: &'a RequestView<'_>) -> Result<&'a [u8], NotOne> {
+        let mut found = Err(NotOne::Missing);
+        for place in places {
+            let mut keep = |credential: Result<&'a [u8], NotOne>| match (found, credential) {
+                (Err(NotOne::Missing), credential) => found = credential,
+                (_, Err(NotOne::Missing)) => {}
+                _ => found = Err(NotOne::Several),
+            };
+            match place {
+                Self::Header(name) => in_header(request, name, &mut keep),
+                Self::Query(name) => request.argument(name).for_each(|value| keep(Ok(value))),
+                Self::Cookie(name) => in_cookies(request, name.as_bytes()).for_each(|value| keep(Ok(value))),
+            }
+        }
+        found
+    }
+
+    /// Takes credentials away, so that the service does not get to see them. Cookies are sent on whole.
+    pub fn hide(places: &[Self], request: &mut RequestView<'_>) {
+        for place in places {
+            match place {
+                Self::Header(name) => request.headers.remove(name),
+                Self::Query(name) => request.remove_argument(name),
+                Self::Cookie(_) => {}
+            }
+        }
+    }
+
+    pub fn is_cookie(&self) -> bool {
+        matches!(self, Self::Cookie(_))
+    }
+}
+
+/// Two lines of one header are two credentials, whatever they are: one of them could be a service's choice.
+fn in_header<'a>(request: &'a RequestView<'_>, name: &'a FieldName, keep: &mut impl FnMut(Result<&'a [u8], NotOne>)) {
+    let is_authorization = name.is(b"Authorization");
+    let mut values = request.headers.values(name);
+    let Some(first) = values.next() else { return };
+    if values.next().is_some() {
+        return keep(Err(NotOne::Several));
+    }
+    keep(match bearer(first) {
+        Some(credential) => Ok(credential),
+        // Another scheme is another policy's.
+        None if is_authorization => Err(NotOne::Missing),
+        None => Ok(first),
+    });
+}
+
+/// What follows the scheme (RFC 6750 §2.1), which has no case.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(BEARER.len())?;
+    if !scheme.eq_ignore_ascii_case(BEARER) {
+        return None;
+    }
+    match rest.first() {
+        None => Some(rest),
+        Some(b' ') => Some(rest.trim_ascii_start()),
+        Some(_) => None,
+    }
+}
+
+/// The value of each cookie of that name, in all lines (RFC 6265 §4.2).
+fn in_cookies<'a>(request: &'a RequestView<'_>, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    static COOKIE: FieldName = FieldName::fixed("Cookie");
+    let lines = request.headers.values(&COOKIE);
+    let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';'));
+    pairs.filter_map(move |pair| pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"="))
+}
+
+const BEARER: &[u8] = b"Bearer";
