@@ -29,8 +29,8 @@ lint: ## Check form, lints and the links of the documentation only
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items
 
-docs: ## Write docs/policies.md anew from the comments in src/policy
-	SHARDGATE_RENDER=1 $(CARGO) test --test docs
+docs: ## Write docs/policies.md and docs/shardgate.schema.json anew from the comments in src
+	SHARDGATE_RENDER=1 $(CARGO) test --test docs --test schema
 
 conformance: ## Run the outside judges: make conformance VECTORS=DIR
 	@[ -n "$(VECTORS)" ] || { echo 'say where the vectors are: make conformance VECTORS=DIR' >&2; exit 2; }
@@ -43,8 +43,8 @@ sim: ## Simulate the whole gateway: make sim SEEDS=N, or SEED=X to replay one
 sim-mutants: ## Show that the simulation finds fifteen planted bugs
 	tests/sim/mutants/run.sh
 
-limits: ## Judge the limits of simulated shards: make limits SEEDS=N; then every order of their slots' changes
-	$(if $(SEEDS),SHARDGATE_SEEDS=$(SEEDS)) $(CARGO) test --release --test limits -- --nocapture
+limits: ## Judge the limits of simulated shards and nodes: make limits SEEDS=N; then every order of their slots' changes
+	$(if $(SEEDS),SHARDGATE_SEEDS=$(SEEDS)) $(CARGO) test --release --test limits --test nodes -- --nocapture
 	$(CARGO) test -p loom-ledger --test slots
 
 micro: ## Time small things: a head, a path, a route, a timer, the board, a mailbox, a limit

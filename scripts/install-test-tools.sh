@@ -10,6 +10,7 @@ need() { # PROGRAM PACKAGE
 }
 need nginx nginx-light
 need python3 python3
+need redis-server redis-server
 need haproxy haproxy
 if [ "${1:-}" = bench ]; then
     need perf linux-perf

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use shardgate::config::ids::Ids;
 use shardgate::config::load::load_text;
 use shardgate::config::snapshot::Snapshot;
+use shardgate::config::store::OnFailure;
 use shardgate::http::h1::Scan;
 use shardgate::http::head::RequestHead;
 use shardgate::proxy::HttpOptions;
@@ -51,6 +52,10 @@ fn the_example_of_limits_has_the_defaults() {
     assert_eq!(bare.plan.settings.limits, snapshot.plan.settings.limits);
     assert_eq!(bare.plan.settings.http, snapshot.plan.settings.http);
     assert_eq!(bare.plan.settings.access_log, snapshot.plan.settings.access_log);
+    assert_eq!(
+        (bare.plan.settings.bypass_local, bare.log_level),
+        (snapshot.plan.settings.bypass_local, snapshot.log_level)
+    );
     assert_eq!(bare.drain_timeout, snapshot.drain_timeout);
     assert_eq!((bare.admin, bare.runtime), (snapshot.admin, snapshot.runtime));
     assert_eq!(bare.shutdown_delay, snapshot.shutdown_delay);
@@ -60,7 +65,7 @@ fn the_example_of_limits_has_the_defaults() {
 #[test]
 fn the_example_of_limits_lacks_no_key() {
     let (text, _) = example("limits.yaml");
-    for section in ["limits", "http", "access_log", "admin", "runtime", "shutdown"] {
+    for section in ["authentication", "limits", "http", "access_log", "logging", "admin", "runtime", "shutdown"] {
         let unknown = format!("{{version: 1, {section}: {{zzzzzzzz: 1}}}}");
         let problems = load_text("unknown", &unknown, &mut Ids::default(), &resolve).unwrap_err();
         let (_, keys) = problems.list[0].help.split_once("known keys here: ").expect("the help lists the keys");
@@ -99,6 +104,18 @@ fn the_example_of_rate_limits_has_one_of_each_kind() {
     let (_, snapshot) = example("policy-rate-limit.yaml");
     let counts: Vec<u32> = snapshot.plan.limits.iter().map(|(_, terms)| terms.count).collect();
     assert_eq!(counts, [1_000, 20, 500, 5_000]);
+}
+
+#[test]
+fn the_example_of_shared_limits_shares_what_its_comments_say() {
+    let (_, snapshot) = example("policy-rate-limit-redis.yaml");
+    let shared: Vec<u32> = snapshot.plan.shared.iter().map(|(_, _, terms)| terms.count).collect();
+    assert_eq!((shared, snapshot.plan.limits.len()), (vec![100, 60_000], 1));
+    let store = snapshot.store.expect("it says where");
+    assert_eq!(
+        (&*store.address, &*store.prefix, store.on_failure),
+        ("127.0.0.1:6379", "shardgate", OnFailure::KeepShare)
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("anonymous", "policy-anonymous.yaml"),
     ("ip_filter", "policy-ip-filter.yaml"),
     ("request_size", "policy-request-size.yaml"),
+    ("authorize", "policy-authorize.yaml"),
     ("rate_limit", "policy-rate-limit.yaml"),
     ("request_transform", "policy-request-transform.yaml"),
     ("response_transform", "policy-response-transform.yaml"),

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use shardgate::stdx::board::Board;
 use shardgate::stdx::ledger::{Algorithm, Charge, Leases, Ledger, Tag, Terms};
 use shardgate::stdx::rng::Rng;
 use shardgate::stdx::time::Mono;
@@ -477,6 +478,35 @@ fn a_crowded_ledger_exceeds_no_window() {
         }
     }
     assert!(admitted > 5_000 && ledger.overflows() > 1_000, "{admitted}, {}", ledger.overflows());
+}
+
+/// Every request is charged to a consumer and to an address, all addresses within the time in which one is remembered:
+/// what is looked at for a key is bounded by `GROUP_SLOTS`, whoever else there is, and memory is what it was before.
+#[test]
+fn ten_thousand_consumers_and_a_million_addresses_take_the_memory_of_none() {
+    let board = Board::new(SHARDS, 1, 8);
+    let of_minute = |count| Terms { period: Duration::from_secs(60), ..terms(count, count) };
+    board.limit(&[(1, of_minute(6_000)), (2, of_minute(3))], Mono::ZERO);
+    let ledger = board.ledger().expect("there are limits");
+    let mut shards: Vec<_> = (0..SHARDS).map(|shard| Leases::new(shard, 1 << 14)).collect();
+    let bytes = |shards: &[Leases]| (ledger.bytes(), shards.iter().map(Leases::bytes).collect::<Vec<_>>());
+    let before = bytes(&shards);
+    assert!(before.0 <= 34 << 20 && before.1.iter().all(|bytes| *bytes <= 1 << 20), "{before:?}");
+    let (mut admitted, addresses) = (0_u64, 1_000_000);
+    for address in 0..addresses {
+        let charges = [ledger.tag(1, address % 10_000), ledger.tag(2, address)].map(|tag| Charge { tag, cost: 1 });
+        let shard = &mut shards[address as usize % SHARDS];
+        admitted += u64::from(shard.admit(ledger, &charges, at(SECOND + address * 10_000)).is_ok());
+    }
+    assert_eq!(bytes(&shards), before);
+    let crowded = ledger.overflows();
+    assert!(crowded * 200 <= addresses && admitted + crowded >= addresses, "{admitted}, {crowded}");
+    // Those who come again are known: they have two left, and no third.
+    let again = (0..addresses).step_by(97).filter(|address| {
+        let charge = Charge { tag: ledger.tag(2, *address), cost: 3 };
+        shards[*address as usize % SHARDS].admit(ledger, &[charge], at(12 * SECOND)).is_ok()
+    });
+    assert_eq!(again.count(), 0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod explain;
 pub mod key;
 pub mod plan;
 pub mod run;
+pub mod schema;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -69,6 +70,8 @@ enum Command {
     /// Give consumers of a configuration file keys, or take them away
     #[command(subcommand)]
     Key(key::Task),
+    /// Print the JSON Schema of configuration files, for editors and checks of other tools
+    Schema,
     /// Run an origin that answers every request with what it received, to try a gateway on
     Echo {
         /// Where to listen, as in `127.0.0.1:9000`
@@ -104,6 +107,7 @@ fn dispatch(command: Command) -> ExitCode {
             explain::explain(&file, profile.profile.as_deref(), &method, &url, &headers)
         }
         Command::Key(task) => key::key(&task),
+        Command::Schema => schema::schema(),
         Command::Echo { address } => match echo::run(address) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -145,6 +149,8 @@ mod tests {
         check("shardgate plan a.yaml", Err(2));
         check("shardgate explain a.yaml GET", Err(2));
         check("shardgate echo 127.0.0.1:9000", Ok("Echo { address: 127.0.0.1:9000 }"));
+        check("shardgate schema", Ok("Schema"));
+        check("shardgate schema a.yaml", Err(2));
         check("shardgate", Err(2));
         check("shardgate key new", Err(2));
         check("shardgate key rotate ann --grace-s x", Err(2));

@@ -1,5 +1,6 @@
 //! [`Ir`] to [`Snapshot`]: names become indices and ids, endpoints become addresses, rules become a table.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,11 +9,12 @@ use super::attach;
 use super::consumers;
 use super::ids::{Ids, Limits, Names};
 use super::ir::{self, Ir, Name};
+use super::permissions;
 use super::problem::{Origin, Problem};
 use super::snapshot::{Listener, Snapshot};
 use super::suggest::nearest;
 use crate::policy::consumers::{Consumer, Consumers};
-use crate::policy::{Chain, Policy};
+use crate::policy::{Chain, NAMES_MAX, Policy, Role, Unusable};
 use crate::proxy::{Plan, Settings};
 use crate::route::{Action, Arm, Group, Route, Split, Table};
 use crate::stdx::hash::{FixedMap, stable};
@@ -36,11 +38,17 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
     let attached = attach::all(&ir);
     let known = attach::known(&ir, &consumers);
     let whole = ir.listeners.first().map(|first| Origin { line: 0, ..first.name.origin.clone() });
-    let limits = compile.limits(&attached, &mut ids.limits, whole.clone());
+    let (limits, shared) = compile.limits(&attached, &mut ids.limits, whole.clone());
+    if !shared.is_empty() && ir.store.is_none() {
+        let help = "say where, as in `rate_limiting: { redis: { address: \"127.0.0.1:6379\" } }`";
+        problems_of(whole.clone(), "a `rate_limit` with `policy: redis`, and no Redis", help, compile.problems);
+    }
+    let roles = compile.vocabulary(&attached, std::mem::take(&mut ir.roles), whole.clone());
     compile.nobodies(&attached, &consumers, whole);
     let gates: Vec<_> = ir.listeners.iter().map(|listener| attach::gate(listener, &ir.order)).collect();
     let chains = attach::chains(&ir, &services_by_name, &known);
     let chain = attach::unrouted(&ir, &known);
+    compile.unidentified(&ir.listeners, &gates, &ir.routes, &chains);
     let listeners = compile.listeners(ir.listeners, &mut ids.listeners);
     let gates = listeners.iter().zip(gates).filter_map(|(listener, chain)| Some((listener.id, chain?))).collect();
     let services = compile.services(ir.services, &mut ids.services);
@@ -52,16 +60,20 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
         trust: ir.trust,
         http: ir.http,
         access_log: ir.access_log,
+        bypass_local: ir.bypass_local,
         gates,
         chain,
         consumers,
     };
-    let plan = Plan { services, table: Table::compile(&routes), routes, chains, limits, settings };
+    let plan = Plan { services, table: Table::compile(&routes), routes, chains, limits, shared, settings };
     Snapshot {
         listeners,
         plan: Arc::new(plan),
         attached,
         order: ir.order,
+        roles,
+        log_level: ir.log_level,
+        store: ir.store,
         admin: ir.admin,
         runtime: ir.runtime,
         shutdown_delay: ir.shutdown_delay,
@@ -103,13 +115,13 @@ impl Compile<'_> {
         }
     }
 
-    /// Gives every rate limit its number.
+    /// Gives every rate limit its number; those that nodes share are apart, each with what all of them know it by.
     fn limits(
         &mut self,
         attached: &[(String, Arc<Policy>)],
         ids: &mut Limits,
         whole: Option<Origin>,
-    ) -> Vec<(u16, Terms)> {
+    ) -> (Vec<(u16, Terms)>, Vec<(u16, u64, Terms)>) {
         let limits = attached.iter().filter_map(|(owner, policy)| match &**policy {
             Policy::RateLimit(policy) => Some((owner, policy.limits())),
             _ => None,
@@ -124,14 +136,19 @@ impl Compile<'_> {
             .collect();
         let Some(numbers) = ids.assign(limits.iter().map(|(name, limit)| (name.clone(), limit.terms))) else {
             let what = format!("more than {LIMITS_MAX} rate limits since the gateway began");
-            self.problems.extend(whole.map(|whole| Problem::new(&whole, what, "restart it")));
-            return Vec::new();
+            problems_of(whole, what, "restart it", self.problems);
+            return (Vec::new(), Vec::new());
         };
-        let numbered = limits.iter().zip(numbers).map(|((_, limit), number)| {
+        let (mut own, mut shared) = (Vec::new(), Vec::new());
+        for ((name, limit), number) in limits.iter().zip(numbers) {
             limit.give_number(number);
-            (number, limit.terms)
-        });
-        numbered.collect()
+            if limit.is_shared {
+                shared.push((number, stable(0, name.as_bytes()), limit.terms));
+            } else {
+                own.push((number, limit.terms));
+            }
+        }
+        (own, shared)
     }
 
     /// An `anonymous` names somebody.
@@ -146,6 +163,55 @@ impl Compile<'_> {
                     None => "add it to `consumers`".to_owned(),
                 };
                 self.problems.push(Problem::new(whole, what, help));
+            }
+        }
+    }
+
+    /// Gives every `authorize` what its roles and scopes mean.
+    fn vocabulary(
+        &mut self,
+        attached: &[(String, Arc<Policy>)],
+        roles: Vec<(Name, Role)>,
+        whole: Option<Origin>,
+    ) -> BTreeMap<String, Role> {
+        let origins: Vec<Name> = roles.iter().map(|(name, _)| name.clone()).collect();
+        let roles = roles.into_iter().map(|(name, role)| (name.text, role)).collect();
+        let problem = match permissions::give(attached, &roles) {
+            Ok(()) => None,
+            Err(Unusable::TooManyNames) => {
+                let what = format!("more than {NAMES_MAX} roles and scopes that `authorize` asks for");
+                whole.map(|whole| Problem::new(&whole, what, "leave some out"))
+            }
+            Err(Unusable::Cycle(role)) => {
+                let origin = origins.iter().find(|name| name.text == role).map(|name| &name.origin);
+                let what = format!("role `{role}` has no end: it includes itself, or one that does");
+                origin.map(|origin| Problem::new(origin, what, "take one of `includes` away"))
+            }
+        };
+        self.problems.extend(problem);
+        roles
+    }
+
+    /// An `authorize` that nobody could ever pass is a mistake.
+    fn unidentified(
+        &mut self,
+        listeners: &[ir::Listener],
+        gates: &[Option<Arc<Chain>>],
+        routes: &[ir::Route],
+        chains: &[Box<[Option<Arc<Chain>>]>],
+    ) {
+        // A policy that could not be read may be the one that is missing.
+        if !self.problems.is_empty() {
+            return;
+        }
+        let names = listeners.iter().map(|listener| ("listener", &listener.name));
+        let names = names.chain(routes.iter().map(|route| ("route", &route.name)));
+        for ((what, name), is_closed) in names.zip(permissions::closed(gates, chains)) {
+            if is_closed {
+                let what =
+                    format!("{what} `{}` has `authorize`, and nothing before that finds out who asks", name.text);
+                let help = "add `jwt` or another policy that does, or put it before `authorize` in `policy_order`";
+                self.problems.push(Problem::new(&name.origin, what, help));
             }
         }
     }
@@ -292,6 +358,11 @@ impl Compile<'_> {
         self.problems.push(Problem::new(&name.origin, format!("there is no service `{}`", name.text), help));
         UNKNOWN
     }
+}
+
+/// What is wrong with the file, and not with one line of it.
+fn problems_of(whole: Option<Origin>, what: impl Into<String>, help: &str, problems: &mut Vec<Problem>) {
+    problems.extend(whole.map(|whole| Problem::new(&whole, what, help)));
 }
 
 /// The kernel chooses another port for each such listener.

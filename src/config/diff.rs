@@ -4,6 +4,7 @@ use std::fmt::{self, Debug};
 
 use super::snapshot::{Listener, Snapshot};
 use crate::policy::consumers::Consumer;
+use crate::proxy::Settings;
 use crate::route::{Action, Route, Split};
 use crate::stdx::date;
 use crate::stdx::hash::{FixedMap, stable};
@@ -56,7 +57,15 @@ impl Diff {
         let policies =
             |snapshot: &Snapshot| named(&snapshot.attached, |(name, policy)| (name, vec![field("keys", policy)]));
         diff.named("policy", &policies(old), &policies(new));
+        let roles = |snapshot: &Snapshot| {
+            snapshot.roles.iter().map(|(name, role)| (name.clone(), fields(role))).collect::<Vec<_>>()
+        };
+        diff.named("role", &roles(old), &roles(new));
+        let authentication = |settings: &Settings| [field("bypass_local", &settings.bypass_local)];
+        diff.one("authentication", &authentication(&old.plan.settings), &authentication(&new.plan.settings));
+        diff.one("logging", &[field("level", &old.log_level)], &[field("level", &new.log_level)]);
         diff.one("policy_order", &[field("kinds", &old.order)], &[field("kinds", &new.order)]);
+        diff.one("redis", &[field("store", &old.store)], &[field("store", &new.store)]);
         let (was, is) = (&old.plan.settings, &new.plan.settings);
         diff.one("limits", &fields(&was.limits), &fields(&is.limits));
         diff.one("http", &fields(&was.http), &fields(&is.http));

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::problem::Origin;
+use super::store::Store;
 use crate::policy::consumers::{Key, Password, Pepper};
-use crate::policy::{Order, Policy};
+use crate::policy::{Order, Policy, Role};
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
 use crate::route::{Predicate, Redirect, Respond, Rewrite, Rule, Sticky};
 use crate::runtime::options::RuntimeOptions;
 use crate::stdx::cidr::Cidr;
+use crate::telemetry::level::Level;
 use crate::upstream::service::{PoolLimits, Retry, Timeouts};
 
 #[derive(Debug)]
@@ -26,10 +28,17 @@ pub struct Ir {
     /// Of each list of policies, no two are of one kind.
     pub policies: Vec<Arc<Policy>>,
     pub order: Order,
+    /// No two have one name.
+    pub roles: Vec<(Name, Role)>,
+    /// Clients on this machine need not say who they are.
+    pub bypass_local: bool,
+    /// Where limits are counted that nodes share.
+    pub store: Option<Store>,
     pub limits: Limits,
     pub trust: Vec<Cidr>,
     pub http: HttpOptions,
     pub access_log: bool,
+    pub log_level: Level,
     /// Where status is told; `None` is nowhere.
     pub admin: Option<SocketAddr>,
     pub runtime: RuntimeOptions,

@@ -38,7 +38,7 @@ pub fn load_profile(
         wrong(vec![Problem::new(&Origin::whole(file), what, help)])
     })?;
     let mut problems = Vec::new();
-    let ir = translate(file, model, &mut problems);
+    let ir = translate(file, model, profile, &mut problems);
     let mut new_ids = ids.clone();
     let snapshot = compile(ir, &mut new_ids, resolve, &mut problems);
     if problems.is_empty() {

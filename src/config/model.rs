@@ -3,13 +3,17 @@
 //! Keys carry their unit: `_ms`, `_s`, `_bytes`; `_max` and `_min` are bounds. A key that is left out, or `null`, has
 //! its default. Examples of each part are in `config/`.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::consumers::{ApiKeys, Consumer, ConsumerGroup};
+use super::store::Redis;
 use crate::policy::{self, rate_limit};
 use crate::proxy::limits::Limits as Ceilings;
 use crate::stdx::number::{Bounded, Bytes, Count, Millis};
+use crate::telemetry::level::Level;
 
 /// Only 1 exists, which is checked where the answer can say so.
 pub type Version = Bounded<0, { u32::MAX as u64 }>;
@@ -44,6 +48,12 @@ pub struct Model {
     /// Names of policies in the order in which they run. Those that are left out run where they always do. Default:
     /// none is named, and all run in the order of `docs/policies.md`.
     pub policy_order: Option<Spanned<Vec<policy::Kind>>>,
+    /// What roles stand for beside themselves, by their names; for the policy `authorize`. Default: none.
+    #[serde(default)]
+    pub roles: BTreeMap<String, Spanned<Role>>,
+    /// Who has to prove who they are, and how strictly.
+    #[serde(default)]
+    pub authentication: Authentication,
     /// How often a client may ask, in short.
     #[serde(default)]
     pub rate_limiting: RateLimiting,
@@ -59,6 +69,9 @@ pub struct Model {
     /// One line of JSON a request, on standard output.
     #[serde(default)]
     pub access_log: AccessLog,
+    /// What the gateway says of itself, on standard error.
+    #[serde(default)]
+    pub logging: Logging,
     /// Health, status and metrics, for probes and for Prometheus.
     #[serde(default)]
     pub admin: Admin,
@@ -95,11 +108,14 @@ pub struct Overlay {
     pub api_keys: ApiKeys,
     pub policies: Vec<Spanned<policy::Config>>,
     pub policy_order: Option<Spanned<Vec<policy::Kind>>>,
+    pub roles: BTreeMap<String, Spanned<Role>>,
+    pub authentication: Authentication,
     pub rate_limiting: RateLimiting,
     pub limits: Limits,
     pub trust: Option<Trust>,
     pub http: Http,
     pub access_log: AccessLog,
+    pub logging: Logging,
     pub admin: Admin,
     pub runtime: Runtime,
     pub shutdown: Shutdown,
@@ -363,6 +379,30 @@ pub struct RegexEdit {
     pub to: String,
 }
 
+/// Whoever has a role may also do what it names here.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// Roles that come with it, and what comes with those. Default: none.
+    #[serde(default)]
+    pub includes: Vec<String>,
+    /// Scopes that come with it. Default: none.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+}
+
+/// What the policies of authentication have in common.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authentication {
+    /// Whether requests that come from this machine itself, and by way of no proxy, need no credential: one that they
+    /// bring all the same is checked as ever, and those without go on as nobody, past `authorize` too. Only under the
+    /// profiles `development` and `staging`. Default: false.
+    pub bypass_local: Option<Spanned<bool>>,
+    /// What `strict_validation` of a policy `jwt` is that does not say. Default: false.
+    pub strict_validation: Option<bool>,
+}
+
 /// What the policy `rate_limit` does in full.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -372,6 +412,8 @@ pub struct RateLimiting {
     /// Requests that each client address may send in a second; the same as a policy `rate_limit` for every request,
     /// and instead of one in `policies`. Default: none.
     pub requests_per_second: Option<rate_limit::Requests>,
+    /// Where limits with `policy: redis` are counted, together with other nodes. Default: none.
+    pub redis: Option<Redis>,
 }
 
 /// Beyond these a client is refused: with a status when it can still be told, else by closing the connection.
@@ -443,6 +485,13 @@ pub struct Http {
 pub struct AccessLog {
     /// Default: true.
     pub enabled: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logging {
+    /// The least that is said: `error`, `warn`, `info` or `debug`. Default: `info`.
+    pub level: Option<Level>,
 }
 
 /// Nothing can be changed through it.

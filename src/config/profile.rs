@@ -5,7 +5,8 @@
 
 use super::consumers::{ApiKeys, Consumer, ConsumerGroup};
 use super::model::{
-    AccessLog, Admin, Http, Limits, Listener, Model, Overlay, Profiles, RateLimiting, Route, Runtime, Service, Shutdown,
+    AccessLog, Admin, Authentication, Http, Limits, Listener, Logging, Model, Overlay, Profiles, RateLimiting, Route,
+    Runtime, Service, Shutdown,
 };
 use super::suggest::nearest;
 use crate::policy;
@@ -46,11 +47,14 @@ fn lay(model: &mut Model, overlay: Overlay) {
         api_keys,
         policies,
         policy_order,
+        roles,
+        authentication,
         rate_limiting,
         limits,
         trust,
         http,
         access_log,
+        logging,
         admin,
         runtime,
         shutdown,
@@ -65,10 +69,13 @@ fn lay(model: &mut Model, overlay: Overlay) {
         model.policy_order = policy_order;
     }
     model.api_keys.lay(api_keys);
+    model.roles.extend(roles);
+    model.authentication.lay(authentication);
     model.rate_limiting.lay(rate_limiting);
     model.limits.lay(limits);
     model.http.lay(http);
     model.access_log.lay(access_log);
+    model.logging.lay(logging);
     model.admin.lay(admin);
     model.runtime.lay(runtime);
     model.shutdown.lay(shutdown);
@@ -111,9 +118,11 @@ sections! {
         requests_in_flight_max, receive_bytes_max, retry_after_s,
     }
     ApiKeys { pepper_file }
-    RateLimiting { enabled, requests_per_second }
+    Authentication { bypass_local, strict_validation }
+    RateLimiting { enabled, requests_per_second, redis }
     Http { merge_slashes, underscores_in_headers, via }
     AccessLog { enabled }
+    Logging { level }
     Admin { enabled, address }
     Runtime { shards, pin, event_loop }
     Shutdown { delay_ms, drain_timeout_ms }
@@ -123,6 +132,8 @@ sections! {
 mod tests {
     use crate::config::ids::Ids;
     use crate::config::load::load_profile;
+    use crate::policy::Policy;
+    use crate::telemetry::level::Level;
 
     const BASE: &str = "version: 1
 listeners: [{ name: a, address: \"127.0.0.1:1\" }]
@@ -187,6 +198,73 @@ profiles:
         assert_eq!(limits(None), [(1, 5)]);
         assert_eq!(limits(Some("development")), []);
         assert_eq!(limits(Some("staging")), [(1, 100), (2, 5)]);
+    }
+
+    #[track_caller]
+    fn check_document(base: &str, profile: Option<&str>, want: Result<(bool, bool, Level), &str>) {
+        let resolve = |name: &str| Ok(vec![name.parse().expect("an address")]);
+        let text = format!("{base}{DOCUMENT}");
+        let got = load_profile("f.yaml", &text, profile, &mut Ids::default(), &resolve).map(|snapshot| {
+            let is_strict = snapshot.attached.iter().any(|(_, policy)| match &**policy {
+                Policy::Jwt(jwt) => jwt.config.is_strict(),
+                _ => false,
+            });
+            (snapshot.plan.settings.bypass_local, is_strict, snapshot.log_level)
+        });
+        let got = got.map_err(|problems| problems.list[0].to_string());
+        assert_eq!(got, want.map_err(str::to_owned), "{profile:?}");
+    }
+
+    const GUARDED: &str = "version: 1
+listeners: [{ name: a, address: \"127.0.0.1:1\" }]
+policies: [{ jwt: { issuers: [{ issuer: i, audiences: any, algorithms: [ES256], jwks_url: \"http://i/k\" }] } }]
+";
+
+    /// As the product's document writes it, but for keys of what is not there yet.
+    const DOCUMENT: &str = "profiles:
+  # Development
+  development:
+    rate_limiting:
+      enabled: false
+    authentication:
+      bypass_local: true
+    logging:
+      level: debug
+
+  # Staging
+  staging:
+    rate_limiting:
+      requests_per_second: 100
+    authentication:
+      strict_validation: true
+
+  # Production
+  production:
+    rate_limiting:
+      requests_per_second: 1000
+    authentication:
+      strict_validation: true
+";
+
+    #[test]
+    fn the_documents_environments_load_as_written() {
+        check_document(GUARDED, None, Ok((false, false, Level::Info)));
+        check_document(GUARDED, Some("development"), Ok((true, false, Level::Debug)));
+        check_document(GUARDED, Some("staging"), Ok((false, true, Level::Info)));
+        check_document(GUARDED, Some("production"), Ok((false, true, Level::Info)));
+        let own = GUARDED.replace("issuers:", "strict_validation: false, issuers:");
+        check_document(&own, Some("production"), Ok((false, false, Level::Info)));
+    }
+
+    #[test]
+    fn production_never_lets_anybody_by_nor_does_a_file_without_a_profile() {
+        let open = format!("{GUARDED}authentication: {{ bypass_local: true }}\n");
+        let help = "move it to `profiles`, below `development` or `staging`";
+        check_document(&open, Some("development"), Ok((true, false, Level::Debug)));
+        check_document(&open, Some("staging"), Ok((true, true, Level::Info)));
+        let refused = format!("f.yaml:4:33: `bypass_local` under the profile `production`: {help}");
+        check_document(&open, Some("production"), Err(&refused));
+        check_document(&open, None, Err(&format!("f.yaml:4:33: `bypass_local` without a profile: {help}")));
     }
 
     #[test]

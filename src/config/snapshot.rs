@@ -1,13 +1,16 @@
 //! What a shard runs: immutable, compiled, shared by reference.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::policy::{Order, Policy};
+use super::store::Store;
+use crate::policy::{Order, Policy, Role};
 use crate::proxy::Plan;
 use crate::runtime::options::RuntimeOptions;
 use crate::stdx::cidr::Cidr;
+use crate::telemetry::level::Level;
 
 #[derive(Debug)]
 pub struct Snapshot {
@@ -17,6 +20,11 @@ pub struct Snapshot {
     /// Every policy and what it was attached to.
     pub attached: Vec<(String, Arc<Policy>)>,
     pub order: Order,
+    /// What each stands for beside itself.
+    pub roles: BTreeMap<String, Role>,
+    pub log_level: Level,
+    /// Where limits are counted that nodes share.
+    pub store: Option<Store>,
     /// Where status is told; `None` is nowhere.
     pub admin: Option<SocketAddr>,
     pub runtime: RuntimeOptions,

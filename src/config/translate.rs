@@ -2,6 +2,7 @@
 //!
 //! An object with a problem stays in, as far as it can, so that what refers to it is not reported too.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +15,11 @@ use super::load::read_beside;
 use super::model::{self, Model};
 use super::problem::{Origin, Problem};
 use super::rules;
+use super::store::{OnFailure, Password, Redis, Store};
 use crate::http::authority::Authority;
+use crate::policy::authorize::{is_role, is_scope};
 use crate::policy::consumers::Pepper;
-use crate::policy::{self, Kind, Order, Policy, rate_limit};
+use crate::policy::{self, Kind, Order, Policy, Role, rate_limit};
 use crate::proxy::HttpOptions;
 use crate::proxy::limits::Limits;
 use crate::runtime::options::{EventLoop, Pin, RuntimeOptions, Shards};
@@ -24,9 +27,11 @@ use crate::stdx::cidr::Cidr;
 use crate::stdx::number::{Bounded, Millis};
 use crate::upstream::service::{PoolLimits, Retry, Timeouts};
 
-/// Adds what is wrong to `problems`; with any, the result is only good for finding more.
-pub fn translate(file: &str, model: Model, problems: &mut Vec<Problem>) -> Ir {
-    let mut translate = Translate { file: file.into(), problems, are_limits_enforced: true };
+/// Adds what is wrong to `problems`; with any, the result is only good for finding more. `profile`: what the model is
+/// under.
+pub fn translate(file: &str, model: Model, profile: Option<&str>, problems: &mut Vec<Problem>) -> Ir {
+    let is_strict = model.authentication.strict_validation.unwrap_or(false);
+    let mut translate = Translate { file: file.into(), problems, are_limits_enforced: true, is_strict };
     translate.version(&model.version);
     translate.are_limits_enforced = model.rate_limiting.enabled.unwrap_or(true);
     let http = translate.http(model.http);
@@ -41,6 +46,9 @@ pub fn translate(file: &str, model: Model, problems: &mut Vec<Problem>) -> Ir {
         pepper: translate.pepper(&model.api_keys),
         policies: translate.policies_of_all(model.policies, &model.rate_limiting),
         order,
+        roles: translate.roles(model.roles),
+        bypass_local: translate.bypass_local(model.authentication.bypass_local, profile),
+        store: model.rate_limiting.redis.and_then(|redis| translate.store(redis)),
         limits: limits(&model.limits),
         trust: translate.networks(&model.trust.proxies),
         http,
@@ -48,6 +56,7 @@ pub fn translate(file: &str, model: Model, problems: &mut Vec<Problem>) -> Ir {
         runtime: runtime(&model.runtime),
         shutdown_delay: model.shutdown.delay_ms.map(|delay| Duration::from_millis(delay.get())),
         access_log: model.access_log.enabled.unwrap_or(true),
+        log_level: model.logging.level.unwrap_or_default(),
         drain_timeout: model.shutdown.drain_timeout_ms.map_or(DRAIN_TIMEOUT, Millis::duration),
     }
 }
@@ -58,6 +67,8 @@ pub(super) struct Translate<'a> {
     problems: &'a mut Vec<Problem>,
     /// Otherwise rate limits are checked and left out.
     are_limits_enforced: bool,
+    /// What policies of authentication are that do not say.
+    is_strict: bool,
 }
 
 impl Translate<'_> {
@@ -170,6 +181,7 @@ impl Translate<'_> {
         let file = self.file.clone();
         for mut config in given {
             let (kind, location) = (config.value.kind(), config.referenced);
+            config.value.inherit(self.is_strict);
             let loaded = config.value.load(&|name| read_beside(&file, name));
             match loaded.and_then(|()| Policy::new(config.value)) {
                 Err(invalid) => {
@@ -209,6 +221,31 @@ impl Translate<'_> {
         })
     }
 
+    fn store(&mut self, redis: Redis) -> Option<Store> {
+        let password = redis.password_file.and_then(|name| match read_beside(&self.file, &name.value) {
+            Ok(content) => Some(Password(content.trim_ascii_end().to_vec())),
+            Err(error) => {
+                let what = format!("the password in `{}` cannot be read ({error})", name.value);
+                self.problem(name.referenced, what, "check the path and who may read it");
+                None
+            }
+        });
+        let prefix = redis.prefix.map_or_else(|| STORE_PREFIX.to_owned(), |prefix| self.store_prefix(prefix));
+        let address = self.endpoint(redis.address)?.text;
+        let on_failure = redis.on_failure.unwrap_or(OnFailure::KeepShare);
+        let database = redis.database.map_or(0, Bounded::get);
+        Some(Store { address, username: redis.username, password, database, prefix, on_failure })
+    }
+
+    fn store_prefix(&mut self, prefix: Spanned<String>) -> String {
+        let fits = |byte: u8| byte.is_ascii_graphic();
+        if prefix.value.is_empty() || prefix.value.len() > NAME_BYTES_MAX || !prefix.value.bytes().all(fits) {
+            let what = format!("`{}` is not a prefix of keys", prefix.value.escape_debug());
+            self.problem(prefix.referenced, what, format!("use 1 to {NAME_BYTES_MAX} characters of ASCII, no spaces"));
+        }
+        prefix.value
+    }
+
     fn order(&mut self, given: Option<Spanned<Vec<Kind>>>) -> Order {
         let Some(Spanned { value: kinds, referenced, .. }) = given else { return Order::default() };
         if let Some(twice) = kinds.iter().enumerate().find(|(place, kind)| kinds[..*place].contains(kind)) {
@@ -222,6 +259,37 @@ impl Translate<'_> {
             self.problem(referenced, what, format!("name `{}` before it", door.name()));
         }
         order
+    }
+
+    fn roles(&mut self, given: BTreeMap<String, Spanned<model::Role>>) -> Vec<(Name, Role)> {
+        if given.len() > ROLES_MAX {
+            let what = format!("more than {ROLES_MAX} roles");
+            given.values().take(1).for_each(|first| self.problem(first.referenced, &*what, "leave some out"));
+        }
+        let role = |(text, given): (String, Spanned<model::Role>)| {
+            let Spanned { value: model::Role { includes, scopes }, referenced, .. } = given;
+            let of_role = includes.iter().chain([&text]).find(|name| !is_role(name));
+            if let Some(name) = of_role.or_else(|| scopes.iter().find(|name| !is_scope(name))) {
+                let what = format!("role `{}` has the name `{}`", text.escape_debug(), name.escape_debug());
+                let help = "a name is 1 to 128 bytes long, that of a scope without spaces, quotes and backslashes";
+                self.problem(referenced, what, help);
+            }
+            (Name { origin: self.origin(referenced), text }, Role { includes, scopes })
+        };
+        given.into_iter().map(role).collect()
+    }
+
+    /// Never where it could let in the world: not in production, and not by leaving out where this is.
+    fn bypass_local(&mut self, given: Option<Spanned<bool>>, profile: Option<&str>) -> bool {
+        let Some(Spanned { value: true, referenced, .. }) = given else { return false };
+        if !matches!(profile, Some("development" | "staging")) {
+            let what = match profile {
+                Some(profile) => format!("`bypass_local` under the profile `{profile}`"),
+                None => "`bypass_local` without a profile".to_owned(),
+            };
+            self.problem(referenced, what, "move it to `profiles`, below `development` or `staging`");
+        }
+        true
     }
 
     fn admin(&mut self, admin: model::Admin) -> Option<SocketAddr> {
@@ -337,5 +405,7 @@ fn count<const MIN: u64, const MAX: u64>(given: Option<Bounded<MIN, MAX>>, defau
 /// All addresses: a node's probes do not come from within.
 const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8001);
 const VERSION: u64 = 1;
+const STORE_PREFIX: &str = "shardgate";
 const NAME_BYTES_MAX: usize = 128;
+const ROLES_MAX: usize = 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);

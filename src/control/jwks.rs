@@ -4,6 +4,7 @@
 use super::clock::clocks;
 use super::fetch::{self, FetchError, Fetched};
 use crate::config::snapshot::Snapshot;
+use crate::control::journal::say;
 use crate::policy::Policy;
 use crate::policy::jwt::jwks::{Jwks, KeyBook, Source};
 use crate::stdx::time::Mono;
@@ -156,7 +157,7 @@ impl Issuer {
                 self.answered += 1;
                 if changed || self.error.take().is_some() {
                     let count = self.jwks.keys().map_or(0, |keys| keys.keys.len());
-                    eprintln!("shardgate: {count} keys of {url} are in force");
+                    say!(Info, "{count} keys of {url} are in force");
                 }
                 changed
             }
@@ -165,7 +166,7 @@ impl Issuer {
                 // Once is enough, however often it is asked.
                 if self.error.as_ref() != Some(&error) {
                     let rest = if self.jwks.keys().is_some() { "those from before stay" } else { "there are none yet" };
-                    eprintln!("shardgate: warning: keys of {url}: {error}; {rest}");
+                    say!(Warn, "keys of {url}: {error}; {rest}");
                     self.error = Some(error);
                 }
                 false

@@ -5,10 +5,11 @@
 //! whole.
 
 use super::clock::Clocks;
+use super::sharing::shares::SHARES;
+use super::sharing::{Breaker, Stats};
 use super::status::{self, Names, Status};
 use crate::policy;
 use crate::stdx::histogram::Histogram;
-use crate::stdx::ledger::Ledger;
 use crate::telemetry::counters::{Counters, Refusal};
 use crate::telemetry::route_stats::{Block, GATEWAY_BOUNDS_MS, Millis, NO_ROUTE, SERVICE_BOUNDS_MS};
 use std::time::UNIX_EPOCH;
@@ -156,7 +157,7 @@ fn node(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
     shards(text, status, clocks);
     traffic(text, status, &counters);
     authentication(text, status, &counters);
-    limits(text, status);
+    limits(text, status, clocks);
     bytes(text, &counters);
     configuration(text, status, clocks);
 }
@@ -274,6 +275,13 @@ fn traffic(text: &mut Text<'_>, status: &Status, counters: &Counters) {
     for (error, count) in policy::Error::ALL.iter().zip(counters.policy_refusals) {
         text.sample(family, &[("policy", error.kind().name()), ("reason", error.reason())], count);
     }
+    let family = "shardgate_policy_would_refuse_total";
+    text.family(family, "counter", "Requests that a policy would have refused that only logs, by policy and reason");
+    for (error, count) in policy::Error::ALL.iter().zip(counters.policy_would_refuse) {
+        if error.kind().has_shadow() {
+            text.sample(family, &[("policy", error.kind().name()), ("reason", error.reason())], count);
+        }
+    }
     let upstream_idle: u64 = status.shards.iter().map(|shard| shard.gauges.upstream_idle).sum();
     text.family("shardgate_requests_in_flight", "gauge", "Requests being served");
     text.sample("shardgate_requests_in_flight", &[], counters.requests_in_flight);
@@ -282,7 +290,7 @@ fn traffic(text: &mut Text<'_>, status: &Status, counters: &Counters) {
 }
 
 /// Whom limits refused.
-fn limits(text: &mut Text<'_>, status: &Status) {
+fn limits(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
     let family = "rate_limit_exceeded_total";
     text.family(family, "counter", "Requests that a rate limit refused, by the limit's period");
     for (limited, count) in &status.limited {
@@ -295,9 +303,44 @@ fn limits(text: &mut Text<'_>, status: &Status) {
         ];
         text.sample(family, &labels, *count);
     }
-    let overflows = status.board.ledger().map_or(0, Ledger::overflows);
+    let overflows = status.board.ledger().map_or(0, |ledger| ledger.overflows());
     text.family("shardgate_limit_overflows_total", "counter", "Requests counted together because the ledger was full");
     text.sample("shardgate_limit_overflows_total", &[], overflows);
+    let bytes = status.board.ledger().map_or(0, |ledger| ledger.bytes() as u64);
+    text.family("shardgate_limit_ledger_bytes", "gauge", "Memory of the limits' ledger, however many keys it has");
+    text.sample("shardgate_limit_ledger_bytes", &[], bytes);
+    if let Some(stats) = &status.sharing {
+        sharing(text, stats, clocks);
+    }
+}
+
+/// Limits that nodes share.
+fn sharing(text: &mut Text<'_>, stats: &Stats, clocks: Clocks) {
+    let family = "shardgate_shared_limits_breaker";
+    text.family(family, "gauge", "1 for the state of the breaker between this node and Redis");
+    for (state, name) in [(Breaker::Closed, "closed"), (Breaker::Open, "open"), (Breaker::HalfOpen, "half_open")] {
+        text.sample(family, &[("state", name)], u64::from(stats.breaker == state));
+    }
+    for (name, help, value) in [
+        ("shardgate_shared_limits_granted_total", "Tokens that Redis granted this node", stats.granted),
+        ("shardgate_shared_limits_refused_total", "Tokens that were asked for and Redis did not have", stats.lacking),
+        ("shardgate_shared_limits_keys_total", "Keys that Redis was asked about", stats.keys),
+        ("shardgate_shared_limits_failures_total", "Connections to Redis that failed", stats.failures),
+    ] {
+        text.family(name, "counter", help);
+        text.sample(name, &[], value);
+    }
+    // Before the first answer there is none that could be old.
+    let since = clocks.mono.since(stats.answered_at.unwrap_or(clocks.mono)).as_secs_f64();
+    let share = f64::from(stats.holding.share) / f64::from(SHARES);
+    for (name, help, value) in [
+        ("shardgate_shared_limits_answer_age_seconds", "Since Redis answered last", since),
+        ("shardgate_shared_limits_share_ratio", "This node's share of the limits", share),
+        ("shardgate_shared_limits_nodes", "Nodes that share the limits", f64::from(stats.holding.nodes)),
+    ] {
+        text.family(name, "gauge", help);
+        text.sample_f(name, &[], value);
+    }
 }
 
 /// Who sends requests, and where issuers of tokens publish their keys.

@@ -5,6 +5,7 @@
 
 use super::start::{CLAIM_PATIENCE, claim, failed};
 use crate::config::snapshot::Listener;
+use crate::control::journal::say;
 use crate::runtime::listener::{self, Socket};
 use crate::shard::{Listen, ListenError};
 use rustix::fd::OwnedFd;
@@ -100,7 +101,7 @@ impl Sockets {
     pub fn begun(&mut self) {
         self.patience = Duration::ZERO;
         for (address, _) in self.inherited.drain(..) {
-            eprintln!("shardgate: warning: no listener is configured for {address}, which was handed over: closed");
+            say!(Warn, "no listener is configured for {address}, which was handed over: closed");
         }
     }
 

@@ -25,7 +25,7 @@ pub enum News {
     /// Its text is that of the configuration in force.
     Nothing,
     /// With the ids that its names have, once it is in force.
-    Good(Box<Snapshot>, String, Ids),
+    Good(Box<Snapshot>, String, Box<Ids>),
     Bad(Problems),
     /// It cannot be read: it may be on its way. Nothing is known to be wrong with the configuration.
     Unreadable(Problems),
@@ -67,7 +67,7 @@ impl Source {
                 Err(problems) => return News::Unreadable(problems),
             };
             match load_profile(&name, &text, profile.as_deref(), &mut ids, &load::resolve) {
-                Ok(snapshot) => News::Good(Box::new(snapshot), text, ids),
+                Ok(snapshot) => News::Good(Box::new(snapshot), text, Box::new(ids)),
                 Err(problems) => News::Bad(problems),
             }
         })

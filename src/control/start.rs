@@ -3,6 +3,7 @@
 use super::handover::Refused;
 use crate::config::problem::Problems;
 use crate::config::snapshot::Snapshot;
+use crate::control::journal::say;
 use crate::runtime::{Error, inherit};
 use crate::shard::ListenError;
 use rustix::net::{self, AddressFamily, SocketType, sockopt};
@@ -94,8 +95,9 @@ pub fn raise_descriptor_limit(snapshot: &Snapshot) {
     // A connection on each side for every exchange.
     let wanted = 2 * snapshot.plan.settings.limits.connections_max as u64 + DESCRIPTORS_OWN;
     if allowed < wanted {
-        eprintln!(
-            "shardgate: warning: open files are limited to {allowed}, and limits.connections_max needs {wanted}: \
+        say!(
+            Warn,
+            "open files are limited to {allowed}, and limits.connections_max needs {wanted}: \
              raise the limit (`ulimit -n {wanted}`, systemd's LimitNOFILE) or lower limits.connections_max"
         );
     }

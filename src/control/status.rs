@@ -2,6 +2,7 @@
 
 use super::failure_rate::{Counts, FailureRate};
 use super::jwks::IssuerStatus;
+use super::sharing::Stats;
 use crate::config::snapshot::Snapshot;
 use crate::policy::consumers::Consumer;
 use crate::policy::{self, rate_limit};
@@ -38,6 +39,8 @@ pub struct Status {
     pub handovers_failed: u64,
     /// Those that publish keys for tokens.
     pub issuers: Vec<IssuerStatus>,
+    /// Limits that nodes share, if there are any.
+    pub sharing: Option<Stats>,
     pub authentication: FailureRate,
     /// Whom limits refused, and how often.
     pub limited: BTreeMap<Limited, u64>,
@@ -122,6 +125,7 @@ impl Status {
             event_loop_failures: 0,
             handovers_failed: 0,
             issuers: Vec::new(),
+            sharing: None,
             authentication: FailureRate::default(),
             limited: BTreeMap::new(),
             keys: BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! Watches the configuration's file: by its folder, because Kubernetes and editors put a new file in the place of the
 //! old one instead of writing into it.
 
+use crate::control::journal::say;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,8 +38,9 @@ impl Watch {
         let (watcher, look_every) = match watching {
             Ok(watcher) => (Some(watcher), LOOK_EVERY),
             Err(error) => {
-                eprintln!(
-                    "shardgate: warning: {} cannot be watched ({error}): looking every {} s instead",
+                say!(
+                    Warn,
+                    "{} cannot be watched ({error}): looking every {} s instead",
                     folder.display(),
                     LOOK_EVERY_BLIND.as_secs()
                 );

@@ -10,6 +10,7 @@
 use super::clock::clocks;
 use super::cpus;
 use super::start::StartError;
+use crate::control::journal::say;
 use crate::policy::jwt::jwks::KeyBook;
 use crate::proxy::Plan;
 use crate::runtime::driver::choice::Choice;
@@ -17,6 +18,7 @@ use crate::runtime::mailbox::{Bell, Latest, Outbox, mailbox};
 use crate::runtime::{Error, Runtime};
 use crate::shard::{Listen, Mail, Parts, Publication, Shard};
 use crate::stdx::board::Board;
+use crate::stdx::ledger::Ledger;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::log_ring::LogRing;
 use crate::telemetry::report::Reporter;
@@ -45,8 +47,8 @@ pub struct Beginning {
     pub event_loop: Choice,
     /// The CPU of each shard, or none.
     pub pins: Vec<usize>,
-    /// That of the shards before, if these begin anew.
-    pub earlier: Option<Arc<Board>>,
+    /// What is there already: that of the shards before, if these begin anew.
+    pub ledger: Option<Arc<Ledger>>,
     /// Told which shard has ended, in a panic too.
     pub on_end: UnboundedSender<usize>,
 }
@@ -80,10 +82,10 @@ pub type Addresses = Vec<(String, SocketAddr)>;
 impl Workers {
     /// Starts them all, and says where they listen.
     pub fn start(shards: usize, beginning: Beginning) -> Result<(Self, Addresses), StartError> {
-        let Beginning { plan, keys: book, listeners, logs, reporters, event_loop, pins, earlier, on_end } = beginning;
+        let Beginning { plan, keys: book, listeners, logs, reporters, event_loop, pins, ledger, on_end } = beginning;
         let board = Board::new(shards, random_seed()?, HANDOFF_MARGIN_MIN);
-        let board = Arc::new(match earlier {
-            Some(earlier) => board.after(&earlier),
+        let board = Arc::new(match ledger {
+            Some(ledger) => board.with(ledger),
             None => board,
         });
         board.limit(&plan.limits, clocks().mono);
@@ -194,7 +196,7 @@ impl Workers {
             match worker.join() {
                 Ok(Ok(of_shard)) => counters.merge(of_shard),
                 Ok(Err(error)) => {
-                    eprintln!("shardgate: a shard's event loop failed: {error}");
+                    say!(Error, "a shard's event loop failed: {error}");
                     healthy = false;
                 }
                 Err(_) => healthy = false,
@@ -202,7 +204,7 @@ impl Workers {
         }
         let (served, panics) = (counters.requests_total, counters.exchange_panics);
         let dropped = counters.log_lines_dropped;
-        eprintln!("shardgate: served {served} requests, {panics} panicked, {dropped} log lines dropped");
+        say!(Info, "served {served} requests, {panics} panicked, {dropped} log lines dropped");
         healthy
     }
 }
@@ -232,7 +234,7 @@ impl Thread {
             if let Some(cpu) = pin
                 && let Err(errno) = cpus::pin(cpu)
             {
-                eprintln!("shardgate: warning: shard {shard} is not pinned to CPU {cpu}: {errno}");
+                say!(Warn, "shard {shard} is not pinned to CPU {cpu}: {errno}");
             }
             // The event loop is made on the thread that uses it: a ring knows who its one submitter is.
             let driver = match event_loop.open() {
@@ -279,7 +281,7 @@ impl Drop for EndNotice {
     }
 }
 
-fn random_seed() -> Result<u64, StartError> {
+pub fn random_seed() -> Result<u64, StartError> {
     use std::io::Read;
     let mut seed = [0; 8];
     let mut random = std::fs::File::open("/dev/urandom").map_err(StartError::Random)?;

@@ -41,7 +41,7 @@ impl Member for Anonymous {
                 request.headers.set(&self.config.header, b"true");
                 let known = &mut context.state.borrow_mut().known;
                 let key = (consumer.id(), Known::NO_CREDENTIAL);
-                context.identity = Some(known.identity(context.consumers, key, || consumer.identity(None)));
+                context.identity = Some(known.identity(context.consumers, key, || consumer.identity(None).assumed()));
             }
             None => request.headers.remove(&self.config.header),
         }
@@ -86,6 +86,7 @@ mod tests {
         );
         let identity = tried.identity.expect("it is somebody");
         assert_eq!((identity.consumer.as_deref(), identity.credential.as_deref()), (Some("guest"), None));
+        assert!(identity.is_assumed);
         assert_eq!(identity.roles.iter().map(|role| &**role).collect::<Vec<_>>(), ["reader"]);
         assert!(Rc::ptr_eq(&identity, &trial.request(FORGED).identity.expect("it is somebody")));
     }

@@ -73,7 +73,14 @@ impl Order {
             }
             None => kind.priority(),
         };
-        (-priority, Kind::ALL.iter().position(|other| *other == kind).unwrap_or(0))
+        let place = (-priority, Kind::ALL.iter().position(|other| *other == kind).unwrap_or(0));
+        if kind != Kind::Anonymous || self.listed.contains(&kind) {
+            return place;
+        }
+        // Whoever is taken for somebody first is asked for nothing: it goes where the last of those is that ask.
+        let doors = Kind::ALL.iter().filter(|door| door.authenticates() && **door != kind);
+        let last = doors.map(|door| self.place(*door)).max();
+        last.map_or(place, |(priority, _)| place.max((priority, Kind::ALL.len())))
     }
 }
 
@@ -131,6 +138,7 @@ impl Chain {
             let verdict = policy.on_request(request, context);
             match self.heard(place, verdict, &mut context.door) {
                 Verdict::Continue => {}
+                Verdict::Reject(error) if context.is_exempt && error.is_for_want_of_credentials() => {}
                 verdict => return (verdict, place),
             }
         }

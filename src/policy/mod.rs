@@ -15,6 +15,7 @@ mod verdict;
 
 pub mod anonymous;
 pub mod api_key;
+pub mod authorize;
 pub mod consumers;
 pub mod cors;
 pub mod ip_filter;
@@ -216,6 +217,7 @@ policies! {
     Anonymous(anonymous) = 1_020,
     IpFilter(ip_filter) = 990,
     RequestSize(request_size) = 951,
+    Authorize(authorize) = 950,
     RateLimit(rate_limit) = 910,
     RequestTransform(request_transform) = 801,
     ResponseTransform(response_transform) = 800,
@@ -225,6 +227,13 @@ policies! {
 }
 
 impl Config {
+    /// What the file says once for all policies, this one has too if it does not say.
+    pub fn inherit(&mut self, strict_validation: bool) {
+        if let Self::Jwt(config) = self {
+            config.strict_validation.get_or_insert(strict_validation);
+        }
+    }
+
     /// Reads the files that it names. `read` knows where they are.
     pub fn load(&mut self, read: Read<'_>) -> Result<(), Invalid> {
         match self {
@@ -241,6 +250,11 @@ impl Kind {
     /// It finds out who asks.
     pub const fn authenticates(self) -> bool {
         matches!(self, Self::Jwt | Self::ApiKey | Self::Anonymous)
+    }
+
+    /// It may only log what it would refuse.
+    pub const fn has_shadow(self) -> bool {
+        matches!(self, Self::Authorize)
     }
 }
 
@@ -267,6 +281,7 @@ pub enum Error {
     ApiKey(api_key::Refusal),
     /// The policy has found a credential, and another one before it another.
     NotAlone(Kind),
+    Authorize(authorize::Error),
     IpFilter(ip_filter::Error),
     Jwt(jwt::Refusal),
     RequestSize(request_size::Error),
@@ -314,6 +329,9 @@ impl Error {
         Self::RequestTransform(request_transform::Error::BodyNotJson),
         Self::RequestTransform(request_transform::Error::BodyTooDeep),
         Self::RequestTransform(request_transform::Error::MemberRepeated),
+        Self::Authorize(authorize::Error::Unidentified),
+        Self::Authorize(authorize::Error::RoleMissing),
+        Self::Authorize(authorize::Error::ScopeMissing),
     ];
 
     /// Whose refusal it is.
@@ -321,6 +339,7 @@ impl Error {
         match self {
             Self::ApiKey(_) => Kind::ApiKey,
             Self::NotAlone(kind) => kind,
+            Self::Authorize(_) => Kind::Authorize,
             Self::IpFilter(_) => Kind::IpFilter,
             Self::Jwt(_) => Kind::Jwt,
             Self::RequestSize(_) => Kind::RequestSize,
@@ -334,6 +353,7 @@ impl Error {
         match self {
             Self::ApiKey(refusal) => refusal.reason(),
             Self::NotAlone(_) => "other_credential",
+            Self::Authorize(error) => error.reason(),
             Self::IpFilter(error) => error.reason(),
             Self::Jwt(refusal) => refusal.reason(),
             Self::RequestSize(error) => error.reason(),
@@ -344,7 +364,12 @@ impl Error {
 
     /// The request brought nothing that could say who sends it.
     pub const fn is_for_want_of_credentials(self) -> bool {
-        matches!(self, Self::Jwt(jwt::Refusal::Missing) | Self::ApiKey(api_key::Refusal::Missing))
+        matches!(
+            self,
+            Self::Jwt(jwt::Refusal::Missing)
+                | Self::ApiKey(api_key::Refusal::Missing)
+                | Self::Authorize(authorize::Error::Unidentified)
+        )
     }
 
     /// Its place among all.

@@ -33,6 +33,7 @@ pub struct Tried<'a, P> {
     verdict: Verdict<'a>,
     sample: Sample,
     pub body_bytes_max: Option<u64>,
+    pub would_refuse: Option<Error>,
     pub identity: Option<Rc<Identity>>,
     /// What the policy has made of the body.
     pub body: Option<String>,
@@ -82,8 +83,8 @@ where
         let mut context = self.context();
         let verdict = self.policy.on_request(&mut sample.view(), &mut context);
         assert!(!sample.edits().overflowed());
-        let Context { body_bytes_max, identity, .. } = context;
-        Tried { trial: self, verdict, sample, body_bytes_max, identity, body: None }
+        let Context { body_bytes_max, identity, would_refuse, .. } = context;
+        Tried { trial: self, verdict, sample, body_bytes_max, would_refuse, identity, body: None }
     }
 
     /// The same of a request with a body, which the policy sees if it asks for it.
@@ -105,7 +106,15 @@ where
     pub fn refused_before(&self, head: &str) -> Tried<'_, P> {
         let mut sample = Sample::new(head);
         sample.begin(|_| false);
-        Tried { trial: self, verdict: Verdict::Continue, sample, body_bytes_max: None, identity: None, body: None }
+        Tried {
+            trial: self,
+            verdict: Verdict::Continue,
+            sample,
+            body_bytes_max: None,
+            would_refuse: None,
+            identity: None,
+            body: None,
+        }
     }
 
     fn context(&self) -> Context<'_> {
@@ -136,10 +145,13 @@ fn context<'a>(consumers: &'a Consumers, state: &'a RefCell<State>) -> Context<'
         consumers,
         door: Door::default(),
         identity: None,
+        former: None,
         now: Now::default(),
+        is_exempt: false,
         route: None,
         service: None,
         refusal: None,
+        would_refuse: None,
         state,
     }
 }

@@ -73,14 +73,20 @@ pub struct Context<'a> {
     pub consumers: &'a Consumers,
     /// Who asks, once a policy has found out.
     pub identity: Option<Rc<Identity>>,
+    /// Who it was once, of a request that is refused because what it proves itself with has expired.
+    pub former: Option<Rc<Identity>>,
     /// What was found out about that in this chain.
     pub door: Door,
     pub now: Now,
+    /// Whoever asks need not say who it is.
+    pub is_exempt: bool,
     /// By their stable ids, once a route was found.
     pub route: Option<u32>,
     pub service: Option<u32>,
     /// Why the request was refused, for its answer's policies.
     pub refusal: Option<Error>,
+    /// Why a policy that only logs would have refused it.
+    pub would_refuse: Option<Error>,
     /// The shard's.
     pub state: &'a RefCell<State>,
 }
@@ -96,6 +102,8 @@ pub struct Identity {
     pub scopes: Box<[Box<str>]>,
     /// Of a consumer that the configuration knows.
     pub belonging: Option<Belonging>,
+    /// Nobody has proved it: it is whom such requests are taken for.
+    pub is_assumed: bool,
     /// What the names were found to mean, and in which vocabulary.
     grants: Cell<Option<(u64, Grants)>>,
 }
@@ -115,12 +123,17 @@ impl Identity {
         roles: Box<[Box<str>]>,
         scopes: Box<[Box<str>]>,
     ) -> Self {
-        Self { consumer, credential, roles, scopes, belonging: None, grants: Cell::default() }
+        Self { consumer, credential, roles, scopes, belonging: None, is_assumed: false, grants: Cell::default() }
     }
 
     /// Of a consumer that the configuration knows.
     pub fn of(self, belonging: Belonging) -> Self {
         Self { belonging: Some(belonging), ..self }
+    }
+
+    /// Without a proof.
+    pub fn assumed(self) -> Self {
+        Self { is_assumed: true, ..self }
     }
 
     /// What the roles and scopes mean. Names are looked up once: an identity that outlives a configuration is asked
@@ -141,9 +154,9 @@ impl Identity {
 impl PartialEq for Identity {
     /// By what was verified.
     fn eq(&self, other: &Self) -> bool {
-        let Self { consumer, credential, roles, scopes, belonging, grants: _ } = self;
+        let Self { consumer, credential, roles, scopes, belonging, is_assumed, grants: _ } = self;
         (consumer, credential, belonging) == (&other.consumer, &other.credential, &other.belonging)
-            && (roles, scopes) == (&other.roles, &other.scopes)
+            && (roles, scopes, is_assumed) == (&other.roles, &other.scopes, &other.is_assumed)
     }
 }
 

@@ -217,7 +217,7 @@ mod tests {
         let limits = Limits { retry_after_s, ..Limits::default() };
         let settings = Settings { limits, ..Settings::default() };
         let (services, table) = (vec![Arc::new(service)], Table::compile(&routes));
-        Arc::new(Plan { services, table, routes, chains, limits: Vec::new(), settings })
+        Arc::new(Plan { services, table, routes, chains, limits: Vec::new(), shared: Vec::new(), settings })
     }
 
     fn find(active: &mut Active, path: &str) -> Option<Rc<RouteRecord>> {

@@ -4,7 +4,7 @@ use crate::http::body::BodyError;
 use crate::http::error::HeadError;
 use crate::policy::api_key::Refusal as KeyRefusal;
 use crate::policy::jwt::Refusal;
-use crate::policy::{Error as PolicyError, Kind, request_size, request_transform};
+use crate::policy::{Error as PolicyError, Kind, authorize, request_size, request_transform};
 use crate::runtime::Error as IoError;
 use crate::wire::ReadError;
 
@@ -162,6 +162,7 @@ fn request_head(error: HeadError) -> Answer {
 
 fn policy(error: PolicyError) -> Answer {
     match error {
+        PolicyError::Authorize(error) => authorization(error),
         PolicyError::IpFilter(_) => client(403, "ip_refused", "requests from this address are not allowed"),
         PolicyError::Jwt(refusal) => token(refusal),
         PolicyError::ApiKey(refusal) => key(refusal),
@@ -230,6 +231,22 @@ fn key(refusal: KeyRefusal) -> Answer {
         KeyRefusal::Malformed | KeyRefusal::Unknown => ("key_invalid", "the API key is not valid here"),
     };
     Answer { challenge: challenge(Kind::ApiKey), ..client(401, kind, detail) }
+}
+
+/// RFC 6750 §3.1. The policy adds the scope that would do.
+fn authorization(error: authorize::Error) -> Answer {
+    let insufficient = |kind, detail| Answer {
+        challenge: Some(r#"Bearer realm="gateway", error="insufficient_scope""#),
+        ..client(403, kind, detail)
+    };
+    match error {
+        authorize::Error::Unidentified => Answer {
+            challenge: Some(r#"Bearer realm="gateway""#),
+            ..client(401, "unidentified", "the request does not prove who sends it")
+        },
+        authorize::Error::RoleMissing => insufficient("insufficient_role", "the request needs another role"),
+        authorize::Error::ScopeMissing => insufficient("insufficient_scope", "the request needs another scope"),
+    }
 }
 
 fn upstream(failure: UpstreamFailure) -> Answer {

@@ -102,16 +102,20 @@ pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downst
 }
 
 fn count_policies(shared: &Shared, notes: &Notes) {
-    let (refusal, identity) = (notes.refusal(), notes.identity());
-    if refusal.is_none() && identity.is_none() {
+    let (refusal, identity, would_refuse) = (notes.refusal(), notes.identity(), notes.would_refuse());
+    if refusal.is_none() && identity.is_none() && would_refuse.is_none() {
         return;
     }
     let mut counters = shared.counters.borrow_mut();
-    if identity.is_some() || refusal.is_some_and(|refusal| refusal.kind().authenticates()) {
+    let is_proven = identity.is_some_and(|identity| !identity.is_assumed);
+    if is_proven || refusal.is_some_and(|refusal| refusal.kind().authenticates()) {
         counters.authentication_attempts += 1;
     }
     if let Some(refusal) = refusal {
         counters.policy_refusals[refusal.index()] += 1;
+    }
+    if let Some(refusal) = would_refuse {
+        counters.policy_would_refuse[refusal.index()] += 1;
     }
 }
 
@@ -370,7 +374,8 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
     let record = account.found();
     let request = guarded.map(|guarded| (guarded.head, guarded.visit.bytes));
     let refusal = guarded.and_then(|guarded| guarded.visit.notes.refusal());
-    let identity = guarded.and_then(|guarded| guarded.visit.notes.identity());
+    let would_refuse = guarded.and_then(|guarded| guarded.visit.notes.would_refuse());
+    let identity = guarded.and_then(|guarded| guarded.visit.notes.identity_or_former());
     let edits = guarded.and_then(|guarded| guarded.visit.notes.request());
     let value = |known| request.and_then(|(head, bytes)| head.value(bytes, known));
     let now = shared.runtime.now();
@@ -404,6 +409,7 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
         error: account.error.get(),
         policy: refusal.map(|refusal| refusal.kind().name()),
         reason: refusal.map(Error::reason),
+        would_refuse: would_refuse.map(Error::reason),
         consumer: identity.as_ref().and_then(|identity| identity.consumer.as_deref()),
         credential: identity.as_ref().and_then(|identity| identity.credential.as_deref()),
         user_agent: value(Known::UserAgent),

@@ -32,7 +32,10 @@ pub struct Notes {
     response: RefCell<Edits>,
     body_bytes_max: Cell<Option<u64>>,
     refusal: Cell<Option<Error>>,
+    would_refuse: Cell<Option<Error>>,
     identity: RefCell<Option<Rc<Identity>>>,
+    /// Who it was once whose request is refused.
+    former: RefCell<Option<Rc<Identity>>>,
     /// Of the chain that the request is in.
     door: Cell<Door>,
 }
@@ -108,9 +111,19 @@ impl Notes {
         self.refusal.get().filter(|_| self.begun.get())
     }
 
+    /// Why a policy that only logs would have refused the request.
+    pub fn would_refuse(&self) -> Option<Error> {
+        self.would_refuse.get().filter(|_| self.begun.get())
+    }
+
     /// Who asked, if a policy has found out.
     pub fn identity(&self) -> Option<Rc<Identity>> {
         self.identity.borrow().clone().filter(|_| self.begun.get())
+    }
+
+    /// Who asked, or who it was once.
+    pub fn identity_or_former(&self) -> Option<Rc<Identity>> {
+        self.identity().or_else(|| self.former.borrow().clone().filter(|_| self.begun.get()))
     }
 
     pub fn refuse(&self, error: Error) -> Failure {
@@ -167,7 +180,9 @@ impl<'a> Guarded<'a> {
         let (verdict, slot) = ask(&mut RequestView::new(self.head, bytes, &mut edits), &mut context);
         notes.body_bytes_max.set(context.body_bytes_max);
         notes.identity.replace(context.identity);
+        notes.would_refuse.set(context.would_refuse);
         notes.door.set(context.door);
+        notes.former.replace(context.former);
         let pause = |wants| Ok(Some(Pause { chain, slot, wants }));
         match verdict {
             Verdict::Continue if edits.overflowed() => Err(Stop::Failed(Failure::ForwardedHeadTooLarge)),
@@ -259,26 +274,41 @@ impl<'a> Guarded<'a> {
             notes.request.borrow_mut().begin(Fields::Read(fields, bytes), stays_behind);
             notes.body_bytes_max.set(None);
             notes.refusal.set(None);
+            notes.would_refuse.set(None);
             notes.identity.replace(None);
+            notes.former.replace(None);
         }
     }
 
     fn context(&self) -> Context<'a> {
         let Visit { shared, settings, bytes, account, notes, .. } = self.visit;
+        let client = self.visit.client(self.head);
         Context {
-            client: self.visit.client(self.head),
+            client,
             is_https: self.is_https(),
+            is_exempt: self.visit.settings.bypass_local && self.is_local(client),
             request_id: account.request_id.bytes(bytes),
             body_bytes_max: notes.body_bytes_max.get(),
             consumers: account.found().map_or(&settings.consumers, |record| &record.settings.consumers),
             identity: notes.identity.borrow().clone(),
+            former: None,
             door: notes.door.get(),
             now: shared.runtime.now(),
             route: account.found().map(|record| record.route.id),
             service: account.found().and_then(|record| Some(record.service.as_ref()?.id)),
             refusal: notes.refusal(),
+            would_refuse: notes.would_refuse(),
             state: &shared.policies,
         }
+    }
+
+    /// The client is on this machine itself. What an unknown proxy on it passes on is from anywhere.
+    fn is_local(&self, client: IpAddr) -> bool {
+        let Visit { bytes, account, peer, .. } = self.visit;
+        let has_passed = [Known::XForwardedFor, Known::Forwarded, Known::XRealIp, Known::Via];
+        let is_direct = has_passed.iter().all(|known| self.head.value(bytes, *known).is_none());
+        [peer, client].iter().all(|address| address.to_canonical().is_loopback())
+            && (is_direct || account.peer_is_trusted)
     }
 
     /// The client's own connection is encrypted, as a trusted peer says.

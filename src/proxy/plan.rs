@@ -21,8 +21,10 @@ pub struct Plan {
     /// What the requests of each route meet, by its index: for each service that they may come to, or for none. Those
     /// of a split that waits until it is known who asks have one for none as their last.
     pub chains: Vec<Box<[Option<Arc<Chain>>]>>,
-    /// The terms of every rate limit, by its number in the ledger. Control puts them in force.
+    /// The terms of every rate limit of this node's own, by its number in the ledger. Control puts them in force.
     pub limits: Vec<(u16, Terms)>,
+    /// Those that nodes share, with what all of them know each by.
+    pub shared: Vec<(u16, u64, Terms)>,
     pub settings: Settings,
 }
 
@@ -34,6 +36,8 @@ pub struct Settings {
     pub trust: Vec<Cidr>,
     pub http: HttpOptions,
     pub access_log: bool,
+    /// Clients on this machine need not say who they are.
+    pub bypass_local: bool,
     /// What requests meet before a route is looked for, by the id of their listener.
     pub gates: Vec<(u32, Arc<Chain>)>,
     /// What those meet for which there is no route.

@@ -287,7 +287,7 @@ mod tests {
         let (bell, runtime) = (driver.bell(), Runtime::new(driver, 1 << 20));
         let (services, routes, settings) = (Vec::new(), Vec::new(), Settings::default());
         let (table, chains, limits) = (Table::compile(&[]), Vec::new(), Vec::new());
-        let plan = Arc::new(Plan { services, routes, table, chains, limits, settings });
+        let plan = Arc::new(Plan { services, routes, table, chains, limits, shared: Vec::new(), settings });
         let (peer, handoffs) = mailbox(4 * HANDOFFS_MAX, bell.clone());
         let (_outbox, inbox) = mailbox(1, bell);
         let parts = Parts {

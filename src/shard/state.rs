@@ -174,6 +174,7 @@ impl State {
                 // What was leased for a busy second is no use to a quiet one, and may be to others.
                 self.shared.settle();
                 self.connections.borrow_mut().settle();
+                self.shared.policies.borrow_mut().limits.heed_recall(now);
                 self.shared.runtime.pool().trim();
                 self.trim_workers();
                 self.shared.runtime.set_timer(now + SWEEP_INTERVAL, SWEEP);

@@ -117,6 +117,7 @@ mod tests {
             table: Table::compile(&[]),
             chains: Vec::new(),
             limits: Vec::new(),
+            shared: Vec::new(),
             settings,
         });
         let board = Arc::new(Board::new(1, 1, 8));

@@ -82,12 +82,11 @@ impl Board {
         }
     }
 
-    /// For as many shards that begin anew in the same process: what was spent of limits stays spent. Those before may
-    /// still have leases, and give them back as they end.
-    pub fn after(mut self, earlier: &Self) -> Self {
-        debug_assert_eq!(self.shards(), earlier.shards(), "leases are cut for so many shards");
-        self.ledger.clone_from(&earlier.ledger);
-        self
+    /// With a ledger that was there before, as that of as many shards which begin anew: what was spent of limits stays
+    /// spent. Those before may still have leases, and give them back as they end.
+    pub fn with(self, ledger: Arc<Ledger>) -> Self {
+        debug_assert_eq!(self.shards(), ledger.shards(), "leases are cut for so many shards");
+        Self { ledger: OnceLock::from(ledger), ..self }
     }
 
     pub fn shards(&self) -> usize {
@@ -95,8 +94,13 @@ impl Board {
     }
 
     /// What every key of every limit has left; none before there is a limit.
-    pub fn ledger(&self) -> Option<&Ledger> {
-        self.ledger.get().map(|ledger| &**ledger)
+    pub fn ledger(&self) -> Option<&Arc<Ledger>> {
+        self.ledger.get()
+    }
+
+    /// The same, for whoever puts a limit there.
+    pub fn ledger_made(&self) -> &Arc<Ledger> {
+        self.ledger.get_or_init(|| ledger(self.shards(), self.seed.rotate_left(48)))
     }
 
     /// Puts limits in force, by their numbers, for all shards at once. Only control does.
@@ -104,8 +108,7 @@ impl Board {
         if limits.is_empty() {
             return;
         }
-        let make = || Arc::new(Ledger::new(self.shards(), self.seed.rotate_left(48), LEDGER_SLOTS, LIMITS_MAX));
-        let ledger = self.ledger.get_or_init(make);
+        let ledger = self.ledger_made();
         for (number, terms) in limits {
             let is_set = ledger.set(*number, *terms, now);
             debug_assert!(is_set, "limits have numbers that their terms fit");
@@ -276,6 +279,11 @@ impl Tally {
     }
 }
 
+/// A node's ledger.
+pub fn ledger(shards: usize, seed: u64) -> Arc<Ledger> {
+    Arc::new(Ledger::new(shards, seed, LEDGER_SLOTS, LIMITS_MAX))
+}
+
 /// What a client is counted under: its IPv4 address, or its IPv6 /64, which is what a site hands to one machine.
 pub fn client_key(address: IpAddr) -> u128 {
     match address.to_canonical() {
@@ -298,8 +306,9 @@ const STEPS_A_SHARD: usize = 4;
 /// 512 KiB. With 20,000 connections of as many clients, two of them share both cells with a chance of one in 40.
 const CLIENT_CELLS: usize = 1 << 17;
 const SERVICE_CELLS: usize = 1 << 14;
-/// 16 MiB: a million keys that have spent something lately. The rest share what each limit has for them.
-const LEDGER_SLOTS: usize = 1 << 20;
+/// 32 MiB: of a million keys that have spent something lately, one in a few hundred finds no slot. Those share what
+/// each limit has for them.
+const LEDGER_SLOTS: usize = 1 << 21;
 
 #[cfg(test)]
 mod tests {
@@ -326,10 +335,10 @@ mod tests {
         let first = Board::new(2, 1, 8);
         first.limit(&limits, now);
         assert!(admits(&first) && !admits(&first));
-        let next = Board::new(2, 2, 8).after(&first);
+        let next = Board::new(2, 2, 8).with(first.ledger().expect("there is a limit").clone());
         next.limit(&limits, now);
         assert!(!admits(&next));
-        assert!(Board::new(2, 3, 8).after(&board(&[0, 0])).ledger().is_none());
+        assert!(Board::new(2, 3, 8).ledger().is_none());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_types, reason = "the one place that gives the map a hasher without chance")]
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 /// A map whose keys the operator chose. A peer may look things up but never insert, so it cannot make keys collide.
 pub type FixedMap<K, V> = HashMap<K, V, FixedHash>;
@@ -41,26 +41,69 @@ pub fn stable(seed: u64, bytes: &[u8]) -> u64 {
 }
 
 fn sip(key: [u64; 2], bytes: &[u8]) -> u64 {
-    let mut state = [
-        key[0] ^ 0x736f_6d65_7073_6575,
-        key[1] ^ 0x646f_7261_6e64_6f6d,
-        key[0] ^ 0x6c79_6765_6e65_7261,
-        key[1] ^ 0x7465_6462_7974_6573,
-    ];
-    let mut absorb = |word: u64| {
-        state[3] ^= word;
-        (0..2).for_each(|_| sip_round(&mut state));
-        state[0] ^= word;
-    };
-    let (words, rest) = bytes.as_chunks();
-    words.iter().for_each(|word| absorb(u64::from_le_bytes(*word)));
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    last[7] = bytes.len() as u8;
-    absorb(u64::from_le_bytes(last));
-    state[2] ^= 0xff;
-    (0..4).for_each(|_| sip_round(&mut state));
-    state[0] ^ state[1] ^ state[2] ^ state[3]
+    let mut hasher = StableHasher::keyed(key);
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+/// The same a piece at a time. What is hashed as numbers is the same on machines of one byte order.
+#[derive(Clone, Debug)]
+pub struct StableHasher {
+    state: [u64; 4],
+    /// Bytes that make no word yet, the first lowest, and how many there were in all.
+    rest: u64,
+    length: usize,
+}
+
+impl StableHasher {
+    pub fn new(seed: u64) -> Self {
+        Self::keyed([seed, !seed])
+    }
+
+    fn keyed(key: [u64; 2]) -> Self {
+        let state = [
+            key[0] ^ 0x736f_6d65_7073_6575,
+            key[1] ^ 0x646f_7261_6e64_6f6d,
+            key[0] ^ 0x6c79_6765_6e65_7261,
+            key[1] ^ 0x7465_6462_7974_6573,
+        ];
+        Self { state, rest: 0, length: 0 }
+    }
+
+    fn absorb(&mut self, word: u64) {
+        self.state[3] ^= word;
+        (0..2).for_each(|_| sip_round(&mut self.state));
+        self.state[0] ^= word;
+    }
+}
+
+impl Hasher for StableHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let (head, bytes) = bytes.split_at(bytes.len().min(self.length.wrapping_neg() % 8));
+        let push = |hasher: &mut Self, byte: u8| {
+            hasher.rest |= u64::from(byte) << (8 * (hasher.length % 8));
+            hasher.length += 1;
+            if hasher.length.is_multiple_of(8) {
+                let word = std::mem::take(&mut hasher.rest);
+                hasher.absorb(word);
+            }
+        };
+        head.iter().for_each(|byte| push(self, *byte));
+        let (words, tail) = bytes.as_chunks();
+        for word in words {
+            self.absorb(u64::from_le_bytes(*word));
+            self.length += 8;
+        }
+        tail.iter().for_each(|byte| push(self, *byte));
+    }
+
+    fn finish(&self) -> u64 {
+        let mut last = self.clone();
+        last.absorb(self.rest | (self.length as u64) << 56);
+        last.state[2] ^= 0xff;
+        (0..4).for_each(|_| sip_round(&mut last.state));
+        last.state.iter().fold(0, |all, word| all ^ word)
+    }
 }
 
 fn sip_round([a, b, c, d]: &mut [u64; 4]) {
@@ -90,6 +133,18 @@ mod tests {
         assert_eq!(sip(key, &message), 0xa129_ca61_49be_45e5);
         assert_eq!(sip(key, b""), 0x726f_db47_dd0e_0e31);
         assert_eq!(sip(key, &message[..8]), 0x93f5_f579_9a93_2462);
+    }
+
+    #[test]
+    fn pieces_hash_as_the_whole() {
+        let message: Vec<u8> = (0..40).collect();
+        for (first, second) in (0..=40).flat_map(|first| (first..=40).map(move |second| (first, second))) {
+            let mut hasher = StableHasher::new(9);
+            for piece in [&message[..first], &message[first..second], &message[second..]] {
+                hasher.write(piece);
+            }
+            assert_eq!(hasher.finish(), stable(9, &message), "{first}, {second}");
+        }
     }
 
     #[test]

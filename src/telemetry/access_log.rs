@@ -43,6 +43,8 @@ pub struct Record<'a> {
     /// The policy that refused the request, and why.
     pub policy: Option<&'static str>,
     pub reason: Option<&'static str>,
+    /// Why a policy that only logs would have refused it.
+    pub would_refuse: Option<&'static str>,
     /// Who asked, and by what that is known, as a policy has verified.
     pub consumer: Option<&'a str>,
     pub credential: Option<&'a str>,
@@ -82,6 +84,7 @@ impl Record<'_> {
         line.maybe_text(text_key!("error"), self.error.map(str::as_bytes), NAME_BYTES_MAX);
         line.maybe_text(text_key!("policy"), self.policy.map(str::as_bytes), NAME_BYTES_MAX);
         line.maybe_text(text_key!("reason"), self.reason.map(str::as_bytes), NAME_BYTES_MAX);
+        line.maybe_text(text_key!("would_refuse"), self.would_refuse.map(str::as_bytes), NAME_BYTES_MAX);
         line.maybe_text(text_key!("consumer"), self.consumer.map(str::as_bytes), NAME_BYTES_MAX);
         line.maybe_text(text_key!("credential"), self.credential.map(str::as_bytes), NAME_BYTES_MAX);
         line.maybe_text(text_key!("user_agent"), self.user_agent, TEXT_BYTES_MAX);
@@ -200,6 +203,7 @@ mod tests {
             error: None,
             policy: None,
             reason: None,
+            would_refuse: None,
             consumer: None,
             credential: None,
             user_agent: None,
@@ -241,6 +245,7 @@ mod tests {
             error: Some("upstream-timeout"),
             policy: Some("cors"),
             reason: Some("odd"),
+            would_refuse: Some("role_missing"),
             consumer: Some("ann"),
             credential: Some("a\"b"),
             user_agent: Some(b"curl/8"),
@@ -255,7 +260,8 @@ mod tests {
                 r#""method":"GET","host":"example.org","path":"/a","query":"q=\u001b","version":"HTTP/1.1","#,
                 r#""status":404,"request_id":"r-1","request_body_bytes":0,"response_body_bytes":181,"#,
                 r#""upstream_duration_us":2000,"retried":true,"error":"upstream-timeout","policy":"cors","#,
-                r#""reason":"odd","consumer":"ann","credential":"a\"b","user_agent":"curl/8","#,
+                r#""reason":"odd","would_refuse":"role_missing","consumer":"ann","credential":"a\"b","#,
+                r#""user_agent":"curl/8","#,
                 r#""referer":"\u000d\u000a{\"forged\":1}"}"#,
             ),
         );
@@ -286,6 +292,7 @@ mod tests {
             error: Some("e"),
             policy: Some("p"),
             reason: Some("r"),
+            would_refuse: Some("w"),
             consumer: Some(&name),
             credential: Some(&name),
             user_agent: Some(&bytes),

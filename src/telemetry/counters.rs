@@ -77,6 +77,8 @@ counters! {
     authentication_attempts: u64,
     /// Requests that a policy refused, by the place of the refusal in the list of all.
     policy_refusals: [u64; POLICY_REFUSALS_MAX],
+    /// Requests that a policy would have refused that only logs, by the same place.
+    policy_would_refuse: [u64; POLICY_REFUSALS_MAX],
 }
 
 /// Refusals told apart.
@@ -184,6 +186,8 @@ mod tests {
         one.log_lines_dropped = 25 * step;
         one.authentication_attempts = 26 * step;
         one.policy_refusals = std::array::from_fn(|place| (27 + place as u64) * step);
+        let first = 27 + POLICY_REFUSALS_MAX as u64;
+        one.policy_would_refuse = std::array::from_fn(|place| (first + place as u64) * step);
         counters.merge(&one);
         counters
     }
@@ -192,10 +196,10 @@ mod tests {
     fn the_list_holds_every_field_once_and_in_order() {
         let counters = distinct(1);
         let values: Vec<u64> = counters.iter().flat_map(|(_, cells)| cells).copied().collect();
-        assert_eq!(values, (1..27 + POLICY_REFUSALS_MAX as u64).collect::<Vec<u64>>());
+        assert_eq!(values, (1..27 + 2 * POLICY_REFUSALS_MAX as u64).collect::<Vec<u64>>());
         assert_eq!(size_of::<Counters>(), values.len() * size_of::<u64>());
         assert_eq!(counters.iter().next().unwrap().0, "connections_accepted");
-        assert_eq!(counters.iter().last().unwrap().0, "policy_refusals");
+        assert_eq!(counters.iter().last().unwrap().0, "policy_would_refuse");
     }
 
     #[test]

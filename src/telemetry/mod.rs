@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod clock;
 pub mod counters;
 pub mod json;
+pub mod level;
 pub mod log_ring;
 pub mod report;
 pub mod route_stats;

@@ -99,26 +99,14 @@ fn text(token: &Value) -> String {
 fn accepts(keys: &Value, token: &str) -> bool {
     let set = if keys.get("keys").is_some() { keys.clone() } else { json!({ "keys": [keys] }) };
     let Ok(set) = KeySet::of_jwks(set.to_string().as_bytes()) else { return false };
-    let allowed = if set.is_secret() { &SECRET[..] } else { &PUBLIC[..] };
+    let is_secret = set.is_secret();
+    let allowed: Vec<Algorithm> = Algorithm::ALL.into_iter().filter(|it| it.is_symmetric() == is_secret).collect();
     let token = Token::parse(token.as_bytes(), 65_536, true);
     token.is_ok_and(|token| {
-        allowed.contains(&token.header.algorithm) && Verifiers::new(&set, allowed).verify(&token, true).is_ok()
+        allowed.contains(&token.header.algorithm) && Verifiers::new(&set, &allowed).verify(&token, true).is_ok()
     })
 }
 
 const SIGNATURE: &str = "json_web_signature_test.json";
 const KEY: &str = "json_web_key_test.json";
 const FILES: [&str; 4] = [SIGNATURE, KEY, "json_web_crypto_test.json", "json_web_encryption_test.json"];
-const SECRET: [Algorithm; 3] = [Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512];
-const PUBLIC: [Algorithm; 10] = [
-    Algorithm::Rs256,
-    Algorithm::Rs384,
-    Algorithm::Rs512,
-    Algorithm::Ps256,
-    Algorithm::Ps384,
-    Algorithm::Ps512,
-    Algorithm::Es256,
-    Algorithm::Es384,
-    Algorithm::Es512,
-    Algorithm::EdDsa,
-];

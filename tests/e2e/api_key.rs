@@ -137,6 +137,8 @@ fn a_refusal_is_401_with_a_challenge_a_reason_and_a_counter() {
     let logged: Vec<_> = gateway.log_lines(cases.len()).iter().map(|line| line["reason"].clone()).collect();
     let reasons: Vec<_> = cases.iter().map(|(.., reason)| serde_json::Value::from(*reason)).collect();
     assert_eq!(logged, reasons);
+    let last = &gateway.log_lines(cases.len())[cases.len() - 1];
+    assert_eq!((&last["consumer"], &last["credential"]), (&"bob".into(), &beginning(expired).into()));
     let counted = "shardgate_policy_refusals_total{policy=\"api_key\",reason=\"key_repeated\"} 4\n";
     wait_until("the counter", || metrics(&gateway).contains(counted));
     assert!(metrics(&gateway).contains("authentication_failures_total{policy=\"api_key\",reason=\"key_expired\"} 1\n"));
@@ -221,6 +223,7 @@ fn who_brings_nothing_is_anonymous_and_who_brings_something_wrong_is_nobody() {
     let consumers: Vec<_> = gateway.log_lines(5).iter().map(|line| line["consumer"].clone()).collect();
     assert_eq!(consumers[..2], ["ann", "guest"]);
     assert!(consumers[2..].iter().all(serde_json::Value::is_null), "{consumers:?}");
+    wait_until("attempts", || gateway.metric("authentication_attempts_total") == 4.0);
 }
 
 #[test]

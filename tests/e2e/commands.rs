@@ -194,3 +194,10 @@ fn a_profile_that_is_not_chosen_is_checked_too() {
     assert_eq!(wrong.code, Some(1));
     assert!(wrong.stderr.contains("there is no service `none`"), "{}", wrong.stderr);
 }
+
+#[test]
+fn the_schema_is_printed_as_it_stands_in_the_repository() {
+    let printed = Finished::run(&["schema"]);
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/shardgate.schema.json");
+    assert_eq!((printed.code, printed.stdout), (Some(0), std::fs::read_to_string(file).unwrap()));
+}

@@ -11,6 +11,7 @@
 mod harness;
 
 // The bytes of HTTP/1.1, well meant and not.
+mod authorize;
 mod bad_requests;
 mod bad_responses;
 mod connection;
@@ -32,6 +33,7 @@ mod proxy_protocol;
 mod rate_limits;
 mod route_actions;
 mod routing;
+mod shared_limits;
 mod transforms;
 mod upstream;
 

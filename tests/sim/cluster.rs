@@ -451,7 +451,7 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry, transforms: bool) -> P
     let settings = Settings { limits, ..Settings::default() };
     let chain = transforms.then(chain).map(Arc::new);
     let (services, chains) = (vec![Arc::new(service)], vec![[chain].into()]);
-    Plan { services, routes, table, chains, limits: Vec::new(), settings }
+    Plan { services, routes, table, chains, limits: Vec::new(), shared: Vec::new(), settings }
 }
 
 /// What changes bodies of JSON, those of answers up to a size.
@@ -482,6 +482,7 @@ fn numbered(plan: &Plan, generation: u64) -> Plan {
         routes,
         chains: plan.chains.clone(),
         limits: Vec::new(),
+        shared: Vec::new(),
         settings,
     }
 }

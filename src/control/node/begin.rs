@@ -2,6 +2,7 @@
 
 use crate::config::snapshot::{Listener, Snapshot};
 use crate::control::cpus::Cpus;
+use crate::control::journal::say;
 use crate::control::log::{self, LogWriter};
 use crate::control::nursery::Nursery;
 use crate::control::sockets::Sockets;
@@ -10,7 +11,7 @@ use crate::control::workers::{Beginning, Workers};
 use crate::policy::jwt::jwks::KeyBook;
 use crate::runtime::driver::choice::Choice;
 use crate::runtime::options::EventLoop;
-use crate::stdx::board::Board;
+use crate::stdx::ledger::Ledger;
 use crate::telemetry::log_ring;
 use crate::telemetry::report::{self, Reports};
 use std::sync::Arc;
@@ -31,10 +32,11 @@ pub(super) fn start_where_possible(
     snapshot: &Snapshot,
     sockets: &mut Sockets,
     keys: &KeyBook,
+    ledger: Option<Arc<Ledger>>,
 ) -> Result<(Started, mpsc::UnboundedReceiver<usize>, Choice), StartError> {
     let wanted = snapshot.runtime.event_loop;
     let mut event_loop = Choice::make(wanted).map_err(StartError::EventLoop)?;
-    let mut started = start_shards(nursery, shards, snapshot, sockets, &event_loop, keys.clone(), None);
+    let mut started = start_shards(nursery, shards, snapshot, sockets, &event_loop, keys.clone(), ledger.clone());
     if let Err(StartError::EventLoop(error)) = &started
         && (wanted, event_loop.event_loop) == (EventLoop::Auto, EventLoop::Uring)
     {
@@ -42,14 +44,14 @@ pub(super) fn start_where_possible(
         event_loop = Choice { event_loop: EventLoop::Epoll, reason };
         // Nobody has accepted on them.
         sockets.take_back();
-        started = start_shards(nursery, shards, snapshot, sockets, &event_loop, keys.clone(), None);
+        started = start_shards(nursery, shards, snapshot, sockets, &event_loop, keys.clone(), ledger.clone());
     }
     let (started, ended) = started?;
     Ok((started, ended, event_loop))
 }
 
-/// Starts `shards` shards, after those of `earlier` if there were any, and the log writer. Also returns where the end
-/// of each shard is told.
+/// Starts `shards` shards, on a ledger that there is already if there is one, and the log writer. Also returns where
+/// the end of each shard is told.
 pub(super) fn start_shards(
     nursery: &Nursery,
     shards: usize,
@@ -57,10 +59,10 @@ pub(super) fn start_shards(
     sockets: &mut Sockets,
     event_loop: &Choice,
     keys: KeyBook,
-    earlier: Option<Arc<Board>>,
+    ledger: Option<Arc<Ledger>>,
 ) -> Result<(Started, mpsc::UnboundedReceiver<usize>), StartError> {
     let listeners = sockets.open(snapshot.listeners.iter(), shards).map_err(StartError::Listen)?;
-    eprintln!("shardgate: event loop {}: {}", event_loop.name(), event_loop.reason);
+    say!(Info, "event loop {}: {}", event_loop.name(), event_loop.reason);
     let (logs, drain) = log_ring::rings(shards);
     let (reporters, reports) = report::reports(shards);
     let out = log::stdout().map_err(StartError::Log)?;
@@ -74,13 +76,13 @@ pub(super) fn start_shards(
         reporters,
         event_loop: event_loop.clone(),
         pins: Cpus::read().pinning(snapshot.runtime.pin, shards),
-        earlier,
+        ledger,
         on_end,
     };
     let (workers, addresses) = nursery.start(shards, beginning)?;
     for Listener { name, .. } in &snapshot.listeners {
         if let Some((_, address)) = addresses.iter().find(|(of, _)| of == name) {
-            eprintln!("shardgate: listening on {address} ({name})");
+            say!(Info, "listening on {address} ({name})");
         }
     }
     Ok((Started { workers, writer, reports }, ended))

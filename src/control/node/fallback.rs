@@ -5,6 +5,7 @@
 
 use super::begin::{Started, start_shards};
 use super::{LOG_PATIENCE, Node, Phase};
+use crate::control::journal::say;
 use crate::control::start::StartError;
 use crate::runtime::driver::choice::Choice;
 use crate::runtime::options::EventLoop;
@@ -26,7 +27,7 @@ impl Node {
         match self.begin_anew(error) {
             Ok(ended) => Some(ended),
             Err(failed) => {
-                eprintln!("shardgate: the shards cannot begin anew: {failed}");
+                say!(Error, "the shards cannot begin anew: {failed}");
                 None
             }
         }
@@ -34,18 +35,23 @@ impl Node {
 
     fn begin_anew(&mut self, error: Error) -> Result<UnboundedReceiver<usize>, StartError> {
         let reason = format!("io_uring failed while it served: {error}");
-        eprintln!("shardgate: warning: {reason}; connections are lost, and the shards begin anew");
+        say!(Warn, "{reason}; connections are lost, and the shards begin anew");
         // Those whose ring still turns; their connections are on it.
         self.workers.tell_all(|| Mail::Drain { patience: Duration::ZERO, stop: Stop::Leave });
         self.sockets.take_back();
         let event_loop = Choice { event_loop: EventLoop::Epoll, reason };
-        let (shards, keys, board) = (self.workers.len(), self.issuers.book(), self.workers.board.clone());
+        let (shards, keys) = (self.workers.len(), self.issuers.book());
+        let ledger = self.workers.board.ledger().cloned();
         let (Started { workers, writer, reports }, ended) =
-            start_shards(&self.nursery, shards, &self.snapshot, &mut self.sockets, &event_loop, keys, Some(board))?;
+            start_shards(&self.nursery, shards, &self.snapshot, &mut self.sockets, &event_loop, keys, ledger)?;
         // Their plan is the one in force: no earlier one is waited for.
         (0..workers.len()).for_each(|shard| workers.board.adopt_generation(shard, self.generation));
         self.status.borrow_mut().begun_anew(event_loop, workers.board.clone());
-        std::mem::replace(&mut self.workers, workers).finish(true);
+        let healthy = std::mem::replace(&mut self.workers, workers).finish(true);
+        if let Some(ledger) = self.workers.board.ledger().filter(|_| !healthy) {
+            // Of one that ended in the middle of things nobody knows what it held.
+            ledger.recall();
+        }
         let writer = std::mem::replace(&mut self.writer, writer);
         writer.finish(LOG_PATIENCE);
         self.status.borrow_mut().log_lines_lost += writer.take_lines_lost();

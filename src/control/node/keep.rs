@@ -1,6 +1,7 @@
 //! What is in force is kept on disk, which may take its time: on a thread of its own, one writer at a time.
 
 use super::Node;
+use crate::control::journal::say;
 use tokio::task::JoinHandle;
 
 /// A configuration that is being written.
@@ -37,7 +38,7 @@ impl Node {
         configuration.keeping_error = kept.err();
         if let Some(error) = &configuration.keeping_error {
             configuration.keeping_failed += 1;
-            eprintln!("shardgate: warning: {error}");
+            say!(Warn, "{error}");
         }
         drop(status);
         if again {

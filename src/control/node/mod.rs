@@ -13,10 +13,12 @@ use super::admin;
 use super::clock::clocks;
 use super::cpus::{Cpus, give_way};
 use super::handover::{self, Asked, Farewell, Refused};
+use super::journal;
 use super::jwks::Issuers;
 use super::log::LogWriter;
 use super::notify::Notify;
 use super::nursery::Nursery;
+use super::sharing::link::Link;
 use super::signals::{Heard, Signals};
 use super::sockets::Sockets;
 use super::source::Source;
@@ -24,12 +26,14 @@ use super::start::{StartError, inherited, raise_descriptor_limit};
 use super::status::{Status, authentication};
 use super::warnings::Warnings;
 use super::watch::Watch;
-use super::workers::Workers;
+use super::workers::{Workers, random_seed};
 use crate::config::problem::Problems;
 use crate::config::snapshot::Snapshot;
+use crate::control::journal::say;
 use crate::proxy::Plan;
 use crate::runtime::Stop;
 use crate::shard::Mail;
+use crate::stdx::ledger::Ledger;
 use crate::telemetry::report::Reports;
 use rustix::process::getuid;
 use std::cell::RefCell;
@@ -67,6 +71,7 @@ struct Node {
     writer: LogWriter,
     reports: Reports,
     issuers: Issuers,
+    link: Link,
     status: Rc<RefCell<Status>>,
     /// What serves the admin listener.
     admin: Option<JoinHandle<()>>,
@@ -77,6 +82,14 @@ struct Node {
     /// Plans that a shard may still go by, and their generation: whoever drops one last frees it, and that is not to be
     /// a shard.
     retired: VecDeque<(u64, Arc<Plan>)>,
+}
+
+/// Whom others are asked by before the first request comes, and what it was for.
+struct AskedFirst {
+    issuers: Issuers,
+    link: Link,
+    /// Of limits that nodes share, if there are any.
+    ledger: Option<Arc<Ledger>>,
 }
 
 /// ```text
@@ -103,7 +116,11 @@ impl Node {
         let (mut issuers, mut keys) = Issuers::new();
         issuers.configure(&beginning.snapshot);
         issuers.begin(&mut keys).await;
-        let started = Self::start(source, beginning.snapshot, beginning.text, issuers, inherited, tell)?;
+        let mut link = Link::new(random_seed()?);
+        let shards = Cpus::read().shards(beginning.snapshot.runtime.shards);
+        let ledger = link.begin(&beginning.snapshot, shards, random_seed()?).await;
+        let asked_first = AskedFirst { issuers, link, ledger };
+        let started = Self::start(source, beginning.snapshot, beginning.text, asked_first, inherited, tell)?;
         let (mut node, mut ended) = started;
         node.begun(beginning.from_last_good);
         let mut chores = tokio::time::interval(CHORES_INTERVAL);
@@ -134,7 +151,7 @@ impl Node {
             }
         }
         node.keep_last().await;
-        node.finish()
+        node.finish().await
     }
 
     /// Takes over from another process if one runs, starts the shards, and only then lets that one go.
@@ -142,17 +159,18 @@ impl Node {
         source: Source,
         snapshot: Snapshot,
         text: String,
-        issuers: Issuers,
+        AskedFirst { issuers, link, ledger }: AskedFirst,
         mut inherited: Vec<OwnedFd>,
         tell: mpsc::UnboundedSender<Asked>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<usize>), StartError> {
+        announce(&snapshot);
         let nursery = Nursery::new().map_err(StartError::Thread)?;
         give_way();
         let (old, control) = match source.control.as_deref().map(|path| handover::take(path, getuid())).transpose() {
             Ok(taken) => (taken.flatten(), source.control.clone()),
             // The other one goes on, and so does this one, alone.
             Err(stranger @ Refused::Stranger(_)) => {
-                eprintln!("shardgate: warning: {stranger}");
+                say!(Warn, "{stranger}");
                 (None, None)
             }
             Err(failed) => return Err(StartError::Handover(failed)),
@@ -164,9 +182,9 @@ impl Node {
         });
         let mut sockets = Sockets::new(inherited);
         let admin = snapshot.admin.map(|address| sockets.admin(address)).transpose().map_err(StartError::Listen)?;
-        let shards = Cpus::read().shards(snapshot.runtime.shards);
+        let shards = ledger.as_ref().map_or_else(|| Cpus::read().shards(snapshot.runtime.shards), |of| of.shards());
         let (Started { workers, writer, reports }, ended, event_loop) =
-            start_where_possible(&nursery, shards, &snapshot, &mut sockets, &issuers.book())?;
+            start_where_possible(&nursery, shards, &snapshot, &mut sockets, &issuers.book(), ledger)?;
         sockets.begun();
         let mut status = Status::new(event_loop, workers.board.clone(), &snapshot, clocks().wall, clocks().now);
         status.handovers_failed += u64::from(stranger);
@@ -182,6 +200,7 @@ impl Node {
             writer,
             reports,
             issuers,
+            link,
             status: Rc::new(RefCell::new(status)),
             admin: None,
             notify: Notify::from_environment(),
@@ -191,7 +210,7 @@ impl Node {
             retired: VecDeque::new(),
         };
         if let Some(address) = admin {
-            eprintln!("shardgate: admin on {address}");
+            say!(Info, "admin on {address}");
             node.serve_admin();
         }
         if let Some(path) = control {
@@ -200,7 +219,7 @@ impl Node {
         if old.map(handover::Old::confirm).transpose().map_err(|error| StartError::Handover(error.into()))?
             == Some(Farewell::Gone)
         {
-            eprintln!("shardgate: warning: the process that handed over has died since; this one serves alone");
+            say!(Warn, "the process that handed over has died since; this one serves alone");
         }
         Ok((node, ended))
     }
@@ -215,7 +234,7 @@ impl Node {
     fn begun(&mut self, from_last_good: Option<Problems>) {
         match from_last_good {
             Some(problems) => {
-                eprintln!("shardgate: beginning with the last good configuration: {}", line(&problems));
+                say!(Error, "beginning with the last good configuration: {}", line(&problems));
                 let configuration = &mut self.status.borrow_mut().configuration;
                 (configuration.from_last_good, configuration.error) = (true, Some(line(&problems)));
                 // Whatever the file says once it can be read is news: other names' addresses, another profile.
@@ -227,13 +246,14 @@ impl Node {
     }
 
     /// Waits for the threads to end, which they have been told to.
-    fn finish(mut self) -> Result<(), StartError> {
+    async fn finish(mut self) -> Result<(), StartError> {
         let told = self.phase == Phase::Draining;
         if !told {
             // The others cannot do what that one did.
             self.end(Duration::ZERO);
         }
         let healthy = self.workers.finish(told);
+        self.link.end().await;
         self.writer.finish(LOG_PATIENCE);
         if healthy { Ok(()) } else { Err(StartError::ShardEnded) }
     }
@@ -253,16 +273,20 @@ impl Node {
         }
         status.log_lines_lost += self.writer.take_lines_lost();
         status.issuers = self.issuers.status();
+        status.sharing = self.link.stats();
         let authentication = authentication(&status.counters());
         status.authentication.sample(clocks().mono, authentication);
         self.issuers.ask();
         let alive = status.is_alive(clocks().mono);
         for warning in self.warnings.due(&status, clocks().now) {
-            eprintln!("shardgate: warning: {warning}");
+            say!(Warn, "{warning}");
         }
         drop(status);
         self.notify.alive(alive);
         self.workers.deliver();
+        if let Some(ledger) = self.workers.board.ledger() {
+            ledger.write_off_when_recalled(clocks().mono);
+        }
         let oldest = self.workers.board.oldest_generation();
         while self.retired.pop_front_if(|(generation, _)| *generation < oldest).is_some() {}
     }
@@ -274,7 +298,7 @@ impl Node {
         let delay = self.snapshot.shutdown_delay.unwrap_or_else(usual_delay);
         match self.phase {
             Phase::Serving if !delay.is_zero() => {
-                eprintln!("shardgate: accepting for {} ms more", delay.as_millis());
+                say!(Info, "accepting for {} ms more", delay.as_millis());
                 self.phase = Phase::Leaving { at: clocks().now + delay };
             }
             Phase::Serving | Phase::HandingOver | Phase::Leaving { .. } => self.drain(self.snapshot.drain_timeout),
@@ -283,7 +307,7 @@ impl Node {
     }
 
     fn drain(&mut self, patience: Duration) {
-        eprintln!("shardgate: draining for {} ms at most", patience.as_millis());
+        say!(Info, "draining for {} ms at most", patience.as_millis());
         self.phase = Phase::Draining;
         self.end(patience);
     }
@@ -293,6 +317,19 @@ impl Node {
         // What the shards hold is the last of each socket.
         self.sockets.close_all();
         self.workers.tell_all(|| Mail::Drain { patience, stop: Stop::Dry });
+    }
+}
+
+/// Says of a configuration that begins to be in force what nobody should overlook.
+fn announce(snapshot: &Snapshot) {
+    journal::set_level(snapshot.log_level);
+    if snapshot.plan.settings.bypass_local {
+        // Whatever the level.
+        say!(
+            Error,
+            "authentication.bypass_local is on: whoever asks from this machine itself is let on without a credential; \
+             never do this where others can reach it"
+        );
     }
 }
 

@@ -1,9 +1,10 @@
 //! A configuration that changes while the gateway runs.
 
-use super::{Node, Phase, line};
+use super::{Node, Phase, announce, line};
 use crate::config::diff::Diff;
 use crate::config::snapshot::{Listener, Snapshot};
 use crate::control::clock::clocks;
+use crate::control::journal::say;
 use crate::control::listeners::Changes;
 use crate::control::source::News;
 use crate::control::start::StartError;
@@ -32,7 +33,7 @@ impl Node {
     pub(super) fn look(&mut self, asked: bool) {
         if self.phase != Phase::Serving {
             if asked {
-                eprintln!("shardgate: another process takes over, or this one ends: the configuration stays");
+                say!(Info, "another process takes over, or this one ends: the configuration stays");
             }
             return;
         }
@@ -91,15 +92,17 @@ impl Node {
             News::Nothing => self.unchanged(asked),
             News::Good(snapshot, text, ids) => {
                 let diff = Diff::between(&self.snapshot, &snapshot);
-                if diff.is_empty() && self.text.as_deref() == Some(&*text) {
+                let same_store = self.snapshot.store == snapshot.store;
+                if diff.is_empty() && same_store && self.text.as_deref() == Some(&*text) {
                     return self.unchanged(asked);
                 }
                 match self.apply(*snapshot) {
                     Ok(()) => {
                         let restart = if diff.needs_restart() { "; some of it at the next start" } else { "" };
                         let (number, changes) = (self.generation, diff.summary());
-                        eprintln!("shardgate: configuration {number} is in force: {changes}{restart}");
-                        (self.text, self.source.ids) = (Some(text.into()), ids);
+                        say!(Info, "configuration {number} is in force: {changes}{restart}");
+                        diff.to_string().lines().for_each(|line| say!(Debug, "{line}"));
+                        (self.text, self.source.ids) = (Some(text.into()), *ids);
                         self.keep();
                     }
                     Err(failed) => self.reject(StartError::Listen(failed).to_string()),
@@ -113,9 +116,9 @@ impl Node {
     /// The file says what is in force, again if something was wrong with it.
     fn unchanged(&self, asked: bool) {
         if self.status.borrow_mut().configuration.restore() {
-            eprintln!("shardgate: the file says again what is in force");
+            say!(Info, "the file says again what is in force");
         } else if asked {
-            eprintln!("shardgate: the configuration has not changed");
+            say!(Info, "the configuration has not changed");
         }
     }
 
@@ -123,7 +126,7 @@ impl Node {
     fn reject(&self, why: String) {
         let mut status = self.status.borrow_mut();
         if status.configuration.error.as_ref() != Some(&why) {
-            eprintln!("shardgate: the configuration in force stays: {}", why.trim_end());
+            say!(Error, "the configuration in force stays: {}", why.trim_end());
             status.rejected(why);
         }
     }
@@ -140,11 +143,14 @@ impl Node {
         if !described.is_empty() {
             self.workers.tell_all(|| Mail::Describe(described.clone()));
         }
+        announce(&snapshot);
         self.workers.listen(opened);
         self.retired.push_back((self.generation, self.snapshot.plan.clone()));
         self.generation += 1;
         self.workers.publish(&Publication { generation: self.generation, plan: snapshot.plan.clone() });
         self.status.borrow_mut().applied(self.generation, &snapshot, clocks().wall);
+        // First what they are filled from: a shared limit is none's before that.
+        self.link.configure(&snapshot, &self.workers.board);
         self.issuers.configure(&snapshot);
         self.issuers.ask();
         self.workers.publish_keys(&self.issuers.book());

@@ -2,6 +2,7 @@
 
 use super::{Node, Phase};
 use crate::control::handover::Asked;
+use crate::control::journal::say;
 use crate::shard::Mail;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -10,13 +11,13 @@ impl Node {
     pub(super) async fn handed_over(&mut self, asked: Asked) {
         match asked {
             Asked::Sockets(give) if self.phase == Phase::Serving => {
-                eprintln!("shardgate: another process takes over: accepting stops");
+                say!(Info, "another process takes over: accepting stops");
                 self.phase = Phase::HandingOver;
                 match self.rest().await {
                     // If it has gone meanwhile, that is told next.
                     Ok(sockets) => drop(give.send(sockets)),
                     // Not giving is telling.
-                    Err(error) => eprintln!("shardgate: warning: the sockets cannot be handed over: {error}"),
+                    Err(error) => say!(Warn, "the sockets cannot be handed over: {error}"),
                 }
             }
             // It ends, and has let go of its sockets: it has nothing to give, and does not stand in the way.
@@ -25,12 +26,12 @@ impl Node {
             Asked::Sockets(_) => {}
             Asked::Confirmed if self.phase == Phase::Draining => {}
             Asked::Confirmed => {
-                eprintln!("shardgate: the other process accepts");
+                say!(Info, "the other process accepts");
                 self.status.borrow_mut().draining = true;
                 self.drain(self.snapshot.drain_timeout);
             }
             Asked::Abandoned(why) => {
-                eprintln!("shardgate: warning: the other process does not take over: {why}");
+                say!(Warn, "the other process does not take over: {why}");
                 self.status.borrow_mut().handovers_failed += 1;
                 if self.phase == Phase::HandingOver {
                     self.phase = Phase::Serving;
@@ -38,7 +39,7 @@ impl Node {
                 }
             }
             Asked::Stranger(user) => {
-                eprintln!("shardgate: warning: user {user} asked for the listening sockets, and was refused");
+                say!(Warn, "user {user} asked for the listening sockets, and was refused");
                 self.status.borrow_mut().handovers_failed += 1;
             }
         }
@@ -68,7 +69,7 @@ impl Node {
         let opened = self.sockets.open(self.snapshot.listeners.iter(), self.workers.len());
         match opened {
             Ok(of_shards) => self.workers.listen(of_shards),
-            Err(failed) => eprintln!("shardgate: accepting cannot go on: {failed:?}"),
+            Err(failed) => say!(Error, "accepting cannot go on: {failed:?}"),
         }
         self.serve_admin();
     }

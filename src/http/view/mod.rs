@@ -46,6 +46,11 @@ impl<'a> RequestView<'a> {
         self.head.method
     }
 
+    /// As it was sent.
+    pub fn method_name(&self) -> &[u8] {
+        self.head.method_span.of(self.bytes)
+    }
+
     /// Normalised: what is matched, logged and sent on.
     pub fn path(&self) -> &[u8] {
         &self.head.path

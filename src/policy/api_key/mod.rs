@@ -57,7 +57,7 @@ impl Member for ApiKey {
         let now_s = context.now.wall.as_secs();
         let decided = Place::credential(places, request).map_err(Refusal::of).and_then(|key| {
             is_key(key)?;
-            Self::decide(key, now_s, context)
+            Self::decide(key, now_s, &mut *context)
         });
         match &decided {
             Ok(identity) => {
@@ -84,14 +84,16 @@ impl Member for ApiKey {
 }
 
 impl ApiKey {
-    fn decide(sent: &[u8], now_s: u64, context: &Context<'_>) -> Result<Rc<Identity>, Refusal> {
+    fn decide(sent: &[u8], now_s: u64, context: &mut Context<'_>) -> Result<Rc<Identity>, Refusal> {
         let HeldKey { id, consumer, prefix, expires_at_s } = context.consumers.key(sent).ok_or(Refusal::Unknown)?;
+        let State { keys, known, .. } = &mut *context.state.borrow_mut();
+        let identity = known.identity(context.consumers, (consumer.id(), id), || consumer.identity(Some(prefix)));
         if expires_at_s.is_some_and(|at_s| now_s >= at_s) {
+            context.former = Some(identity);
             return Err(Refusal::Expired);
         }
-        let State { keys, known, .. } = &mut *context.state.borrow_mut();
         keys.used(id, now_s);
-        Ok(known.identity(context.consumers, (consumer.id(), id), || consumer.identity(Some(prefix))))
+        Ok(identity)
     }
 }
 

@@ -54,6 +54,22 @@ pub enum Curve {
 }
 
 impl Algorithm {
+    pub const ALL: [Self; 13] = [
+        Self::Hs256,
+        Self::Hs384,
+        Self::Hs512,
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+        Self::Es256,
+        Self::Es384,
+        Self::Es512,
+        Self::EdDsa,
+    ];
+
     /// By its exact name: `nOnE`, `rs256` and the like are no algorithms.
     pub fn of(name: &str) -> Option<Self> {
         Some(match name {

@@ -21,9 +21,8 @@ pub struct Config {
     pub hide_token: bool,
     /// Also refuses what is merely odd: a token without `exp`, or with an `iat` in the future; `=` or unused bits in
     /// its Base64; a `typ` other than `JWT` and `at+jwt`, or a `cty`; no `kid` where several keys could be meant.
-    /// Default: false.
-    #[serde(default)]
-    pub strict_validation: bool,
+    /// Default: that of `authentication` at the top of the file, which is false.
+    pub strict_validation: Option<bool>,
     /// How far the issuers' clocks may be off, in seconds. Default: 30, at most 600.
     #[serde(default = "usual_skew_s")]
     pub clock_skew_s: u64,
@@ -106,6 +105,10 @@ pub enum Audiences {
 pub struct ClaimPath(pub Vec<String>);
 
 impl Config {
+    pub fn is_strict(&self) -> bool {
+        self.strict_validation.unwrap_or(false)
+    }
+
     /// Reads the files with keys and certificates.
     pub fn load(&mut self, read: Read<'_>) -> Result<(), Invalid> {
         let content = |what: &str, file: &str| {

@@ -131,7 +131,7 @@ impl Key {
             Some(algorithm) if fits(algorithm) => algorithm,
             Some(_) if matches!(material, Material::Secret(_)) => return Err(KeyError::Size),
             Some(_) => return Err(KeyError::Algorithm),
-            None => *ALL.iter().find(|algorithm| fits(**algorithm)).ok_or(KeyError::Size)?,
+            None => *Algorithm::ALL.iter().find(|algorithm| fits(**algorithm)).ok_or(KeyError::Size)?,
         };
         Parsed::new(&material, probe).ok_or(KeyError::Malformed)?;
         Ok(Self { id, algorithm, material })
@@ -276,21 +276,6 @@ impl fmt::Debug for Material {
     }
 }
 
-const ALL: [Algorithm; 13] = [
-    Algorithm::Hs256,
-    Algorithm::Hs384,
-    Algorithm::Hs512,
-    Algorithm::Rs256,
-    Algorithm::Rs384,
-    Algorithm::Rs512,
-    Algorithm::Ps256,
-    Algorithm::Ps384,
-    Algorithm::Ps512,
-    Algorithm::Es256,
-    Algorithm::Es384,
-    Algorithm::Es512,
-    Algorithm::EdDsa,
-];
 /// Every shard keeps each of them parsed.
 pub const KEYS_MAX: usize = 64;
 pub const UNCOMPRESSED: u8 = 4;

@@ -112,7 +112,11 @@ impl Member for Jwt {
                 context.identity = Some(verified.identity.clone());
                 Verdict::Continue
             }
-            Err(refusal) => Verdict::Reject(super::Error::Jwt(refusal)),
+            Err(refusal) => {
+                // Should the request go on all the same, what it says itself is not what a token said.
+                self.config.claims_to_headers.iter().for_each(|(name, _)| request.headers.remove(name));
+                Verdict::Reject(super::Error::Jwt(refusal))
+            }
         }
     }
 }
@@ -136,7 +140,7 @@ impl Jwt {
         wanted: &mut Vec<u64>,
     ) -> Result<Verified, Refusal> {
         let config = &self.config;
-        let token = Token::parse(text, config.token_bytes_max, config.strict_validation)?;
+        let token = Token::parse(text, config.token_bytes_max, config.is_strict())?;
         let claims = Claims::parse(&token.payload)?;
         let name = claims.issuer()?;
         let place = self.issuers.iter().position(|issuer| issuer.name == name).ok_or(Refusal::UnknownIssuer)?;
@@ -147,14 +151,14 @@ impl Jwt {
         if matches!(issuer.keys, Keys::Published(_)) && adopted.published.is_none() {
             return Err(Refusal::KeysUnavailable);
         }
-        let verified = adopted.verifiers.verify(&token, config.strict_validation);
+        let verified = adopted.verifiers.verify(&token, config.is_strict());
         if let (Err(Refusal::UnknownKey), Keys::Published(source)) = (verified, &issuer.keys)
             && !wanted.contains(&source.id)
         {
             wanted.push(source.id);
         }
         verified?;
-        claims.hold(&issuer.audiences, config.clock_skew_s, config.strict_validation, now_s)?;
+        claims.hold(&issuer.audiences, config.clock_skew_s, config.is_strict(), now_s)?;
         claims.verified(config, consumers)
     }
 

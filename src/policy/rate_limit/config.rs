@@ -38,6 +38,12 @@ pub struct Config {
     /// `token_bucket` or `sliding_window`, which counts this period and what is left of the last. Default:
     /// `token_bucket`.
     pub algorithm: Option<AlgorithmName>,
+    /// `local`: each node counts by itself. `redis`: all nodes with the same `rate_limiting.redis` count together, by a
+    /// `token_bucket` only. None of them waits for Redis: each holds some tokens of every key in advance, its part of
+    /// half the burst. No more than that comes at once at one node, and `RateLimit-Remaining` is of it. Where `burst` is
+    /// less than the number of nodes and one, it counts as that. Redis knows keys by fingerprints alone. Default:
+    /// `local`.
+    pub policy: Option<Counting>,
     /// What is counted apart, all of them together: `client_address` (an IPv4 address or an IPv6 /64), `consumer`,
     /// `credential`, `{ header: NAME }`, `route`, `service`, or `global`, which is all in one. Requests without the
     /// consumer, credential or header are counted by client address. Default: `[client_address]`.
@@ -74,6 +80,8 @@ pub struct LimitConfig {
     pub burst: Option<Requests>,
     /// As above. Default: `token_bucket`.
     pub algorithm: Option<AlgorithmName>,
+    /// As above. Default: `local`.
+    pub policy: Option<Counting>,
     /// As above. Default: `[client_address]`.
     pub key: Option<Vec<KeyPart>>,
 }
@@ -83,6 +91,24 @@ pub struct LimitConfig {
 pub enum AlgorithmName {
     TokenBucket,
     SlidingWindow,
+}
+
+/// Who counts: the name that Kong has for it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Counting {
+    Local,
+    Redis,
+}
+
+/// One limit, as it was written.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub period: Period,
+    pub terms: Terms,
+    pub key: Vec<KeyPart>,
+    /// With other nodes.
+    pub is_shared: bool,
 }
 
 /// Something that requests are told apart by.
@@ -120,8 +146,8 @@ pub struct Period {
 }
 
 impl Config {
-    /// Every limit: its period, its terms, and what it counts apart.
-    pub fn limits(self) -> Result<Vec<(Period, Terms, Vec<KeyPart>)>, Invalid> {
+    /// Every limit.
+    pub fn limits(self) -> Result<Vec<Rule>, Invalid> {
         let Self {
             requests_per_second,
             requests_per_minute,
@@ -131,6 +157,7 @@ impl Config {
             requests_per_year,
             burst,
             algorithm,
+            policy,
             key,
             ..
         } = self;
@@ -143,6 +170,7 @@ impl Config {
             requests_per_year,
             burst,
             algorithm,
+            policy,
             key,
         };
         let is_given = own.counts().iter().any(Option::is_some) || self.limits.is_empty();
@@ -169,7 +197,7 @@ impl LimitConfig {
         ]
     }
 
-    fn add_to(self, limits: &mut Vec<(Period, Terms, Vec<KeyPart>)>) -> Result<(), Invalid> {
+    fn add_to(self, limits: &mut Vec<Rule>) -> Result<(), Invalid> {
         let given = self.counts().into_iter().zip(PERIODS).filter_map(|(count, period)| Some((count?, period)));
         let given: Vec<_> = given.collect();
         let is_window = self.algorithm == Some(AlgorithmName::SlidingWindow);
@@ -184,6 +212,14 @@ impl LimitConfig {
         if key.is_empty() || key.len() > 1 && key.contains(&KeyPart::Global) {
             return Err(Invalid::new("a `key` that is empty or more than `global`", "write `key: [global]`"));
         }
+        let is_shared = self.policy == Some(Counting::Redis);
+        if is_shared && is_window {
+            return Err(Invalid::new("a `sliding_window` with `policy: redis`", "leave `algorithm` out"));
+        }
+        if is_shared && key.iter().any(|part| matches!(part, KeyPart::Route | KeyPart::Service)) {
+            let help = "write the policy at each route or service: each of them counts apart";
+            return Err(Invalid::new("a `key` of `route` or `service` with `policy: redis`", help));
+        }
         for (count, period) in given {
             let count = count.get() as u32;
             let algorithm = if is_window { Algorithm::SlidingWindow } else { Algorithm::TokenBucket };
@@ -193,7 +229,7 @@ impl LimitConfig {
                 let help = "choose less, or a `token_bucket`";
                 return Err(Invalid::new(format!("{count} requests a {}, which cannot be counted", period.name), help));
             }
-            limits.push((period, terms, key.clone()));
+            limits.push(Rule { period, terms, key: key.clone(), is_shared });
         }
         Ok(())
     }

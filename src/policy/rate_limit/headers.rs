@@ -98,7 +98,7 @@ impl Text {
 
 /// Rounded up: who comes back then is not refused.
 fn seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
 
 fn field(name: &str) -> FieldName {

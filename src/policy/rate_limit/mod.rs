@@ -11,7 +11,7 @@ mod state;
 pub use config::{Config, KeyPart, Requests};
 pub use state::{OTHERS, Refused, State};
 
-use self::config::{COST_MAX, MethodName, Period};
+use self::config::{COST_MAX, MethodName, Period, Rule};
 use self::headers::{Common, Names};
 use super::{Context, Hooks, Invalid, Member, Verdict};
 use crate::http::view::{FieldName, Method, RequestView, ResponseView};
@@ -42,6 +42,8 @@ pub struct Limit {
     period: Period,
     pub terms: Terms,
     key: Box<[KeyPart]>,
+    /// With other nodes.
+    pub is_shared: bool,
     /// In the ledger. Given before a shard sees the policy.
     number: OnceLock<u16>,
 }
@@ -64,7 +66,8 @@ impl Error {
 impl Limit {
     /// What the limit is, apart from its terms: a changed key counts anew.
     pub fn name(&self) -> String {
-        format!("{} by {:?}", self.period.name, self.key)
+        let shared = if self.is_shared { "shared, " } else { "" };
+        format!("{shared}{} by {:?}", self.period.name, self.key)
     }
 
     pub fn number(&self) -> Option<u16> {
@@ -80,7 +83,8 @@ impl Limit {
 impl PartialEq for Limit {
     /// By what the operator wrote: numbers come with each reading of the file.
     fn eq(&self, other: &Self) -> bool {
-        (self.period, self.terms, &self.key) == (other.period, other.terms, &other.key)
+        let told = |limit: &Self| (limit.period, limit.terms, limit.is_shared);
+        (told(self), &self.key) == (told(other), &other.key)
     }
 }
 
@@ -171,7 +175,9 @@ impl Member for RateLimit {
         let mut wait = Duration::ZERO;
         self.with_charges(ledger, request, context, |charges| {
             for (place, charge) in charges.iter().enumerate() {
-                let left = leases.left(ledger, *charge, context.now.mono);
+                let mut left = leases.left(ledger, *charge, context.now.mono);
+                // What is told is what was configured, not this node's part of it.
+                left.burst = self.limits[place].terms.burst;
                 wait = wait.max(left.wait);
                 if let Some(names) = &self.told {
                     names[place].write(left, response);
@@ -191,8 +197,8 @@ impl Member for RateLimit {
 }
 
 impl Limit {
-    fn new((period, terms, key): (Period, Terms, Vec<KeyPart>)) -> Self {
-        Self { period, terms, key: key.into(), number: OnceLock::new() }
+    fn new(Rule { period, terms, key, is_shared }: Rule) -> Self {
+        Self { period, terms, key: key.into(), is_shared, number: OnceLock::new() }
     }
 }
 
@@ -380,6 +386,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_lost_shard_held_is_written_off_though_nobody_asks_for_anything() {
+        let board = Arc::new(Board::new(2, 1, 8));
+        let terms = trial("requests_per_hour: 400").policy().limits()[0].terms;
+        board.limit(&[(1, terms)], Mono::ZERO);
+        let mut lost = State::new(board.clone(), 0, 1);
+        let admit = |state: &mut State, times: u32| {
+            let (ledger, leases) = state.parts().unwrap();
+            let charge = Charge { tag: ledger.tag(1, "key"), cost: 1 };
+            (0..times).map(|_| u32::from(leases.admit(ledger, &[charge], Mono::ZERO).is_ok())).sum::<u32>()
+        };
+        let spent = admit(&mut lost, 41);
+        drop(lost);
+        let ledger = board.ledger().unwrap();
+        let mut living = [0, 1].map(|shard| State::new(board.clone(), shard, 1));
+        ledger.recall();
+        ledger.write_off_when_recalled(Mono::ZERO);
+        assert!(ledger.is_recalling(), "nobody has said that he holds nothing");
+        living.iter_mut().for_each(|state| state.heed_recall(Mono::ZERO));
+        ledger.write_off_when_recalled(Mono::ZERO);
+        assert!(!ledger.is_recalling());
+        let rest = admit(&mut living[1], 500);
+        assert!((380..=400).contains(&(spent + rest)), "{spent} and {rest}");
+    }
+
+    #[test]
     fn limits_that_make_no_sense_are_mistakes() {
         let refused = Trial::<RateLimit>::refused;
         refused("{}", "a limit without a rate: say how many, as in `requests_per_second: 100`");
@@ -391,6 +422,15 @@ mod tests {
         refused(
             "{ requests_per_second: 1, key: [global, route] }",
             "a `key` that is empty or more than `global`: write `key: [global]`",
+        );
+        refused(
+            "{ requests_per_second: 9, policy: redis, algorithm: sliding_window }",
+            "a `sliding_window` with `policy: redis`: leave `algorithm` out",
+        );
+        refused(
+            "{ requests_per_second: 9, policy: redis, key: [consumer, route] }",
+            "a `key` of `route` or `service` with `policy: redis`: write the policy at each route or service: each of \
+             them counts apart",
         );
         refused(
             "{ requests_per_second: 500000, algorithm: sliding_window }",

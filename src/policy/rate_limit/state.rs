@@ -56,6 +56,14 @@ impl State {
         }
     }
 
+    /// Now and then, also where nothing is limited just now: leases may have been recalled.
+    pub fn heed_recall(&mut self, now: Mono) {
+        if self.board.as_ref().and_then(|board| board.ledger()).is_some_and(|ledger| ledger.is_recalling()) {
+            let parts = self.parts();
+            parts.into_iter().for_each(|(ledger, leases)| leases.reconcile(ledger, now));
+        }
+    }
+
     /// Gives back every lease: the shard ends.
     pub fn settle(&mut self, now: Mono) {
         if let (Some(ledger), Some(leases)) = (self.board.as_ref().and_then(|board| board.ledger()), &mut self.leases) {

@@ -19,7 +19,7 @@ pub struct Clock {
 /// A line as shards share it.
 #[derive(Debug, Default)]
 struct Shared {
-    fields: [AtomicU64; 5],
+    fields: [AtomicU64; 6],
 }
 
 /// The clock since its last change.
@@ -34,16 +34,23 @@ pub struct Line {
     /// Before that.
     step_before: u64,
     size: u64,
+    /// By which waits are told: that of the whole rate, also where others earn the tokens and this clock stands still.
+    whole_step: u64,
 }
 
 impl Clock {
     /// Changes pace and size as of `now`. Only one thread may call this.
     pub fn set(&self, step: u64, size: u32, now: Mono) {
+        self.set_part(step, step, size, now);
+    }
+
+    /// The same where only a part of the rate is earned here.
+    pub fn set_part(&self, step: u64, whole_step: u64, size: u32, now: Mono) {
         let version = self.version.load(Ordering::Relaxed);
         let old = self.lines[version as usize % 2].read();
         let since = now.as_nanos();
-        let line = Line { since, base: old.at(now), step, step_before: old.step, size: size.into() };
-        if (line.step, line.size) == (old.step, old.size) {
+        let line = Line { since, base: old.at(now), step, step_before: old.step, size: size.into(), whole_step };
+        if (line.step, line.size, line.whole_step) == (old.step, old.size, old.whole_step) {
             return;
         }
         // Who still reads this line from before the last change must see that there was one.
@@ -68,12 +75,13 @@ impl Clock {
 
 impl Shared {
     fn read(&self) -> Line {
-        let [since, base, step, step_before, size] = self.fields.each_ref().map(|field| field.load(Ordering::Relaxed));
-        Line { since, base, step, step_before, size }
+        let fields = self.fields.each_ref().map(|field| field.load(Ordering::Relaxed));
+        let [since, base, step, step_before, size, whole_step] = fields;
+        Line { since, base, step, step_before, size, whole_step }
     }
 
     fn write(&self, line: Line) {
-        let values = [line.since, line.base, line.step, line.step_before, line.size];
+        let values = [line.since, line.base, line.step, line.step_before, line.size, line.whole_step];
         for (field, value) in self.fields.iter().zip(values) {
             field.store(value, Ordering::Relaxed);
         }
@@ -98,7 +106,7 @@ impl Line {
 
     /// How long so many units of the clock take.
     pub fn duration(&self, units: u64) -> Duration {
-        let nanos = (u128::from(units) << STEP_BITS).div_ceil(u128::from(self.step.max(1)));
+        let nanos = (u128::from(units) << STEP_BITS).div_ceil(u128::from(self.whole_step.max(1)));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }

@@ -97,6 +97,11 @@ impl Leases {
         }
     }
 
+    /// What its table takes, whatever it holds.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.sets) + self.listed.capacity() * size_of::<u32>()
+    }
+
     /// Charges all of them, or none.
     pub fn admit(&mut self, ledger: &Ledger, charges: &[Charge], now: Mono) -> Result<(), Refused> {
         match charges {

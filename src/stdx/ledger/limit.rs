@@ -37,9 +37,19 @@ pub enum Algorithm {
     SlidingWindow,
 }
 
+/// What this node has of a limit that it shares with others.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Share {
+    /// Tokens of each key that it may hold.
+    pub size: u32,
+    /// How much of the rate its keys earn by themselves, in 2^-16; none while grants are what fills them.
+    pub pace: u32,
+}
+
 #[derive(Debug)]
 pub struct Limit {
     pub algorithm: Algorithm,
+    pub is_shared: bool,
     scale: Scale,
     clock: Clock,
     /// One word for each group of keys that share it when the table is crowded. Nothing of it is ever out on lease.
@@ -59,6 +69,7 @@ struct Scale {
 #[derive(Clone, Copy, Debug)]
 pub struct Meter {
     algorithm: Algorithm,
+    pub is_shared: bool,
     token: u64,
     line: Line,
     now: u64,
@@ -105,9 +116,9 @@ impl Scale {
 }
 
 impl Limit {
-    pub fn new(terms: Terms) -> Self {
+    pub fn new(terms: Terms, is_shared: bool) -> Self {
         let overflow = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { algorithm: terms.algorithm, scale: Scale::new(terms), clock: Clock::default(), overflow }
+        Self { algorithm: terms.algorithm, is_shared, scale: Scale::new(terms), clock: Clock::default(), overflow }
     }
 
     /// Puts terms in force as of `now`, or says that they do not fit this limit's words. Only one thread may call this.
@@ -119,9 +130,21 @@ impl Limit {
         fits
     }
 
+    /// The same of a limit that nodes share: what its keys hold here, and earn here.
+    pub fn set_share(&self, terms: Terms, share: Share, now: Mono) -> bool {
+        let fits = self.is_shared && terms.algorithm == self.algorithm && self.scale.fits(terms);
+        if fits {
+            let whole = self.scale.step(terms);
+            let part = u64::try_from(u128::from(whole) * u128::from(share.pace) >> PACE_BITS).unwrap_or(u64::MAX);
+            self.clock.set_part(part, whole, share.size.min(terms.burst), now);
+        }
+        fits
+    }
+
     pub fn meter(&self, now: Mono) -> Meter {
         let line = self.clock.line();
-        Meter { algorithm: self.algorithm, token: self.scale.token, now: line.at(now), line }
+        let (algorithm, is_shared) = (self.algorithm, self.is_shared);
+        Meter { algorithm, is_shared, token: self.scale.token, now: line.at(now), line }
     }
 }
 
@@ -181,6 +204,12 @@ impl Meter {
         }
     }
 
+    /// Tokens that were spent and not earned back.
+    pub fn spent(&self, word: u64) -> u32 {
+        let missing = i64::from(self.burst()) - i64::from(self.out(word)) - self.free(word);
+        u32::try_from(missing.max(0)).unwrap_or(u32::MAX)
+    }
+
     /// Whether the slot says nothing that a fresh one would not.
     pub fn is_past(&self, word: u64) -> bool {
         self.out(word) == 0
@@ -190,9 +219,10 @@ impl Meter {
             }
     }
 
-    /// How long until `cost` tokens can be had, if nobody else takes any; `Duration::MAX` if it never holds as many.
+    /// How long until `cost` tokens can be had, if nobody else takes any; `Duration::MAX` if it never holds as many,
+    /// which of a shared limit nobody knows here.
     pub fn wait(&self, word: u64, cost: u32) -> Duration {
-        if cost > self.burst() {
+        if cost > self.burst() && !self.is_shared {
             return Duration::MAX;
         }
         self.line.duration(match self.algorithm {
@@ -210,6 +240,8 @@ impl Meter {
     }
 }
 
+/// Of [`Share::pace`].
+const PACE_BITS: u32 = 16;
 /// What a burst may take to be earned, in bits of clock units: 8 s of nanoseconds. The clock goes round in 2^17 times
 /// that: who comes back after 13 days or more may meet an old debt, with a chance of 2^-14.
 const BURST_BITS: u32 = 33;
@@ -231,7 +263,7 @@ mod tests {
     /// Spends all, and looks how many there are a while later, under other terms: never early, hardly late.
     #[track_caller]
     fn check(first: Terms, then: Terms, after: Duration, want: i64) {
-        let limit = Limit::new(first);
+        let limit = Limit::new(first, false);
         let start = Mono::from_nanos(12_345_678_901);
         assert!(limit.set(first, start));
         let word = limit.meter(start).charge(0, first.burst, 0);
@@ -266,6 +298,26 @@ mod tests {
         check(at_first, bucket(50, SECOND, 50), Duration::ZERO, -50);
         check(at_first, bucket(600, SECOND * 60, 100), SECOND, 10);
         check(at_first, bucket(1, SECOND * 3_600, 100), SECOND * 7_200, 2);
-        assert!(!Limit::new(at_first).set(bucket(1_000_000, SECOND, 1_000_000), Mono::ZERO), "that fits no word");
+        assert!(
+            !Limit::new(at_first, false).set(bucket(1_000_000, SECOND, 1_000_000), Mono::ZERO),
+            "that fits no word"
+        );
+    }
+
+    #[test]
+    fn a_shared_limit_earns_only_its_part_and_tells_waits_by_the_whole() {
+        let (terms, start) = (bucket(100, SECOND, 100), Mono::from_nanos(5_000_000_000));
+        let limit = Limit::new(terms, true);
+        let share = |size, pace, at| assert!(limit.set_share(terms, Share { size, pace }, at));
+        share(20, 0, start);
+        let word = limit.meter(start).charge(0, 20, 0);
+        let free = |after: Duration| limit.meter(start + after).free(word);
+        assert_eq!((free(SECOND), limit.meter(start).spent(word)), (0, 20));
+        assert_eq!(limit.meter(start).wait(word, 1), SECOND / 100);
+        share(20, 1 << 14, start + SECOND);
+        assert_eq!((free(SECOND), free(SECOND * 5 / 4)), (0, 6));
+        share(10, 0, start + SECOND * 5 / 4);
+        assert_eq!(free(SECOND * 2), -4);
+        assert!(!Limit::new(terms, false).set_share(terms, Share::default(), start), "that is a node's own");
     }
 }

@@ -13,20 +13,23 @@ mod bucket;
 mod clock;
 mod leases;
 mod limit;
+mod shared;
 mod table;
 mod window;
 
 pub use self::leases::{CHARGES_MAX, Charge, Leases, Left, RECONCILE_EVERY, Refused};
-pub use self::limit::{Algorithm, Terms};
+pub use self::limit::{Algorithm, Share, Terms};
+pub use self::shared::Want;
 pub use self::table::{GROUP_SLOTS, Tag};
 pub use self::window::SIZE_MAX as WINDOW_SIZE_MAX;
 
 use self::limit::{Limit, Meter, OVERFLOWS};
+use self::shared::Marks;
 use self::table::{Place, Seen, Table};
 use crate::stdx::atomic::{AtomicU32, AtomicU64, Ordering, fence, spin_loop};
-use crate::stdx::hash::{KeyedHash, keyed_hash};
+use crate::stdx::hash::{KeyedHash, StableHasher, keyed_hash};
 use crate::stdx::time::Mono;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -37,6 +40,10 @@ pub struct Ledger {
     hash: KeyedHash,
     /// By number, from 1. Never taken away: a slot's word means nothing without its limit.
     limits: Box<[OnceLock<Box<Limit>>]>,
+    /// Keys the hash of what nodes count together, for all of them alike.
+    shared_seed: AtomicU64,
+    /// Slots of shared limits that were spent from.
+    marks: Marks,
     /// Requests that were counted together with others, because no slot was free.
     overflows: AtomicU64,
     /// Odd while no leases are given, so that what is still out is a lost shard's.
@@ -79,6 +86,8 @@ impl Ledger {
             table: Table::new(slots),
             hash: keyed_hash(seed),
             limits: (0..=limits_max).map(|_| OnceLock::new()).collect(),
+            shared_seed: AtomicU64::new(seed),
+            marks: Marks::new(slots),
             overflows: AtomicU64::new(0),
             recall: AtomicU32::new(0),
             heeded: (0..shards).map(|_| AtomicU32::new(0)).collect(),
@@ -90,17 +99,27 @@ impl Ledger {
     /// common with: of another algorithm, or of a fraction of the burst.
     pub fn set(&self, limit: u16, terms: Terms, now: Mono) -> bool {
         let Some(cell) = self.limits.get(usize::from(limit)).filter(|_| limit > 0) else { return false };
-        let limit = cell.get_or_init(|| Box::new(Limit::new(terms)));
-        limit.set(terms, now)
+        let limit = cell.get_or_init(|| Box::new(Limit::new(terms, false)));
+        !limit.is_shared && limit.set(terms, now)
     }
 
-    /// What a key of a limit is known by.
+    /// What a key of a limit is known by; of one that nodes share, to all of them.
     pub fn tag(&self, limit: u16, key: impl Hash) -> Tag {
+        if self.is_shared(limit) {
+            let mut hasher = StableHasher::new(self.shared_seed.load(Ordering::Relaxed));
+            key.hash(&mut hasher);
+            return Tag::new(hasher.finish(), limit);
+        }
         Tag::new(self.hash.hash_one((limit, key)), limit)
     }
 
     pub fn shards(&self) -> usize {
         self.heeded.len()
+    }
+
+    /// What its table takes: the same from the first key to the last.
+    pub fn bytes(&self) -> usize {
+        self.table.bytes() + self.marks.bytes() + size_of_val(&*self.limits)
     }
 
     /// Requests that were counted together with others, because no slot was free.
@@ -132,9 +151,11 @@ impl Ledger {
                 continue;
             };
             let Some((lease, word)) = self.agree(meter, seen.word(), order) else {
+                self.mark(at, meter);
                 return Outcome::Refused(meter.wait(seen.word(), order.cost));
             };
             if let Some(seen) = self.table.exchange(at, seen, word) {
+                self.mark(at, meter);
                 return Outcome::Taken { lease, spot: Spot::Slot(at, seen) };
             }
         }
@@ -225,12 +246,16 @@ impl Ledger {
 ///
 /// Until then a key has at most one lease less of its burst, and its rate in full.
 ///
-/// Shards that end give back what they hold, also those whose ring fails, and one that panics ends the process: so far
-/// control has no shard to write off. What is here is for a ledger that outlives a shard's memory; `tests/limits.rs`
-/// and `tests/loom`, for which it is public, hold that no window is above the bound then either.
+/// A ledger outlives a shard's memory where shards begin anew on epoll because a ring has failed: those before give
+/// back what they hold as they end, unless one panics at that. One that panics at another time ends the process.
 impl Ledger {
     pub fn recall(&self) {
         self.recall.fetch_or(1, Ordering::AcqRel);
+    }
+
+    /// Whether shards are to give back what they hold.
+    pub fn is_recalling(&self) -> bool {
+        !self.recalls().is_multiple_of(2)
     }
 
     fn recalls(&self) -> u32 {
@@ -251,6 +276,13 @@ impl Ledger {
         recall % 2 == 1 && (0..self.shards()).all(|shard| is_lost(shard) || heeded(shard))
     }
 
+    /// The last step, if it is time for it and every shard lives, which a lost one's successor does too.
+    pub fn write_off_when_recalled(&self, now: Mono) {
+        if self.is_recalled(|_| false) {
+            self.write_off(now);
+        }
+    }
+
     /// Takes for spent all that is out on lease. Only after `is_recalled` has said so.
     pub fn write_off(&self, now: Mono) {
         for (place, tag) in self.table.places() {
@@ -258,6 +290,7 @@ impl Ledger {
             while let Some(seen) = self.table.load(place, tag).filter(|seen| meter.out(seen.word()) > 0) {
                 let word = meter.charge(seen.word(), meter.out(seen.word()), 0);
                 if self.table.exchange(place, seen, word).is_some() {
+                    self.mark(place, &meter);
                     break;
                 }
             }

@@ -23,12 +23,19 @@ pub struct Table {
     groups: Box<[Group]>,
 }
 
-/// The slots that a key may have: their tags in one line of the cache, their words in the next.
+/// The slots that a key may have, in two lines of the cache. Its hash says in which of them it is looked for first, so
+/// that a key nearly always costs one line that is not near: as long as there is room it has its slot there.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Group {
-    tags: [AtomicU64; GROUP_SLOTS],
-    words: [AtomicU64; GROUP_SLOTS],
+    slots: [Slot; GROUP_SLOTS],
+}
+
+/// Whose it is, and what it says, side by side.
+#[derive(Debug)]
+struct Slot {
+    tag: AtomicU64,
+    word: AtomicU64,
 }
 
 /// A slot's word as it was read, its owner's number included.
@@ -53,6 +60,18 @@ impl Tag {
     pub fn hash(self) -> u64 {
         self.0 >> LIMIT_BITS
     }
+
+    /// In which order its group's slots are looked at.
+    fn order(self) -> impl Iterator<Item = usize> {
+        let first = if self.0 >> 63 == 0 { 0 } else { GROUP_SLOTS / 2 };
+        (0..GROUP_SLOTS).map(move |step| first ^ step)
+    }
+}
+
+impl Place {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
 }
 
 impl Seen {
@@ -74,14 +93,14 @@ impl Table {
     /// `slots` is a power of two, of at least a group.
     pub fn new(slots: usize) -> Self {
         assert!(slots.is_power_of_two() && slots >= GROUP_SLOTS, "groups are found by masking a hash");
-        let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
-        Self { groups: (0..slots / GROUP_SLOTS).map(|_| Group { tags: zeros(), words: zeros() }).collect() }
+        let free = |_| Slot { tag: AtomicU64::new(NOBODY), word: AtomicU64::new(0) };
+        Self { groups: (0..slots / GROUP_SLOTS).map(|_| Group { slots: std::array::from_fn(free) }).collect() }
     }
 
     /// The key's slot, if it has one.
     pub fn find(&self, tag: Tag) -> Option<Place> {
         let (group, first) = self.group(tag);
-        let slot = group.tags.iter().position(|other| other.load(Ordering::Acquire) == tag.0)?;
+        let slot = tag.order().find(|slot| group.slots[*slot].tag.load(Ordering::Acquire) == tag.0)?;
         Some(Place(first + slot as u32))
     }
 
@@ -93,13 +112,13 @@ impl Table {
                 return Some(place);
             }
             let (group, first) = self.group(tag);
-            let (slot, last) = group.reserve(&meter)?;
-            let publish = |word: u64| group.words[slot].store(last.next_owner() | word, Ordering::Release);
-            group.tags[slot].store(tag.0, Ordering::Release);
+            let (slot, last) = group.reserve(tag, &meter)?;
+            let publish = |word: u64| group.slots[slot].word.store(last.next_owner() | word, Ordering::Release);
+            group.slots[slot].tag.store(tag.0, Ordering::Release);
             // Between here and the publication: who counted this key elsewhere did so before, or sees the tag.
             fence(Ordering::SeqCst);
             if group.has_other(tag, slot) {
-                group.tags[slot].store(NOBODY, Ordering::Release);
+                group.slots[slot].tag.store(NOBODY, Ordering::Release);
                 publish(0);
             } else {
                 publish(fresh());
@@ -111,25 +130,37 @@ impl Table {
 
     /// The slot's word; none while it changes hands, and once it is another's.
     pub fn load(&self, place: Place, tag: Tag) -> Option<Seen> {
-        let (tags, words) = self.slot(place);
-        let word = words.load(Ordering::Acquire);
-        (word != RESERVED && tags.load(Ordering::Acquire) == tag.0).then_some(Seen(word))
+        let slot = self.slot(place);
+        let word = slot.word.load(Ordering::Acquire);
+        (word != RESERVED && slot.tag.load(Ordering::Acquire) == tag.0).then_some(Seen(word))
     }
 
     /// Writes a word in place of the one seen; none if that is not there any more.
     pub fn exchange(&self, place: Place, from: Seen, word: u64) -> Option<Seen> {
         debug_assert!(word & !WORD_MASK == 0, "a word leaves the owner's number alone");
         let to = from.0 & !WORD_MASK | word;
-        let words = self.slot(place).1;
-        words.compare_exchange(from.0, to, Ordering::AcqRel, Ordering::Relaxed).ok().map(|_| Seen(to))
+        let word = &self.slot(place).word;
+        word.compare_exchange(from.0, to, Ordering::AcqRel, Ordering::Relaxed).ok().map(|_| Seen(to))
+    }
+
+    /// The place of this number, and who has it.
+    pub fn place(&self, index: usize) -> Option<(Place, Tag)> {
+        let place = Place(u32::try_from(index).ok()?);
+        let tag = self.slot(place).tag.load(Ordering::Acquire);
+        (tag != NOBODY).then_some((place, Tag(tag)))
     }
 
     /// Every slot that has an owner.
     pub fn places(&self) -> impl Iterator<Item = (Place, Tag)> {
-        (0..(self.groups.len() * GROUP_SLOTS) as u32).filter_map(|index| {
-            let tag = self.slot(Place(index)).0.load(Ordering::Acquire);
-            (tag != NOBODY).then_some((Place(index), Tag(tag)))
-        })
+        (0..self.slots()).filter_map(|index| self.place(index))
+    }
+
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.groups)
+    }
+
+    pub fn slots(&self) -> usize {
+        self.groups.len() * GROUP_SLOTS
     }
 
     fn group(&self, tag: Tag) -> (&Group, u32) {
@@ -137,36 +168,35 @@ impl Table {
         (&self.groups[index], (index * GROUP_SLOTS) as u32)
     }
 
-    fn slot(&self, place: Place) -> (&AtomicU64, &AtomicU64) {
-        let group = &self.groups[place.0 as usize / GROUP_SLOTS];
-        let slot = place.0 as usize % GROUP_SLOTS;
-        (&group.tags[slot], &group.words[slot])
+    fn slot(&self, place: Place) -> &Slot {
+        &self.groups[place.0 as usize / GROUP_SLOTS].slots[place.0 as usize % GROUP_SLOTS]
     }
 }
 
 impl Group {
     /// Reserves a slot that nobody has or needs.
-    fn reserve(&self, meter: impl Fn(Tag) -> Option<Meter>) -> Option<(usize, Seen)> {
-        for slot in 0..GROUP_SLOTS {
-            let tag = self.tags[slot].load(Ordering::Acquire);
-            let word = self.words[slot].load(Ordering::Acquire);
+    fn reserve(&self, wanted: Tag, meter: impl Fn(Tag) -> Option<Meter>) -> Option<(usize, Seen)> {
+        for slot in wanted.order() {
+            let tag = self.slots[slot].tag.load(Ordering::Acquire);
+            let word = self.slots[slot].word.load(Ordering::Acquire);
             let is_past = || meter(Tag(tag)).is_some_and(|meter| meter.is_past(Seen(word).word()));
             let is_free = word != RESERVED && (tag == NOBODY || is_past());
-            let reserve = |from| self.words[slot].compare_exchange(from, RESERVED, Ordering::AcqRel, Ordering::Relaxed);
+            let of_slot = &self.slots[slot].word;
+            let reserve = |from| of_slot.compare_exchange(from, RESERVED, Ordering::AcqRel, Ordering::Relaxed);
             if !is_free || reserve(word).is_err() {
                 continue;
             }
             // Between tag and word it may have become another's, whose word means something else.
-            if self.tags[slot].load(Ordering::Acquire) == tag {
+            if self.slots[slot].tag.load(Ordering::Acquire) == tag {
                 return Some((slot, Seen(word)));
             }
-            self.words[slot].store(word, Ordering::Release);
+            of_slot.store(word, Ordering::Release);
         }
         None
     }
 
     fn has_other(&self, tag: Tag, own: usize) -> bool {
-        (0..GROUP_SLOTS).any(|slot| slot != own && self.tags[slot].load(Ordering::Acquire) == tag.0)
+        (0..GROUP_SLOTS).any(|slot| slot != own && self.slots[slot].tag.load(Ordering::Acquire) == tag.0)
     }
 }
 

@@ -15,7 +15,7 @@ const SHARDS: usize = 8;
 
 fn main() {
     let terms = |algorithm, count| Terms { algorithm, count, period: Duration::from_secs(1), burst: count };
-    let ledger = Ledger::new(SHARDS, 1, 1 << 20, 3);
+    let ledger = Ledger::new(SHARDS, 1, 1 << 21, 3);
     let start = Mono::from_nanos(1_000_000_000);
     for (number, terms) in [
         (1, terms(Algorithm::TokenBucket, 8_000_000)),
@@ -62,17 +62,44 @@ fn main() {
         }),
     );
     for keys in [1_000, 10_000, 100_000, 1_000_000] {
-        let tags: Vec<_> = (0..keys).map(|key: u64| ledger.tag(2, key)).collect();
-        let mut place = 0;
-        print(
-            &format!("the next of {keys} clients, in turn, with a token a second"),
-            median(|_, now| {
-                place = if place + 1 == tags.len() { 0 } else { place + 1 };
-                let _ = black_box(leases.admit(&ledger, &[Charge { tag: tags[place], cost: 1 }], now));
-            }),
-        );
+        of_many(&ledger, &mut leases, keys);
     }
     println!("{} requests found no slot of their own", ledger.overflows());
+    println!("{} bytes of ledger, {} of a shard's leases", ledger.bytes(), leases.bytes());
+}
+
+/// What is not near costs what the memory does, whoever asks for it: a compare-and-swap in as many lines as the keys
+/// have, at the same distances, is the yardstick of the rest.
+fn of_many(ledger: &Ledger, leases: &mut Leases, keys: u64) {
+    let tags: Vec<_> = (0..keys).map(|key: u64| ledger.tag(2, key)).collect();
+    let lines: Vec<[AtomicU64; 8]> = (0..keys.next_power_of_two()).map(|_| Default::default()).collect();
+    let mut place = 0;
+    let mut next = move || {
+        place = if place + 1 == keys as usize { 0 } else { place + 1 };
+        place
+    };
+    print(
+        &format!("a compare-and-swap in one of {keys} lines"),
+        median(|index, _| {
+            let line = tags[next()].hash() as usize & (lines.len() - 1);
+            let _ = black_box(lines[line][0].compare_exchange(index, index + 1, Ordering::AcqRel, Ordering::Relaxed));
+        }),
+    );
+    print(
+        &format!("the next of {keys} clients, in turn, with a token a second"),
+        median(|_, now| {
+            let _ = black_box(leases.admit(ledger, &[Charge { tag: tags[next()], cost: 1 }], now));
+        }),
+    );
+    let consumers: Vec<_> = (0..10_000_u64).map(|key| ledger.tag(1, key)).collect();
+    print(
+        &format!("the same, charged to one of {} consumers too", consumers.len()),
+        median(|index, now| {
+            let consumer = consumers[index as usize * 7_919 % consumers.len()];
+            let charges = [consumer, tags[next()]].map(|tag| Charge { tag, cost: 1 });
+            let _ = black_box(leases.admit(ledger, &charges, now));
+        }),
+    );
 }
 
 /// Nanoseconds of one call. Time goes on by a microsecond each.
