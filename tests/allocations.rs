@@ -72,6 +72,8 @@ fn a_request_allocates_nothing() {
     let policies = POLICIES.replace("SECRET", secret.to_str().unwrap());
     count("service: origin", &policies);
     count(DEMANDING, &policies);
+    // Nor one of a consumer that has policies of its own.
+    count("service: origin", KEYED);
 }
 
 /// Allocations in 2,000 requests and in 12,000 more, of which there must be none.
@@ -208,6 +210,19 @@ const POLICIES: &str = "policies:
     consumer_claim: sub
     claims_to_headers: { X-User: sub, X-Roles: roles }
 - rate_limit: { requests_per_second: 1000000, key: [consumer], limits: [{ requests_per_hour: 1000000 }] }
+";
+/// Requests have a key, whose consumer and whose group have policies in the place of everybody's.
+const KEYED: &str = "api_keys: { pepper_file: config/example.pepper }
+consumer_groups: [{ name: gold, policies: [{ security_headers: {} }] }]
+consumers:
+- name: ann
+  groups: [gold]
+  keys: [{ prefix: sg_d, hash: \"-Ym1gilVkrlLXHGilK-qY4PJPweJ5S8YjPmrmHRWFVY\" }]
+  policies: [{ request_transform: { add: { headers: [\"X-A:1\"] } } }]
+policies:
+- api_key: { places: [{ query: c }], hide_key: true }
+- anonymous: { consumer: ann }
+- security_headers: {}
 ";
 /// What the token below is signed with.
 const SECRET: &str = "a secret of thirty-two bytes, ok.";

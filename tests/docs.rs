@@ -13,6 +13,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("jwt", "policy-jwt.yaml"),
     ("api_key", "policy-api-key.yaml"),
     ("basic_auth", "policy-basic-auth.yaml"),
+    ("anonymous", "policy-anonymous.yaml"),
     ("ip_filter", "policy-ip-filter.yaml"),
     ("request_size", "policy-request-size.yaml"),
     ("rate_limit", "policy-rate-limit.yaml"),
@@ -32,6 +33,13 @@ A policy is attached by an entry of a `policies` list: at the top of the file fo
 route, or in a listener. Of one kind a request meets the closest: that of its route stands in for that of its service,
 and that one for the file's. Those of a listener come in addition, before a route is looked for. Requests without a
 route meet those of the listener and of the file.
+
+Those of a consumer, and then those of its groups, stand in for all but a listener's, once it is known who asks: they
+may be of any kind that runs after the policies that find that out.
+
+Where several policies find out who asks (`jwt`, `api_key`), one of them is enough. A request that has no credential for
+one goes on to the next, and is refused with all their challenges after the last. A credential that is wrong is refused
+at once, whatever else the request has, and so are two of different kinds. `anonymous` lets those in that have none.
 
 Policies run in the order of this page, whatever the order in the file: that is the order of Kong's plugins, by the
 priority that is given with each. `policy_order: [a, b]` at the top of the file changes it. The first one that refuses

@@ -79,12 +79,14 @@ impl Actions<'_> {
             let forced_by = arm.forced_by.and_then(|Spanned { value, referenced, .. }| {
                 demand(value, referenced, Kind::Header, self.patterns, translate)
             });
-            Arm { service: translate.name(arm.service), share: arm.percent.value.0, forced_by }
+            let forced_by_group = arm.forced_by_group.map(|group| translate.name(group));
+            Arm { service: translate.name(arm.service), share: arm.percent.value.0, forced_by, forced_by_group }
         });
         let arms = arms.collect();
         let sticky = match split.sticky_by {
             None => Sticky::No,
             Some(StickyBy::Client) => Sticky::Client,
+            Some(StickyBy::Consumer) => Sticky::Consumer,
             Some(StickyBy::Header(name)) => Sticky::Header(token(&name, translate).to_ascii_lowercase().into()),
             Some(StickyBy::Cookie(name)) => Sticky::Cookie(token(&name, translate).into()),
         };

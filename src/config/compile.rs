@@ -11,9 +11,10 @@ use super::ir::{self, Ir, Name};
 use super::problem::{Origin, Problem};
 use super::snapshot::{Listener, Snapshot};
 use super::suggest::nearest;
-use crate::policy::Policy;
+use crate::policy::consumers::{Consumer, Consumers};
+use crate::policy::{Chain, Policy};
 use crate::proxy::{Plan, Settings};
-use crate::route::{Action, Arm, Route, Split, Table};
+use crate::route::{Action, Arm, Group, Route, Split, Table};
 use crate::stdx::hash::{FixedMap, stable};
 use crate::stdx::ledger::{LIMITS_MAX, Terms};
 use crate::upstream::service::{Endpoint, Service};
@@ -33,15 +34,19 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
 
     let consumers = Arc::new(consumers::compile(&mut ir, ids, compile.problems));
     let attached = attach::all(&ir);
+    let known = attach::known(&ir, &consumers);
     let whole = ir.listeners.first().map(|first| Origin { line: 0, ..first.name.origin.clone() });
-    let limits = compile.limits(&attached, &mut ids.limits, whole);
+    let limits = compile.limits(&attached, &mut ids.limits, whole.clone());
+    compile.nobodies(&attached, &consumers, whole);
     let gates: Vec<_> = ir.listeners.iter().map(|listener| attach::gate(listener, &ir.order)).collect();
-    let chains = attach::chains(&ir, &services_by_name);
-    let chain = attach::unrouted(&ir);
+    let chains = attach::chains(&ir, &services_by_name, &known);
+    let chain = attach::unrouted(&ir, &known);
     let listeners = compile.listeners(ir.listeners, &mut ids.listeners);
     let gates = listeners.iter().zip(gates).filter_map(|(listener, chain)| Some((listener.id, chain?))).collect();
     let services = compile.services(ir.services, &mut ids.services);
-    let routes = compile.routes(ir.routes, &services_by_name, &mut ids.routes);
+    let names: Vec<Name> = ir.routes.iter().map(|route| route.name.clone()).collect();
+    let routes = compile.routes(ir.routes, &services_by_name, &consumers, &mut ids.routes);
+    compile.undecided(&names, &routes, &chains, known.always);
     let settings = Settings {
         limits: ir.limits,
         trust: ir.trust,
@@ -129,6 +134,22 @@ impl Compile<'_> {
         numbered.collect()
     }
 
+    /// An `anonymous` names somebody.
+    fn nobodies(&mut self, attached: &[(String, Arc<Policy>)], consumers: &Consumers, whole: Option<Origin>) {
+        for (owner, policy) in attached {
+            let Policy::Anonymous(policy) = &**policy else { continue };
+            let name = policy.consumer();
+            if let (None, Some(whole)) = (consumers.find(name), &whole) {
+                let what = format!("{owner} names the consumer `{}`, which there is not", name.escape_debug());
+                let help = match nearest(name, consumers.iter().map(Consumer::name)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "add it to `consumers`".to_owned(),
+                };
+                self.problems.push(Problem::new(whole, what, help));
+            }
+        }
+    }
+
     fn listeners(&self, listeners: Vec<ir::Listener>, ids: &mut Names) -> Vec<Listener> {
         let ids = ids.assign(listeners.iter().map(|listener| listener.name.text.as_str()));
         let compiled = ids.into_iter().zip(listeners).map(|(id, listener)| Listener {
@@ -180,12 +201,18 @@ impl Compile<'_> {
         addresses.into_iter().map(|address| Endpoint { address, name: name.clone() }).collect()
     }
 
-    fn routes(&mut self, routes: Vec<ir::Route>, services: &FixedMap<String, u32>, ids: &mut Names) -> Vec<Arc<Route>> {
+    fn routes(
+        &mut self,
+        routes: Vec<ir::Route>,
+        services: &FixedMap<String, u32>,
+        consumers: &Consumers,
+        ids: &mut Names,
+    ) -> Vec<Arc<Route>> {
         let ids = ids.assign(routes.iter().map(|route| route.name.text.as_str()));
         let compiled = ids.into_iter().zip(routes).map(|(id, route)| {
             Arc::new(Route {
                 id,
-                action: self.action(&route.name.text, route.action, services),
+                action: self.action(&route.name.text, route.action, services, consumers),
                 name: route.name.text,
                 rewrite: route.rewrite.map(Box::new),
                 rules: route.rules,
@@ -198,7 +225,13 @@ impl Compile<'_> {
         compiled.collect()
     }
 
-    fn action(&mut self, route: &str, action: ir::Action, services: &FixedMap<String, u32>) -> Action {
+    fn action(
+        &mut self,
+        route: &str,
+        action: ir::Action,
+        services: &FixedMap<String, u32>,
+        consumers: &Consumers,
+    ) -> Action {
         match action {
             ir::Action::Service(name) => Action::Service(self.service(&name, services)),
             ir::Action::Split { arms, sticky } => {
@@ -206,12 +239,43 @@ impl Compile<'_> {
                     service: self.service(&arm.service, services),
                     share: arm.share,
                     forced_by: arm.forced_by,
+                    forced_by_group: arm.forced_by_group.and_then(|name| self.group(&name, consumers)),
                 });
                 Action::Split(Box::new(Split { arms: arms.collect(), sticky, seed: stable(0, route.as_bytes()) }))
             }
             ir::Action::Redirect(redirect) => Action::Redirect(Box::new(redirect)),
             ir::Action::Respond(respond) => Action::Respond(Box::new(respond)),
             ir::Action::Nothing => Action::Service(UNKNOWN),
+        }
+    }
+
+    fn group(&mut self, name: &Name, consumers: &Consumers) -> Option<Group> {
+        let id = consumers.group(&name.text);
+        if id.is_none() {
+            let help = "add it to `consumer_groups`";
+            self.problems.push(Problem::new(&name.origin, format!("there is no group `{}`", name.text), help));
+        }
+        Some(Group { id: id?, name: name.text.clone() })
+    }
+
+    /// A split that waits until it is known who asks has somebody who finds that out, and nothing depends on its arm
+    /// before.
+    fn undecided(&mut self, names: &[Name], routes: &[Arc<Route>], chains: &[Box<[Option<Arc<Chain>>]>], gated: bool) {
+        for ((name, route), chains) in names.iter().zip(routes).zip(chains) {
+            if !matches!(&route.action, Action::Split(split) if split.waits()) {
+                continue;
+            }
+            let mut before = chains.iter().map(|chain| chain.as_ref().map_or(&[][..], |chain| chain.until_known()));
+            let first = before.next().unwrap_or_default();
+            if before.any(|other| other != first) {
+                let what =
+                    format!("the services of route `{}` differ in what runs until it is known who asks", name.text);
+                let help = "attach those policies to the route: its split is not decided before";
+                self.problems.push(Problem::new(&name.origin, what, help));
+            } else if first.is_empty() && !gated {
+                let what = format!("route `{}` splits by who asks, and nothing finds that out", name.text);
+                self.problems.push(Problem::new(&name.origin, what, "attach `api_key` or another policy that does"));
+            }
         }
     }
 

@@ -1,4 +1,7 @@
-//! Consumers of our own file: what the operator writes of them, what is wrong with it, and the table that policies read.
+//! Consumers of our own file: what the operator writes of them, what is wrong with it, and the table that policies
+//! read.
+
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
@@ -8,8 +11,8 @@ use super::ir::{self, Name};
 use super::problem::{Origin, Problem};
 use super::suggest::nearest;
 use super::translate::Translate;
-use crate::policy::Read;
 use crate::policy::consumers::{Consumers, DIGEST_BYTES, Declared, Key, Password, Pepper};
+use crate::policy::{self, Kind, Order, Policy, Read};
 use crate::stdx::base64::{self, Alphabet, Form};
 use crate::stdx::date;
 use crate::stdx::hash::FixedMap;
@@ -20,7 +23,8 @@ use crate::stdx::hash::FixedMap;
 pub struct Consumer {
     /// Letters, digits, `-`, `_`, `.` and `~`; each consumer has its own.
     pub name: Spanned<String>,
-    /// Names of `consumer_groups` that it is in, at most 16. Where two of them differ the earlier counts. Default: none.
+    /// Names of `consumer_groups` that it is in, at most 16. Where two of them differ the earlier counts. Default:
+    /// none.
     #[serde(default)]
     pub groups: Vec<Spanned<String>>,
     /// Roles that it has whatever it proves itself with, at most 64. Default: none.
@@ -35,6 +39,10 @@ pub struct Consumer {
     /// For the policy `basic_auth`, at most 8. Default: none.
     #[serde(default)]
     pub passwords: Vec<ConsumerPassword>,
+    /// What its requests meet in the place of a policy of the same kind of a group, a route, a service or the file, and
+    /// in addition where there is none. Only policies that run after those that find out who asks. Default: none.
+    #[serde(default)]
+    pub policies: Vec<Spanned<policy::Config>>,
 }
 
 /// The file does not have the key itself, and nobody who reads the file can use it.
@@ -73,22 +81,55 @@ pub struct ApiKeys {
 pub struct ConsumerGroup {
     /// Letters, digits, `-`, `_`, `.` and `~`; each group has its own.
     pub name: Spanned<String>,
+    /// What requests of its consumers meet in the place of a policy of the same kind of a route, a service or the file,
+    /// and in addition where there is none. Default: none.
+    #[serde(default)]
+    pub policies: Vec<Spanned<policy::Config>>,
 }
 
 /// From what is written to what every front-end says.
-pub(super) fn translate(given: Vec<Spanned<Consumer>>, translate: &mut Translate<'_>) -> Vec<ir::Consumer> {
+pub(super) fn translate(
+    given: Vec<Spanned<Consumer>>,
+    order: &Order,
+    translate: &mut Translate<'_>,
+) -> Vec<ir::Consumer> {
     if given.len() > CONSUMERS_MAX {
         let what = format!("{} consumers", given.len());
         translate.problem(given[CONSUMERS_MAX].referenced, what, format!("write at most {CONSUMERS_MAX}"));
     }
-    given.into_iter().map(|given| consumer(given.value, translate)).collect()
+    given.into_iter().map(|given| consumer(given.value, order, translate)).collect()
 }
 
-pub(super) fn translate_groups(given: Vec<ConsumerGroup>, translate: &mut Translate<'_>) -> Vec<ir::Group> {
-    given.into_iter().map(|group| ir::Group { name: translate.name(group.name) }).collect()
+pub(super) fn translate_groups(
+    given: Vec<ConsumerGroup>,
+    order: &Order,
+    translate: &mut Translate<'_>,
+) -> Vec<ir::Group> {
+    let group = |ConsumerGroup { name, policies }| ir::Group {
+        name: translate.name(name),
+        policies: overriding(policies, order, translate),
+    };
+    given.into_iter().map(group).collect()
 }
 
-fn consumer(given: Consumer, translate: &mut Translate<'_>) -> ir::Consumer {
+/// Policies that are chosen once it is known who asks.
+fn overriding(given: Vec<Spanned<policy::Config>>, order: &Order, translate: &mut Translate<'_>) -> Vec<Arc<Policy>> {
+    for Spanned { value: config, referenced, .. } in &given {
+        let (kind, name) = (config.kind(), config.kind().name());
+        let mut doors = Kind::ALL.iter().filter(|other| other.authenticates());
+        if kind.authenticates() {
+            let help = "attach it to a route, a service or the whole file";
+            translate.problem(*referenced, format!("`{name}` finds out who asks, and here that is known"), help);
+        } else if let Some(door) = doors.find(|door| order.runs_before(kind, **door)) {
+            let what = format!("`{name}` runs before `{}`, when nobody knows who asks", door.name());
+            let help = "attach it to a route, a service or the whole file, or change the order by `policy_order`";
+            translate.problem(*referenced, what, help);
+        }
+    }
+    translate.policies(given)
+}
+
+fn consumer(given: Consumer, order: &Order, translate: &mut Translate<'_>) -> ir::Consumer {
     let at = given.name.referenced;
     for (what, count, max) in [
         ("groups", given.groups.len(), GROUPS_MAX),
@@ -108,6 +149,7 @@ fn consumer(given: Consumer, translate: &mut Translate<'_>) -> ir::Consumer {
         scopes: words("scope", given.scopes, translate),
         keys: given.keys.into_iter().filter_map(|given| key(given.value, translate)).collect(),
         passwords: given.passwords.into_iter().filter_map(|given| password(given, translate)).collect(),
+        policies: overriding(given.policies, order, translate),
         name: translate.name(given.name),
     }
 }
@@ -418,8 +460,8 @@ profiles:
         );
         check(
             &format!(
-                "consumers:\n- {{ name: a, keys: [{{ prefix: \"k k\", hash: {HASH} }}, {{ prefix: l, hash: {HASH}= }},\n  \
-                 {{ prefix: m, hash: {HASH}, expires_at: 2027-01-01 }}] }}"
+                "consumers:\n- {{ name: a, keys: [{{ prefix: \"k k\", hash: {HASH} }}, \
+                 {{ prefix: l, hash: {HASH}= }},\n  {{ prefix: m, hash: {HASH}, expires_at: 2027-01-01 }}] }}"
             ),
             &[
                 "f.yaml:4:31: `k k` is not the beginning of a key: use 1 to 32 letters, digits, `-`, `_`, `.` or `~`",

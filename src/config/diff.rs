@@ -203,7 +203,8 @@ pub(super) fn split_text(split: &Split, services: &[std::sync::Arc<Service>]) ->
     let arms = split.arms.iter().map(|arm| {
         let percent = f64::from(arm.share) / 100.0;
         let forced = arm.forced_by.as_ref().map_or(String::new(), |predicate| format!(" if {predicate}"));
-        format!("{percent}% {}{forced}", services[arm.service as usize].name)
+        let group = arm.forced_by_group.as_ref().map_or(String::new(), |group| format!(" if group {}", group.name));
+        format!("{percent}% {}{forced}{group}", services[arm.service as usize].name)
     });
     format!("{}, {}", arms.collect::<Vec<_>>().join(", "), split.sticky)
 }

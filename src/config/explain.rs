@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::diff::split_text;
 use super::snapshot::Snapshot;
-use crate::policy::{Chain, Scope, Slot};
+use crate::policy::{Chain, Overrides, Scope, Slot};
 use crate::proxy::Plan;
 use crate::route::{Action, Asked, Route, Rule, Scratch};
 use crate::upstream::Service;
@@ -109,7 +109,8 @@ fn service(service: &Service, say: &mut impl FnMut(String)) {
 fn route_policies(plan: &Plan, index: usize, say: &mut impl FnMut(String)) {
     let (route, chains) = (&plan.routes[index], &plan.chains[index]);
     let is_split = matches!(route.action, Action::Split(_));
-    let services = route.action.services().map(Some).chain(std::iter::repeat(None));
+    let services: Vec<_> = route.action.services().map(Some).collect();
+    let services = if services.is_empty() { vec![None] } else { services };
     for (chain, service) in chains.iter().zip(services) {
         let Some(chain) = chain else { continue };
         let service = service.filter(|_| is_split).map(|service| &plan.services[service as usize].name);
@@ -119,14 +120,34 @@ fn route_policies(plan: &Plan, index: usize, say: &mut impl FnMut(String)) {
 
 /// In the order in which the request meets them.
 fn policies(chain: &Chain, place: &str, say: &mut impl FnMut(String)) {
-    for Slot { policy, scope } in chain.slots() {
-        let name = policy.kind().name();
-        say(match scope {
-            Scope::Listener => format!("policy {name} of {place}"),
-            scope => format!("policy {name} of {scope}{place}"),
-        });
+    for Slot { kind, policy, scope, overrides } in chain.slots() {
+        let name = kind.name();
+        let of = match (policy, scope) {
+            (None, _) => String::new(),
+            (Some(_), Scope::Listener) => format!(" of {place}"),
+            (Some(_), scope) => format!(" of {scope}{place}"),
+        };
+        let others = overrides.as_ref().map_or(String::new(), |overrides| others(overrides));
+        let instead = if policy.is_some() && !others.is_empty() { "; instead" } else { "" };
+        say(format!("policy {name}{of}{instead}{others}"));
     }
 }
 
+/// Who has a policy of its own.
+fn others(overrides: &Overrides) -> String {
+    let named = |what: &str, names: &mut dyn Iterator<Item = &str>| {
+        let all: Vec<&str> = names.collect();
+        let more = all.len().saturating_sub(NAMED_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let shown = &all[..all.len().min(NAMED_MAX)];
+        (!all.is_empty()).then(|| format!("{what}{} {}{more}", if all.len() > 1 { "s" } else { "" }, shown.join(", ")))
+    };
+    let consumers = named("consumer", &mut overrides.consumers());
+    let groups = named("group", &mut overrides.groups());
+    format!(" of {}", consumers.into_iter().chain(groups).collect::<Vec<_>>().join(", of "))
+}
+
+/// Consumers, or groups, that are named one by one.
+const NAMED_MAX: usize = 10;
 /// Routes that are said not to match.
 const NEARER_MAX: usize = 20;

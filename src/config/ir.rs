@@ -89,12 +89,14 @@ pub struct Consumer {
     pub scopes: Vec<String>,
     pub keys: Vec<(Key, Origin)>,
     pub passwords: Vec<(Password, Origin)>,
+    pub policies: Vec<Arc<Policy>>,
 }
 
 /// Consumers that have something in common.
 #[derive(Debug)]
 pub struct Group {
     pub name: Name,
+    pub policies: Vec<Arc<Policy>>,
 }
 
 #[derive(Debug)]
@@ -115,4 +117,6 @@ pub struct Arm {
     pub service: Name,
     pub share: u32,
     pub forced_by: Option<Predicate>,
+    /// The name of a group of consumers.
+    pub forced_by_group: Option<Name>,
 }

@@ -251,7 +251,8 @@ fn flow_end(text: &str, start: usize) -> usize {
     at
 }
 
-/// Where the first line begins that is not a part of the entry whose dash is in the line at `line`, so far to the right.
+/// Where the first line begins that is not a part of the entry whose dash is in the line at `line`, so far to the
+/// right.
 fn block_end(text: &str, line: usize, dash: usize) -> usize {
     let mut end = line;
     for (index, line) in text[line..].split_inclusive('\n').enumerate() {
@@ -381,7 +382,8 @@ mod tests {
         for (name, before, after) in [
             (
                 "revoke-block",
-                "consumers:\n- name: ann\n  keys:\n  - prefix: k # old\n    hash: OLD\n\n  # Another.\n  - { prefix: l, hash: \"1OLD\" }\n",
+                "consumers:\n- name: ann\n  keys:\n  - prefix: k # old\n    hash: OLD\n\n  # Another.\n  \
+                 - { prefix: l, hash: \"1OLD\" }\n",
                 "consumers:\n- name: ann\n  keys:\n\n  # Another.\n  - { prefix: l, hash: \"1OLD\" }\n",
             ),
             (
@@ -415,7 +417,8 @@ mod tests {
         let folder = Folder::new("rotate");
         let file = folder.file();
         let before = text(
-            "consumers:\n- name: ann\n  keys:\n  - { prefix: \"k\", hash: OLD }\n  - prefix: l # here\n    hash: 4OLD\n  \
+            "consumers:\n- name: ann\n  keys:\n  - { prefix: \"k\", hash: OLD }\n  \
+             - prefix: l # here\n    hash: 4OLD\n  \
              - { prefix: m, hash: 8OLD, expires_at: 2100-01-01T00:00:00Z }\n  \
              - { prefix: n, hash: cOLD, expires_at: 2020-01-01T00:00:00Z }\n",
         );

@@ -73,9 +73,9 @@ pub struct Model {
     pub profiles: Profiles,
 }
 
-/// Each may hold every section of the file but `version` and `profiles`. Sections merge key by key. A listener, service,
-/// route, consumer or group takes the place of the one of the same name, a policy that of its kind, or is added. Other
-/// lists are replaced.
+/// Each may hold every section of the file but `version` and `profiles`. Sections merge key by key. A listener,
+/// service, route, consumer or group takes the place of the one of the same name, a policy that of its kind, or is
+/// added. Other lists are replaced.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profiles {
@@ -262,8 +262,10 @@ pub enum Upgrade {
 pub struct Split {
     /// One or more. When the share of the last one grows, it takes from the one before it, and nobody goes back.
     pub arms: Spanned<Vec<Arm>>,
-    /// Requests that have this in common get the same arm, on every node: `client` (the address), `{ header: NAME }` or
-    /// `{ cookie: NAME }`. Those without the header or cookie are dealt by chance. Default: all are dealt by chance.
+    /// Requests that have this in common get the same arm, on every node: `client` (the address), `consumer`,
+    /// `{ header: NAME }` or `{ cookie: NAME }`. Those without it are dealt by chance. By `consumer`, the arm is chosen
+    /// after the policies that find out who asks; until then no service of the split has policies of its own. Default:
+    /// all are dealt by chance.
     pub sticky_by: Option<StickyBy>,
 }
 
@@ -275,6 +277,8 @@ pub struct Arm {
     pub percent: Spanned<Percent>,
     /// A header that brings a request here whatever it is dealt.
     pub forced_by: Option<Spanned<Demand>>,
+    /// A group of `consumers` whose requests come here whatever they are dealt; chosen when it is known who asks.
+    pub forced_by_group: Option<Spanned<String>>,
 }
 
 /// In steps of 0.01 %.
@@ -285,6 +289,7 @@ pub struct Percent(pub u32);
 #[serde(rename_all = "snake_case")]
 pub enum StickyBy {
     Client,
+    Consumer,
     Header(Spanned<String>),
     Cookie(Spanned<String>),
 }

@@ -109,8 +109,8 @@ mod tests {
         check(
             "plugins: []",
             "f.yaml:3:1: unknown key `plugins`: known keys here: version, listeners, services, routes, \
-             consumers, consumer_groups, api_keys, policies, policy_order, rate_limiting, limits, trust, http, access_log, admin, runtime, shutdown, \
-             profiles",
+             consumers, consumer_groups, api_keys, policies, policy_order, rate_limiting, limits, trust, http, \
+             access_log, admin, runtime, shutdown, profiles",
         );
     }
 

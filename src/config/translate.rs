@@ -30,16 +30,17 @@ pub fn translate(file: &str, model: Model, problems: &mut Vec<Problem>) -> Ir {
     translate.version(&model.version);
     translate.are_limits_enforced = model.rate_limiting.enabled.unwrap_or(true);
     let http = translate.http(model.http);
+    let order = translate.order(model.policy_order);
     let routes = rules::translate(model.routes, http.merge_slashes, &mut translate);
     Ir {
         listeners: translate.listeners(model.listeners),
         services: model.services.into_iter().map(|service| translate.service(service)).collect(),
         routes,
-        consumers: consumers::translate(model.consumers, &mut translate),
-        groups: consumers::translate_groups(model.consumer_groups, &mut translate),
+        consumers: consumers::translate(model.consumers, &order, &mut translate),
+        groups: consumers::translate_groups(model.consumer_groups, &order, &mut translate),
         pepper: translate.pepper(&model.api_keys),
         policies: translate.policies_of_all(model.policies, &model.rate_limiting),
-        order: translate.order(model.policy_order),
+        order,
         limits: limits(&model.limits),
         trust: translate.networks(&model.trust.proxies),
         http,
@@ -214,7 +215,13 @@ impl Translate<'_> {
             self.problem(referenced, format!("policy `{}` is named twice", twice.1.name()), "keep one");
             return Order::default();
         }
-        Order::new(kinds)
+        let order = Order::new(kinds);
+        let mut doors = Kind::ALL.iter().filter(|kind| kind.authenticates());
+        if let Some(door) = doors.find(|door| order.runs_before(Kind::Anonymous, **door)) {
+            let what = format!("`anonymous` before `{}`, which nobody would need any more", door.name());
+            self.problem(referenced, what, format!("name `{}` before it", door.name()));
+        }
+        order
     }
 
     fn admin(&mut self, admin: model::Admin) -> Option<SocketAddr> {

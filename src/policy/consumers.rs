@@ -129,8 +129,8 @@ struct Span {
 struct Index(FixedMap<u64, u32>);
 
 impl Consumers {
-    /// Of names, user names and digests none is there twice; names of groups are with their ids. Without a pepper no key
-    /// is known.
+    /// Of names, user names and digests none is there twice; names of groups are with their ids. Without a pepper no
+    /// key is known.
     pub fn new<'a>(
         groups: impl IntoIterator<Item = (u32, &'a str)>,
         declared: &[Declared<'_>],
@@ -149,6 +149,10 @@ impl Consumers {
             consumers.add(place, declared);
         }
         consumers.fingerprint = hasher.finish();
+        consumers.text.shrink_to_fit();
+        consumers.entries.shrink_to_fit();
+        consumers.keys.shrink_to_fit();
+        consumers.passwords.shrink_to_fit();
         consumers
     }
 
@@ -163,6 +167,11 @@ impl Consumers {
     pub fn find(&self, name: &str) -> Option<Consumer<'_>> {
         let is = |place: u32| self.text(self.entries[place as usize].name) == name;
         self.by_name.find(name.as_bytes(), is).map(|place| self.at(place))
+    }
+
+    /// The id of the group of that name.
+    pub fn group(&self, name: &str) -> Option<u32> {
+        self.groups.iter().find(|(_, other)| self.text(*other) == name).map(|(id, _)| *id)
     }
 
     /// Who may log in under this name.
@@ -276,6 +285,20 @@ impl<'a> Consumer<'a> {
     }
 }
 
+impl Consumer<'_> {
+    /// Whoever has proved to be this consumer by another's word: it has what it was given beside what that word says.
+    pub fn joins(self, identity: Identity) -> Identity {
+        let joined = |said: &[Box<str>], given: &mut dyn Iterator<Item = &str>| {
+            let more = given.filter(|word| !said.iter().any(|other| **other == **word)).map(Box::from);
+            said.iter().cloned().chain(more).collect()
+        };
+        let roles = joined(&identity.roles, &mut self.roles());
+        let scopes = joined(&identity.scopes, &mut self.scopes());
+        let joined = Identity::new(identity.consumer, identity.credential, roles, scopes);
+        joined.of(Belonging { consumer: self.id(), groups: self.groups().into() })
+    }
+}
+
 impl Pepper {
     pub fn new(secret: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
@@ -367,32 +390,43 @@ mod tests {
         let names: Vec<String> = (0..count).map(|number| format!("consumer-{number}")).collect();
         let password = |name: &String| Password { username: format!("{name}@a"), hash: format!("$argon2id${name}") };
         let passwords: Vec<Password> = names.iter().map(password).collect();
-        let roles = words("editor reader");
+        let (roles, pepper) = (words("editor reader"), Pepper::new(b"pepper"));
+        let key = |(id, name): (u32, &String)| {
+            let prefix = format!("sg_{id:08}");
+            Key { id, digest: pepper.digest(format!("{prefix}_{name}").as_bytes()), prefix, expires_at_s: None }
+        };
+        let keys: Vec<Key> = (0..).zip(&names).map(key).collect();
         let declared: Vec<_> = (0..)
             .zip(&names)
-            .zip(&passwords)
-            .map(|((id, name), password)| Declared {
+            .zip(passwords.iter().zip(&keys))
+            .map(|((id, name), (password, key))| Declared {
                 id,
                 name,
                 groups: &[7],
                 roles: &roles,
+                keys: vec![key],
                 passwords: vec![password],
                 ..Declared::default()
             })
             .collect();
-        let consumers = Consumers::new([(7, "gold")], &declared, None);
+        let consumers = Consumers::new([(7, "gold")], &declared, Some(pepper));
         for (id, name) in (0..).zip(&names) {
             let consumer = consumers.find(name).expect("it is there");
             assert_eq!((consumer.id(), consumer.name(), consumer.groups()), (id, name.as_str(), &[7][..]));
             let login = consumers.login(format!("{name}@a").as_bytes()).expect("it has a password");
             assert_eq!((login.consumer.id(), login.hash), (id, format!("$argon2id${name}").as_str()));
+            let key = consumers.key(format!("sg_{id:08}_{name}").as_bytes()).expect("it has a key");
+            assert_eq!((key.id, key.consumer.id(), key.prefix), (id, id, format!("sg_{id:08}").as_str()));
         }
         for name in ["", "consumer-", "consumer-10000", "Consumer-1"] {
             assert!(consumers.find(name).is_none() && consumers.login(name.as_bytes()).is_none(), "{name}");
+            assert!(consumers.key(name.as_bytes()).is_none(), "{name}");
         }
         let bytes = consumers.text.capacity()
             + consumers.entries.capacity() * size_of::<Entry>()
             + consumers.passwords.capacity() * size_of::<PasswordEntry>()
+            + consumers.keys.capacity() * size_of::<KeyEntry>()
+            + consumers.by_digest.capacity() * size_of::<([u8; DIGEST_BYTES], u32)>()
             + 4 * consumers.memberships.capacity()
             + (consumers.by_name.0.capacity() + consumers.by_username.0.capacity()) * size_of::<(u64, u32)>();
         assert!(bytes < 400 * count, "{bytes} bytes");

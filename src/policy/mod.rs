@@ -9,9 +9,12 @@ mod call;
 mod chain;
 mod edit;
 mod grants;
+mod known;
+mod overrides;
 mod place;
 mod verdict;
 
+pub mod anonymous;
 pub mod api_key;
 pub mod basic_auth;
 pub mod consumers;
@@ -28,10 +31,12 @@ pub mod security_headers;
 
 pub use body::{BodyBytes, BodyEdits, Content, forget_body, forget_trailers};
 pub use call::{Answer, Call, Question, Reply, Secret};
-pub use chain::{Chain, Order, Scope, Slot};
-pub use consumers::{Consumers, Login};
+pub use chain::{Chain, Door, Order, Scope, Slot};
+pub use consumers::{Consumers, Declared, HeldKey, Key, Login, Password, Pepper};
 pub use edit::{ArgumentValue, Edited, Given, Renamed};
 pub use grants::{Grants, NAMES_MAX, Role, Unusable, Vocabulary};
+pub use known::Known;
+pub use overrides::{ByKind, Override, Overrides};
 pub use place::{NotOne, Place};
 pub use verdict::{Belonging, Body, Context, Identity, Invalid, Response, Verdict};
 
@@ -232,6 +237,8 @@ policies! {
     Jwt(jwt) = 1450,
     ApiKey(api_key) = 1250,
     BasicAuth(basic_auth) = 1100,
+    // After all others that find out who asks.
+    Anonymous(anonymous) = 1_020,
     IpFilter(ip_filter) = 990,
     RequestSize(request_size) = 951,
     RateLimit(rate_limit) = 910,
@@ -269,7 +276,7 @@ pub type Read<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
 impl Kind {
     /// It finds out who asks.
     pub const fn authenticates(self) -> bool {
-        matches!(self, Self::Jwt | Self::ApiKey | Self::BasicAuth)
+        matches!(self, Self::Jwt | Self::ApiKey | Self::BasicAuth | Self::Anonymous)
     }
 }
 
@@ -277,7 +284,8 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct State {
     pub jwt: jwt::States,
-    pub keys: api_key::State,
+    pub keys: api_key::Uses,
+    pub known: Known,
     pub limits: rate_limit::State,
     pub passwords: basic_auth::State,
 }
@@ -285,12 +293,9 @@ pub struct State {
 impl State {
     /// `seed`: clients must not know how what they send is hashed.
     pub fn new(seed: u64) -> Self {
-        Self {
-            jwt: jwt::States::new(seed),
-            keys: api_key::State::new(seed),
-            limits: rate_limit::State::default(),
-            passwords: basic_auth::State::new(seed.rotate_left(16)),
-        }
+        let (jwt, keys, known) = (jwt::States::new(seed), api_key::Uses::new(seed), Known::new(seed));
+        let passwords = basic_auth::State::new(seed.rotate_left(16));
+        Self { jwt, keys, known, limits: rate_limit::State::default(), passwords }
     }
 }
 
@@ -298,6 +303,8 @@ impl State {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Error {
     ApiKey(api_key::Refusal),
+    /// The policy has found a credential, and another one before it another.
+    NotAlone(Kind),
     IpFilter(ip_filter::Error),
     Jwt(jwt::Refusal),
     RequestSize(request_size::Error),
@@ -339,6 +346,9 @@ impl Error {
         Self::ApiKey(api_key::Refusal::Malformed),
         Self::ApiKey(api_key::Refusal::Unknown),
         Self::ApiKey(api_key::Refusal::Expired),
+        Self::NotAlone(Kind::Jwt),
+        Self::NotAlone(Kind::ApiKey),
+        Self::NotAlone(Kind::BasicAuth),
         Self::RequestTransform(request_transform::Error::BodyTooLarge),
         Self::RequestTransform(request_transform::Error::BodyEncoded),
         Self::RequestTransform(request_transform::Error::BodyNotJson),
@@ -357,6 +367,7 @@ impl Error {
     pub const fn kind(self) -> Kind {
         match self {
             Self::ApiKey(_) => Kind::ApiKey,
+            Self::NotAlone(kind) => kind,
             Self::IpFilter(_) => Kind::IpFilter,
             Self::Jwt(_) => Kind::Jwt,
             Self::RequestSize(_) => Kind::RequestSize,
@@ -370,6 +381,7 @@ impl Error {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::ApiKey(refusal) => refusal.reason(),
+            Self::NotAlone(_) => "other_credential",
             Self::IpFilter(error) => error.reason(),
             Self::Jwt(refusal) => refusal.reason(),
             Self::RequestSize(error) => error.reason(),
@@ -377,6 +389,16 @@ impl Error {
             Self::RequestTransform(error) => error.reason(),
             Self::BasicAuth(refusal) => refusal.reason(),
         }
+    }
+
+    /// The request brought nothing that could say who sends it.
+    pub const fn is_for_want_of_credentials(self) -> bool {
+        matches!(
+            self,
+            Self::Jwt(jwt::Refusal::Missing)
+                | Self::ApiKey(api_key::Refusal::Missing)
+                | Self::BasicAuth(basic_auth::Refusal::Missing)
+        )
     }
 
     /// Its place among all.
@@ -388,4 +410,4 @@ impl Error {
 #[cfg(test)]
 mod trial;
 #[cfg(test)]
-pub use trial::Trial;
+pub use trial::{Bench, Trial};

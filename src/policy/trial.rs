@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::{Body, Call, Consumers, Context, Error, Identity, Invalid, Member, Reply, Response, State, Verdict};
+use super::{Body, Call, Consumers, Context, Door, Error, Identity, Invalid, Member, Reply, Response, State, Verdict};
 use crate::http::view::sample::Sample;
 use crate::http::view::{Edits, Fields, Headers, ResponseView};
 use crate::stdx::time::{Mono, Now, Wall};
@@ -19,6 +19,12 @@ pub struct Trial<P> {
     pub state: RefCell<State>,
     pub consumers: Consumers,
     pub identity: Option<Rc<Identity>>,
+}
+
+/// What is known of a request that meets a whole chain.
+pub struct Bench {
+    consumers: Consumers,
+    state: RefCell<State>,
 }
 
 /// What became of one request.
@@ -118,19 +124,35 @@ where
         let Self { client, is_https, now_s, ref state, .. } = *self;
         let nanos = now_s * 1_000_000_000;
         let now = Now { mono: Mono::from_nanos(nanos), wall: Wall::from_nanos(nanos) };
-        Context {
-            client,
-            is_https,
-            request_id: REQUEST_ID,
-            body_bytes_max: None,
-            consumers: &self.consumers,
-            identity: self.identity.clone(),
-            now,
-            route: None,
-            service: None,
-            refusal: None,
-            state,
-        }
+        let identity = self.identity.clone();
+        Context { client, is_https, now, identity, ..context(&self.consumers, state) }
+    }
+}
+
+impl Bench {
+    pub fn new(consumers: Consumers) -> Self {
+        Self { consumers, state: RefCell::default() }
+    }
+
+    pub fn context(&self) -> Context<'_> {
+        context(&self.consumers, &self.state)
+    }
+}
+
+fn context<'a>(consumers: &'a Consumers, state: &'a RefCell<State>) -> Context<'a> {
+    Context {
+        client: [192, 0, 2, 1].into(),
+        is_https: false,
+        request_id: REQUEST_ID,
+        body_bytes_max: None,
+        consumers,
+        door: Door::default(),
+        identity: None,
+        now: Now::default(),
+        route: None,
+        service: None,
+        refusal: None,
+        state,
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::{Call, Consumers, Error, Grants, State, Vocabulary};
+use super::{Call, Consumers, Door, Error, Grants, State, Vocabulary};
 use crate::http::view::FieldValue;
 use crate::stdx::time::Now;
 
@@ -75,6 +75,8 @@ pub struct Context<'a> {
     pub consumers: &'a Consumers,
     /// Who asks, once a policy has found out.
     pub identity: Option<Rc<Identity>>,
+    /// What was found out about that in this chain.
+    pub door: Door,
     pub now: Now,
     /// By their stable ids, once a route was found.
     pub route: Option<u32>,

@@ -18,6 +18,8 @@ pub struct Account {
     pub request_id: RequestId,
     /// The route that was found, and what goes with it.
     pub record: OnceCell<Rc<RouteRecord>>,
+    /// That of a split which could not be decided before it was known who asks.
+    pub undecided: OnceCell<Rc<RouteRecord>>,
     pub upstream: Cell<Option<SocketAddr>>,
     /// The status that was sent to the client; 0 until then.
     pub status: Cell<u16>,
@@ -44,12 +46,18 @@ pub struct RequestId {
 }
 
 impl Account {
+    /// The route as far as it was found.
+    pub fn found(&self) -> Option<&Rc<RouteRecord>> {
+        self.record.get().or_else(|| self.undecided.get())
+    }
+
     pub fn new(began: Now, peer_is_trusted: bool, request_id: RequestId) -> Self {
         Self {
             began,
             peer_is_trusted,
             request_id,
             record: OnceCell::new(),
+            undecided: OnceCell::new(),
             upstream: Cell::new(None),
             status: Cell::new(0),
             request_read: Cell::new(false),

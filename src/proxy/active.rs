@@ -12,7 +12,7 @@ use super::error::Failure;
 use super::plan::{Plan, Settings};
 use super::rewrite::Rewriter;
 use crate::policy::Chain;
-use crate::route::{Action, Asked, PathEdit, PathRule, Route, Scratch};
+use crate::route::{Action, Asked, Asker, PathEdit, PathRule, Route, Scratch};
 use crate::telemetry::route_stats::Tally;
 use crate::upstream::Service;
 use std::net::IpAddr;
@@ -39,6 +39,8 @@ pub struct RouteRecord {
     pub chain: Option<Arc<Chain>>,
     /// What they add to. Of one route there may be several, of plans that followed one another: each tells its own.
     pub tally: Rc<Tally>,
+    /// Of a split that waits: what answers meet beside, as long as it does.
+    pub rest: Option<Arc<Chain>>,
     /// Of a split: a record for each arm, which exchanges pin instead of this one.
     arms: Vec<Rc<RouteRecord>>,
 }
@@ -47,6 +49,13 @@ pub struct RouteRecord {
 pub struct Routed {
     pub record: Rc<RouteRecord>,
     pub rule: usize,
+}
+
+impl RouteRecord {
+    /// Its arm is chosen when it is known who asks.
+    pub fn waits(&self) -> bool {
+        self.service.is_none() && matches!(&self.route.action, Action::Split(split) if split.waits())
+    }
 }
 
 impl Active {
@@ -73,10 +82,25 @@ impl Active {
             empty => empty.insert(record(&self.plan, &self.settings, found.route)),
         };
         let record = match &record.route.action {
-            Action::Split(split) => &record.arms[split.choose(asked, &mut self.scratch, client, chance)],
+            Action::Split(split) if !split.waits() => {
+                &record.arms[split.choose(asked, Asker::default(), &mut self.scratch, client, chance)]
+            }
             _ => record,
         };
         Some(Routed { record: record.clone(), rule: found.rule })
+    }
+
+    /// The record of the arm of a split that has waited for who asks.
+    pub fn decide(
+        &mut self,
+        undecided: &RouteRecord,
+        asked: &Asked<'_>,
+        asker: Asker<'_>,
+        client: impl FnOnce() -> IpAddr,
+        chance: impl FnOnce() -> u64,
+    ) -> Rc<RouteRecord> {
+        let Action::Split(split) = &undecided.route.action else { unreachable!("only a split has arms") };
+        undecided.arms[split.choose(asked, asker, &mut self.scratch, client, chance)].clone()
     }
 
     /// What an edit makes of a path that the rule's path matched; `None` if it stays.
@@ -124,16 +148,27 @@ fn record(plan: &Plan, settings: &Rc<Settings>, index: usize) -> Rc<RouteRecord>
     let record = |service: Option<u32>, chain: &Option<Arc<Chain>>, arms| {
         let service = service.map(|service| plan.services[service as usize].clone());
         let (route, settings, tally) = (route.clone(), settings.clone(), tally.clone());
-        Rc::new(RouteRecord { route, service, settings, chain: chain.clone(), tally, arms })
+        RouteRecord { route, service, settings, chain: chain.clone(), tally, rest: None, arms }
     };
-    match &route.action {
+    let divided = |chain: &Option<Arc<Chain>>| chain.as_ref().map_or([None, None], |chain| chain.divided());
+    Rc::new(match &route.action {
         Action::Service(service) => record(Some(*service), &chains[0], Vec::new()),
+        Action::Split(split) if split.waits() => {
+            // What runs before is the same whatever the arm: that was looked at when the file was read.
+            let arms = split.arms.iter().zip(chains).map(|(arm, chain)| {
+                let [_, rest] = divided(chain);
+                Rc::new(record(Some(arm.service), &rest, Vec::new()))
+            });
+            let [until_known, rest] = divided(&chains[split.arms.len()]);
+            RouteRecord { rest, ..record(None, &until_known, arms.collect()) }
+        }
         Action::Split(split) => {
             let arms = split.arms.iter().zip(chains);
-            record(None, &None, arms.map(|(arm, chain)| record(Some(arm.service), chain, Vec::new())).collect())
+            let arms = arms.map(|(arm, chain)| Rc::new(record(Some(arm.service), chain, Vec::new())));
+            record(None, &None, arms.collect())
         }
         Action::Redirect(_) | Action::Respond(_) => record(None, &chains[0], Vec::new()),
-    }
+    })
 }
 
 fn blank(plan: &Plan) -> Vec<Option<Rc<RouteRecord>>> {

@@ -128,7 +128,7 @@ impl Downstream {
             ingress_bytes: received,
             egress_bytes: sent,
         };
-        shared.routes.borrow_mut().record(account.record.get().map(|record| &record.tally), &sample);
+        shared.routes.borrow_mut().record(account.found().map(|record| &record.tally), &sample);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::http::error::HeadError;
 use crate::policy::api_key::Refusal as KeyRefusal;
 use crate::policy::basic_auth::Refusal as PasswordRefusal;
 use crate::policy::jwt::Refusal;
-use crate::policy::{Error as PolicyError, request_size, request_transform};
+use crate::policy::{Error as PolicyError, Kind, request_size, request_transform};
 use crate::runtime::Error as IoError;
 use crate::wire::ReadError;
 
@@ -166,6 +166,10 @@ fn policy(error: PolicyError) -> Answer {
         PolicyError::IpFilter(_) => client(403, "ip_refused", "requests from this address are not allowed"),
         PolicyError::Jwt(refusal) => token(refusal),
         PolicyError::ApiKey(refusal) => key(refusal),
+        PolicyError::NotAlone(kind) => {
+            let detail = "the request has credentials of more than one kind";
+            Answer { challenge: challenge(kind), ..client(401, "credentials_several", detail) }
+        }
         PolicyError::RequestSize(request_size::Error::TooLarge) => Failure::BodyTooLarge.answer(),
         PolicyError::RequestSize(request_size::Error::LengthMissing) => {
             client(411, "length_missing", "the request's body must say its length beforehand")
@@ -211,6 +215,16 @@ fn token(refusal: Refusal) -> Answer {
     }
 }
 
+/// What a policy asks for of whom nothing is known (RFC 9110 §11.6.1).
+pub const fn challenge(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Jwt => Some(r#"Bearer realm="gateway""#),
+        Kind::ApiKey => Some(r#"ApiKey realm="gateway""#),
+        Kind::BasicAuth => Some(r#"Basic realm="gateway", charset="UTF-8""#),
+        _ => None,
+    }
+}
+
 fn key(refusal: KeyRefusal) -> Answer {
     let (kind, detail) = match refusal {
         KeyRefusal::Missing => ("key_missing", "the request has no API key"),
@@ -218,12 +232,12 @@ fn key(refusal: KeyRefusal) -> Answer {
         KeyRefusal::Expired => ("key_expired", "the API key has expired"),
         KeyRefusal::Malformed | KeyRefusal::Unknown => ("key_invalid", "the API key is not valid here"),
     };
-    Answer { challenge: Some(r#"ApiKey realm="gateway""#), ..client(401, kind, detail) }
+    Answer { challenge: challenge(Kind::ApiKey), ..client(401, kind, detail) }
 }
 
 /// RFC 7617 §2.
 fn password(refusal: PasswordRefusal) -> Answer {
-    let refused = |kind, detail| Answer { challenge: Some(BASIC), ..client(401, kind, detail) };
+    let refused = |kind, detail| Answer { challenge: challenge(Kind::BasicAuth), ..client(401, kind, detail) };
     match refusal {
         PasswordRefusal::Missing => refused("password_missing", "the request has no user name and password"),
         PasswordRefusal::Several => refused("password_repeated", "the request has more than one `Authorization`"),
@@ -234,8 +248,6 @@ fn password(refusal: PasswordRefusal) -> Answer {
         PasswordRefusal::Late => gateway(503, "password_late", "the password could not be verified in time"),
     }
 }
-
-const BASIC: &str = r#"Basic realm="gateway", charset="UTF-8""#;
 
 fn upstream(failure: UpstreamFailure) -> Answer {
     use UpstreamFailure as F;

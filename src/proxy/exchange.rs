@@ -25,7 +25,9 @@ use crate::runtime::{Buf, Gathered, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 use crate::telemetry::access_log::Record;
 use crate::upstream::{Service, Upstream};
+use crate::wire::Connection;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -134,7 +136,10 @@ async fn proceed<'a>(
         return Err(Failure::NoRoute.into());
     };
     let rewritten = shared.rewrite(&routed, request);
-    let Routed { record, rule } = routed;
+    let Routed { mut record, rule } = routed;
+    if record.waits() {
+        record = decide(visit, request, record, &mut downstream.connection, &mut body).await?;
+    }
     let RouteRecord { route, service, settings, chain, .. } = &**account.record.get_or_init(|| record);
     let guarded = visit.with(request);
     // Also where there is no path to send on: who may not ask learns nothing of what a route makes of paths.
@@ -179,6 +184,22 @@ async fn proceed<'a>(
         (false, true) if !request.keep_alive && !downstream.connection.reader.has_input() => Next::Close,
         _ => Next::Linger,
     })
+}
+
+/// The record of the arm that a request comes to whose split waits until it is known who asks.
+async fn decide<'a>(
+    visit: Visit<'a>,
+    head: &RequestHead,
+    record: Rc<RouteRecord>,
+    connection: &mut Connection,
+    body: &mut Option<Gathered>,
+) -> Result<Rc<RouteRecord>, Stop<'a>> {
+    let (undecided, guarded) = (visit.account.undecided.get_or_init(|| record), visit.with(head));
+    if let Some(pause) = guarded.pass(undecided.chain.as_deref())? {
+        pause::resume(guarded, pause, connection, body).await?;
+    }
+    let asked = Asked { head, bytes: visit.bytes };
+    Ok(visit.shared.decide(undecided, &asked, visit.notes.identity().as_deref(), || visit.client(head)))
 }
 
 /// When an exchange with this service must be over.
@@ -346,7 +367,7 @@ async fn refuse_head(
 }
 
 fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &Account, guarded: Option<Guarded<'_>>) {
-    let record = account.record.get();
+    let record = account.found();
     let request = guarded.map(|guarded| (guarded.head, guarded.visit.bytes));
     let refusal = guarded.and_then(|guarded| guarded.visit.notes.refusal());
     let identity = guarded.and_then(|guarded| guarded.visit.notes.identity());

@@ -17,7 +17,9 @@ use super::shared::Shared;
 use crate::http::field::Known;
 use crate::http::head::RequestHead;
 use crate::http::view::{Edits, Fields, Headers, RequestView, ResponseView};
-use crate::policy::{Body, Call, Chain, Context, Error, Hooks, Identity, Reply, Response, Verdict, request_size};
+use crate::policy::{
+    Body, Call, Chain, Context, Door, Error, Hooks, Identity, Kind, Reply, Response, Verdict, request_size,
+};
 use crate::telemetry::counters::POLICY_REFUSALS_MAX;
 use std::cell::{Cell, Ref, RefCell};
 use std::net::IpAddr;
@@ -33,6 +35,8 @@ pub struct Notes {
     body_bytes_max: Cell<Option<u64>>,
     refusal: Cell<Option<Error>>,
     identity: RefCell<Option<Rc<Identity>>>,
+    /// Of the chain that the request is in.
+    door: Cell<Door>,
 }
 
 /// A request that has been read, and what its policies have to know.
@@ -141,7 +145,10 @@ impl<'a> Guarded<'a> {
     pub fn pass<'c>(&self, chain: Option<&'c Chain>) -> Result<Option<Pause<'c>>, Stop<'c>> {
         match chain {
             None => Ok(None),
-            Some(chain) => self.meet(chain, |request, context| chain.on_request(0, request, context)),
+            Some(chain) => {
+                self.visit.notes.door.set(Door::default());
+                self.meet(chain, |request, context| chain.on_request(0, request, context))
+            }
         }
     }
 
@@ -176,6 +183,7 @@ impl<'a> Guarded<'a> {
         let (verdict, slot) = ask(&mut RequestView::new(self.head, bytes, &mut edits), &mut context);
         notes.body_bytes_max.set(context.body_bytes_max);
         notes.identity.replace(context.identity);
+        notes.door.set(context.door);
         let pause = |wants| Ok(Some(Pause { chain, slot, wants }));
         match verdict {
             Verdict::Continue if edits.overflowed() => Err(Stop::Failed(Failure::ForwardedHeadTooLarge)),
@@ -190,7 +198,7 @@ impl<'a> Guarded<'a> {
     /// Whether the request's body may have so many bytes.
     pub fn check_body(&self, bytes: u64) -> Result<(), Failure> {
         let Visit { settings, account, notes, .. } = self.visit;
-        let of_route = account.record.get().and_then(|record| record.route.body_bytes_max);
+        let of_route = account.found().and_then(|record| record.route.body_bytes_max);
         if of_route.or(settings.limits.body_bytes_max).is_some_and(|max| bytes > max) {
             return Err(Failure::BodyTooLarge);
         }
@@ -232,7 +240,8 @@ impl<'a> Guarded<'a> {
         let mut edits = self.visit.notes.response.borrow_mut();
         edits.begin(fields.len(), |_| false);
         let response = ResponseView { status, headers: Headers::new(fields, &mut edits) };
-        self.chains().filter_map(|chain| chain.wants_response_body(&response)).max()
+        let identity = self.visit.notes.identity();
+        self.chains().filter_map(|chain| chain.wants_response_body(&response, identity.as_deref())).max()
     }
 
     /// Whether there is a policy for what is answered.
@@ -240,13 +249,21 @@ impl<'a> Guarded<'a> {
         self.chains().any(|chain| chain.hooks().has(Hooks::RESPONSE))
     }
 
-    fn chains(&self) -> impl Iterator<Item = &'a Chain> {
+    /// Which policies would have let the request in that was refused because it had no credential.
+    pub fn doors(self) -> impl Iterator<Item = Kind> {
+        let refusal = self.visit.notes.refusal().filter(|refusal| refusal.is_for_want_of_credentials());
+        let by = move |chain: &&Chain| chain.doors().any(|kind| refusal.is_some_and(|refusal| refusal.kind() == kind));
+        self.chains().find(by).into_iter().flat_map(Chain::doors)
+    }
+
+    fn chains(self) -> impl Iterator<Item = &'a Chain> {
         let Visit { settings, account, gate, .. } = self.visit;
-        let chain = match account.record.get() {
-            Some(record) => record.chain.as_deref(),
-            None => settings.chain.as_deref(),
+        let [before, chain] = match (account.undecided.get(), account.record.get()) {
+            (None, None) => [None, settings.chain.as_deref()],
+            (Some(undecided), None) => [undecided.chain.as_deref(), undecided.rest.as_deref()],
+            (before, record) => [before, record].map(|record| record?.chain.as_deref()),
         };
-        [gate, chain].into_iter().flatten()
+        [gate, before, chain].into_iter().flatten()
     }
 
     /// Makes the notes this exchange's own. What would not go on to a service is not there for policies.
@@ -270,11 +287,12 @@ impl<'a> Guarded<'a> {
             is_https: self.is_https(),
             request_id: account.request_id.bytes(bytes),
             body_bytes_max: notes.body_bytes_max.get(),
-            consumers: account.record.get().map_or(&settings.consumers, |record| &record.settings.consumers),
+            consumers: account.found().map_or(&settings.consumers, |record| &record.settings.consumers),
             identity: notes.identity.borrow().clone(),
+            door: notes.door.get(),
             now: shared.runtime.now(),
-            route: account.record.get().map(|record| record.route.id),
-            service: account.record.get().and_then(|record| Some(record.service.as_ref()?.id)),
+            route: account.found().map(|record| record.route.id),
+            service: account.found().and_then(|record| Some(record.service.as_ref()?.id)),
             refusal: notes.refusal(),
             state: &shared.policies,
         }

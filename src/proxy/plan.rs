@@ -18,7 +18,8 @@ pub struct Plan {
     pub routes: Vec<Arc<Route>>,
     /// Answers with an index into `routes`.
     pub table: Table,
-    /// What the requests of each route meet, by its index: for each service that they may come to, or for none.
+    /// What the requests of each route meet, by its index: for each service that they may come to, or for none. Those
+    /// of a split that waits until it is known who asks have one for none as their last.
     pub chains: Vec<Box<[Option<Arc<Chain>>]>>,
     /// The terms of every rate limit, by its number in the ledger. Control puts them in force.
     pub limits: Vec<(u16, Terms)>,

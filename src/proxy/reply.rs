@@ -2,7 +2,7 @@
 //! that a policy or a route gives in place of a service.
 
 use super::account::Account;
-use super::error::{Answer, Failure, reason};
+use super::error::{Answer, Failure, challenge, reason};
 use super::guard::Guarded;
 use super::plan::Settings;
 use super::shared::Shared;
@@ -77,7 +77,12 @@ impl Reply<'_> {
                 problem.reserve(PROBLEM_BYTES_USUAL);
                 self.problem(&answer, &mut problem);
                 add(b"Content-Type", b"application/problem+json");
-                answer.challenge.into_iter().for_each(|challenge| add(b"WWW-Authenticate", challenge.as_bytes()));
+                let doors = self.guarded.into_iter().flat_map(|guarded| guarded.doors().filter_map(challenge));
+                let mut challenges: Vec<&str> = doors.collect();
+                if challenges.is_empty() {
+                    challenges.extend(answer.challenge);
+                }
+                challenges.iter().for_each(|challenge| add(b"WWW-Authenticate", challenge.as_bytes()));
                 &problem[..]
             }
             Content::Direct(response) => {

@@ -6,7 +6,7 @@ use super::guard::Notes;
 use super::plan::{Plan, Settings};
 use crate::http::head::{RequestHead, ResponseHead};
 use crate::policy;
-use crate::route::{Asked, PathEdit, PathRule};
+use crate::route::{Asked, Asker, PathEdit, PathRule};
 use crate::runtime::Runtime;
 use crate::runtime::calls;
 use crate::stdx::board::{Board, Lease};
@@ -96,6 +96,21 @@ impl Shared {
     /// The route for a request that comes now; `client` says who asks.
     pub fn find(&self, asked: &Asked<'_>, client: impl FnOnce() -> IpAddr) -> Option<Routed> {
         self.active.borrow_mut().find(asked, client, || self.rng.borrow_mut().next_u64())
+    }
+
+    /// The arm of a split that has waited for who asks.
+    pub fn decide(
+        &self,
+        undecided: &RouteRecord,
+        asked: &Asked<'_>,
+        identity: Option<&policy::Identity>,
+        client: impl FnOnce() -> IpAddr,
+    ) -> Rc<RouteRecord> {
+        let belonging = identity.and_then(|identity| identity.belonging.as_ref());
+        let consumer = identity.and_then(|identity| identity.consumer.as_deref());
+        let asker = Asker { consumer, groups: belonging.map_or(&[], |belonging| &belonging.groups) };
+        let chance = || self.rng.borrow_mut().next_u64();
+        self.active.borrow_mut().decide(undecided, asked, asker, client, chance)
     }
 
     /// Lets the route change the request's path. From here on the request has no other.

@@ -34,6 +34,23 @@ pub struct Arm {
     pub share: u32,
     /// A request that fits comes here, whatever it is dealt.
     pub forced_by: Option<Predicate>,
+    /// One of a consumer of this group comes here too.
+    pub forced_by_group: Option<Group>,
+}
+
+/// A group of consumers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Group {
+    /// Stable over reloads.
+    pub id: u32,
+    pub name: String,
+}
+
+/// Who asks, as far as it is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asker<'a> {
+    pub consumer: Option<&'a str>,
+    pub groups: &'a [u32],
 }
 
 /// What requests have in common that are dealt the same arm.
@@ -47,6 +64,8 @@ pub enum Sticky {
     Cookie(Box<[u8]>),
     /// The client's address; of IPv6 its network, within which hosts choose new addresses for themselves.
     Client,
+    /// The name of the consumer. Requests of none are dealt by chance.
+    Consumer,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -111,15 +130,24 @@ impl Action {
 }
 
 impl Split {
+    /// It can only choose once it is known who asks.
+    pub fn waits(&self) -> bool {
+        self.sticky == Sticky::Consumer || self.arms.iter().any(|arm| arm.forced_by_group.is_some())
+    }
+
     /// The arm that takes the request.
     pub fn choose(
         &self,
         asked: &Asked<'_>,
+        asker: Asker<'_>,
         scratch: &mut Scratch,
         client: impl FnOnce() -> IpAddr,
         chance: impl FnOnce() -> u64,
     ) -> usize {
-        let forced = |arm: &Arm| arm.forced_by.as_ref().is_some_and(|predicate| predicate.matches(asked, scratch));
+        let forced = |arm: &Arm| {
+            arm.forced_by_group.as_ref().is_some_and(|group| asker.groups.contains(&group.id))
+                || arm.forced_by.as_ref().is_some_and(|predicate| predicate.matches(asked, scratch))
+        };
         if let Some(arm) = self.arms.iter().position(forced) {
             return arm;
         }
@@ -127,6 +155,7 @@ impl Split {
             Sticky::No => None,
             Sticky::Header(name) => asked.header(name, &mut scratch.value).map(|value| stable(self.seed, value)),
             Sticky::Cookie(name) => asked.cookie(name).map(|value| stable(self.seed, value)),
+            Sticky::Consumer => asker.consumer.map(|name| stable(self.seed, name.as_bytes())),
             Sticky::Client => Some(match client().to_canonical() {
                 IpAddr::V4(address) => stable(self.seed, &address.octets()),
                 IpAddr::V6(address) => stable(self.seed, &address.octets()[..IPV6_NETWORK_BYTES]),
@@ -202,6 +231,7 @@ impl fmt::Display for Sticky {
             Self::Header(name) => write!(f, "by header {}", name.escape_ascii()),
             Self::Cookie(name) => write!(f, "by cookie {}", name.escape_ascii()),
             Self::Client => f.write_str("by client address"),
+            Self::Consumer => f.write_str("by consumer"),
         }
     }
 }
@@ -221,7 +251,8 @@ mod tests {
 
     fn split(shares: &[u32], sticky: Sticky) -> Split {
         let forced = Named { name: (*b"x-arm").into(), test: Test::Exact((*b"last").into()) };
-        let mut arms: Vec<_> = shares.iter().map(|&share| Arm { service: 0, share, forced_by: None }).collect();
+        let mut arms: Vec<_> =
+            shares.iter().map(|&share| Arm { service: 0, share, forced_by: None, forced_by_group: None }).collect();
         arms.last_mut().unwrap().forced_by = Some(Predicate::Header(forced));
         Split { arms, sticky, seed: 7 }
     }
@@ -234,7 +265,9 @@ mod tests {
             let head = head(&text);
             let asked = Asked { head: &head, bytes: text.as_bytes() };
             let address = IpAddr::from((0x2001_0db8_u128 << 96 | u128::from(number) << 64 | 1).to_be_bytes());
-            split.choose(&asked, &mut scratch, || address, || rng.next_u64())
+            let name = format!("consumer-{number}");
+            let asker = Asker { consumer: Some(&name), groups: &[number % 2] };
+            split.choose(&asked, asker, &mut scratch, || address, || rng.next_u64())
         });
         arms.collect()
     }
@@ -259,6 +292,7 @@ mod tests {
             check_shares(shares, cookie(), |number| format!("Cookie: id={number}"));
             check_shares(shares, cookie(), |number| format!("Cookie: other={number}"));
             check_shares(shares, Sticky::Client, |_| "A: b".into());
+            check_shares(shares, Sticky::Consumer, |_| "A: b".into());
         }
     }
 
@@ -273,6 +307,24 @@ mod tests {
         other.seed = 8;
         let same = arms(&other, line).iter().zip(&two).filter(|(one, other)| one == other).count();
         assert!((9_000..11_000).contains(&same), "another route deals anew: {same} of 20000 are alike");
+    }
+
+    #[test]
+    fn a_group_forces_an_arm_and_a_consumer_keeps_its_own() {
+        let mut canary = split(&[10_000, 0], Sticky::No);
+        canary.arms[1].forced_by_group = Some(Group { id: 1, name: "staff".to_owned() });
+        let all = arms(&canary, |_| "A: b".into());
+        assert!(all.iter().enumerate().all(|(number, &arm)| arm == number % 2));
+        let sticky = split(&[5_000, 5_000], Sticky::Consumer);
+        assert!(canary.waits() && sticky.waits() && !split(&[10_000, 0], Sticky::Client).waits());
+        assert_eq!(arms(&sticky, |_| "A: b".into()), arms(&sticky, |_| "C: d".into()));
+        let (mut scratch, text) = (Scratch::default(), request("GET /", &[]));
+        let head = head(&text);
+        let asked = Asked { head: &head, bytes: text.as_bytes() };
+        let dealt = [0, u64::MAX].map(|chance| {
+            sticky.choose(&asked, Asker::default(), &mut scratch, || unreachable!("nobody asked"), || chance)
+        });
+        assert_eq!(dealt, [0, 1], "nobody is dealt by chance");
     }
 
     #[test]

@@ -9,7 +9,8 @@ mod rule;
 mod table;
 
 pub use action::{
-    Action, Arm, OwnField, PathEdit, Piece, RESPOND_FIELDS_MAX, Redirect, Respond, Rewrite, SHARES, Split, Sticky,
+    Action, Arm, Asker, Group, OwnField, PathEdit, Piece, RESPOND_FIELDS_MAX, Redirect, Respond, Rewrite, SHARES,
+    Split, Sticky,
 };
 pub use asked::{Asked, Scratch};
 pub use pattern::{Caches, Pattern, PatternError, Patterns};

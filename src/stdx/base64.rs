@@ -1,4 +1,5 @@
-//! Base64 to bytes (RFC 4648), and back. What is let pass beside the one canonical text of each value is the caller's choice.
+//! Base64 to bytes (RFC 4648), and back. What is let pass beside the one canonical text of each value is the caller's
+//! choice.
 
 /// How the last two of the 64 digits are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

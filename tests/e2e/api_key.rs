@@ -13,12 +13,14 @@ struct Folder(PathBuf);
 impl Folder {
     /// Requests to `origin` need a key of one of the `consumers`; `policies` are the route's.
     fn new(name: &str, origin: &Origin, policies: &str, consumers: &str) -> Self {
+        Self::of(name, Config::to(origin).of_route(&format!("policies: {policies}")), consumers)
+    }
+
+    fn of(name: &str, config: Config, consumers: &str) -> Self {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("key-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("pepper"), "a pepper of more than 16 bytes\n").unwrap();
-        let config = Config::to(origin)
-            .of_route(&format!("policies: {policies}"))
-            .with(&format!("api_keys: {{ pepper_file: pepper }}\nconsumers:\n{consumers}"));
+        let config = config.with(&format!("api_keys: {{ pepper_file: pepper }}\nconsumers:\n{consumers}"));
         fs::write(folder.join("gateway.yaml"), config.one_shard().admin().yaml()).unwrap();
         Self(folder)
     }
@@ -174,4 +176,118 @@ fn what_cannot_be_done_to_a_file_leaves_it_as_it_is() {
     assert_eq!(fs::read_to_string(folder.file()).unwrap(), before);
     let missing = Finished::run(&["key", "new", "ann", "--file", Path::new("/nonexistent").to_str().unwrap()]);
     assert_eq!(missing.code, Some(1));
+}
+
+#[test]
+fn of_a_key_and_a_token_one_will_do_and_a_wrong_one_never() {
+    let origin = Origin::answering(OK);
+    let jwt =
+        "{ jwt: { issuers: [{ issuer: i, audiences: any, algorithms: [RS256], jwks_url: \"http://127.0.0.1:1/\" }] } }";
+    let folder = Folder::new("any", &origin, &format!("[{jwt}, {{ api_key: {{}} }}]"), "  - { name: ann }\n");
+    let key = folder.new_key("ann");
+    let gateway = Gateway::start_on(&folder.file(), &[]);
+    let (key, token) = (format!("X-API-Key: {key}\r\n"), "Authorization: Bearer x\r\n".to_owned());
+    for (fields, status, kind) in [
+        (key.clone(), 200, ""),
+        (String::new(), 401, "token_missing"),
+        (token.clone(), 401, "token_invalid"),
+        ([&*key, &*token].concat(), 401, "token_invalid"),
+        ("X-API-Key: x\r\n".to_owned(), 401, "key_invalid"),
+        ("Authorization: Basic eDp5\r\n".to_owned(), 401, "token_missing"),
+    ] {
+        let response = ask(&gateway, &fields);
+        assert_eq!(response.status(), status, "{fields}");
+        if status == 401 {
+            assert_eq!(response.problem()["type"], format!("urn:shardgate:problem:{kind}"), "{fields}");
+        }
+    }
+    let challenges = ask(&gateway, "").values("www-authenticate").join(", ");
+    assert_eq!(challenges, "Bearer realm=\"gateway\", ApiKey realm=\"gateway\"");
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn who_brings_nothing_is_anonymous_and_who_brings_something_wrong_is_nobody() {
+    let origin = Origin::answering(OK);
+    let consumers = "  - { name: ann }\n  - { name: guest, policies: [{ request_termination: { status: 418 } }] }\n";
+    let folder = Folder::new("anonymous", &origin, "[{ api_key: {} }, { anonymous: { consumer: guest } }]", consumers);
+    let key = folder.new_key("ann");
+    let gateway = Gateway::start_on(&folder.file(), &[]);
+    assert_eq!(status(&gateway, &key), 200);
+    assert_eq!(ask(&gateway, "X-Anonymous-Consumer: false\r\n").status(), 418, "the guest's own policy");
+    for wrong in ["x", "", &format!("{key},{key}")] {
+        assert_eq!(status(&gateway, wrong), 401, "{wrong}");
+    }
+    let consumers: Vec<_> = gateway.log_lines(5).iter().map(|line| line["consumer"].clone()).collect();
+    assert_eq!(consumers[..2], ["ann", "guest"]);
+    assert!(consumers[2..].iter().all(serde_json::Value::is_null), "{consumers:?}");
+}
+
+#[test]
+fn a_consumers_policies_stand_in_for_its_groups_and_those_for_everybodys() {
+    let origin = Origin::answering(OK);
+    let ends = |status: u16| format!("policies: [{{ request_termination: {{ status: {status} }} }}]");
+    let consumers = format!(
+        "  - {{ name: ann, groups: [gold], {} }}\n  - {{ name: bob, groups: [gold] }}\n  - {{ name: eve }}\n\
+         consumer_groups:\n  - {{ name: gold, {} }}\n",
+        ends(410),
+        ends(451)
+    );
+    let folder = Folder::new("overrides", &origin, "[{ api_key: {} }]", &consumers);
+    let keys = ["ann", "bob", "eve"].map(|name| folder.new_key(name));
+    let gateway = Gateway::start_on(&folder.file(), &[]);
+    let statuses = || keys.each_ref().map(|key| status(&gateway, key));
+    assert_eq!(statuses(), [410, 451, 200]);
+    let explained = Finished::run(&["explain", folder.file().to_str().unwrap(), "GET", "http://a.test/"]);
+    let line = "policy request_termination of consumer ann, of group gold\n";
+    assert!(explained.stdout.contains(line), "{}", explained.stdout);
+    let text = fs::read_to_string(folder.file()).unwrap();
+    fs::write(folder.file(), text.replace("451", "404")).unwrap();
+    wait_until("the group's other policy", || statuses() == [410, 404, 200]);
+}
+
+#[test]
+fn a_split_waits_until_it_is_known_who_asks() {
+    let (old, new) = (Origin::answering(OK), Origin::answering(OK));
+    let tells =
+        |arm: &str| format!("policies: [{{ response_transform: {{ add: {{ headers: [\"X-Arm:{arm}\"] }} }} }}]");
+    let arms = "{ service: old, percent: 100 }, { service: new, percent: 0, forced_by_group: staff }";
+    let by_group = format!("split: {{ arms: [{arms}] }}, paths: [/], policies: [{{ api_key: {{}} }}]");
+    let halves = "{ service: old, percent: 50 }, { service: new, percent: 50 }";
+    let by_name =
+        format!("split: {{ arms: [{halves}], sticky_by: consumer }}, paths: [/half], policies: [{{ api_key: {{}} }}]");
+    let config = Config::empty()
+        .service("old", &[old.address], &tells("old"))
+        .service("new", &[new.address], &tells("new"))
+        .acting("by-group", &by_group)
+        .acting("by-name", &by_name)
+        .with("policies: [{ security_headers: {} }]");
+    let names = ["ann", "bob", "eve", "tim", "kim", "joe", "sue", "max"];
+    let consumer =
+        |name: &str| format!("  - {{ name: {name}{} }}\n", if name == "ann" { ", groups: [staff]" } else { "" });
+    let consumers = names.map(consumer).concat() + "consumer_groups: [{ name: staff }]\n";
+    let folder = Folder::of("split", config, &consumers);
+    let keys = names.map(|name| folder.new_key(name));
+    let gateway = Gateway::start_on(&folder.file(), &[]);
+    let arm = |target: &str, key: &str| {
+        let mut client = gateway.client();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\nConnection: close\r\n\r\n"));
+        let response = client.response();
+        assert!(response.has("x-content-type-options"), "every request's policy: {response:?}");
+        response.value("x-arm").map(str::to_owned)
+    };
+    let of_group: Vec<_> = keys.iter().map(|key| arm("/", key)).collect();
+    assert_eq!(of_group[0].as_deref(), Some("new"));
+    assert!(of_group[1..].iter().all(|arm| arm.as_deref() == Some("old")), "{of_group:?}");
+    let dealt: Vec<_> = keys.iter().map(|key| arm("/half", key)).collect();
+    assert!(dealt.iter().flatten().any(|arm| arm == "new") && dealt.iter().flatten().any(|arm| arm == "old"));
+    for _ in 0..3 {
+        assert_eq!(keys.iter().map(|key| arm("/half", key)).collect::<Vec<_>>(), dealt, "each keeps its arm");
+    }
+    assert_eq!(arm("/", "x"), None);
+    let lines = gateway.log_lines(5 * names.len() + 1);
+    assert_eq!((&lines[0]["route"], &lines[0]["service"]), (&"by-group".into(), &"new".into()));
+    let refused = lines.last().unwrap();
+    assert_eq!((&refused["status"], &refused["route"]), (&401.into(), &"by-group".into()));
+    assert!(refused["service"].is_null(), "{refused}");
 }

@@ -7,8 +7,7 @@ use crate::judge::{Measure, judge};
 use crate::ledger::Ledger;
 use crate::origin::Origin;
 use crate::script::Script;
-use shardgate::policy::consumers::{Consumers, Declared, Password};
-use shardgate::policy::{Answer, Chain, Order, Policy, Question, Scope, Slot};
+use shardgate::policy::{Answer, Chain, Consumers, Declared, Order, Password, Policy, Question, Scope, Slot};
 use shardgate::proxy::limits::Limits;
 use shardgate::proxy::{Calls, Plan, Settings};
 use shardgate::route::{Action, HostRule, PathRule, Route, Rule, Table};
@@ -501,9 +500,9 @@ fn chain() -> Chain {
     ];
     let slots = policies.map(|policy| {
         let config = serde_saphyr::from_str(&policy).expect("it is a policy");
-        Slot { policy: Arc::new(Policy::new(config).expect("it makes sense")), scope: Scope::Route }
+        Slot::new(Arc::new(Policy::new(config).expect("it makes sense")), Scope::Route)
     });
-    Chain::of(slots, &Order::default()).expect("it has policies")
+    Chain::new(slots, &Order::default(), &[]).expect("it has policies")
 }
 
 /// The same plan with a number: see `judge`.

@@ -5,13 +5,14 @@
 //! a guess came.
 
 pub mod config;
-mod state;
+mod uses;
 
 pub use self::config::Config;
-pub use self::state::State;
+pub use self::uses::Uses;
 
-use super::{Context, Hooks, Invalid, Member, NotOne, Place, Verdict};
+use super::{Context, HeldKey, Hooks, Identity, Invalid, Member, NotOne, Place, State, Verdict};
 use crate::http::view::RequestView;
+use std::rc::Rc;
 
 /// The policy as it is configured, the same for all shards.
 #[derive(Debug, Eq, PartialEq)]
@@ -56,7 +57,7 @@ impl Member for ApiKey {
         let now_s = context.now.wall.as_secs();
         let decided = Place::credential(places, request).map_err(Refusal::of).and_then(|key| {
             is_key(key)?;
-            context.state.borrow_mut().keys.decide(context.consumers, key, now_s)
+            Self::decide(key, now_s, context)
         });
         match &decided {
             Ok(identity) => {
@@ -66,8 +67,11 @@ impl Member for ApiKey {
                 let name = identity.consumer.as_deref().unwrap_or_default();
                 request.headers.set(consumer_header, name.as_bytes());
             }
-            // What comes after may let the request in all the same.
-            Err(_) => request.headers.remove(consumer_header),
+            // Somebody else may have let the request in, or may do so yet.
+            Err(_) => match context.identity.as_ref().and_then(|identity| identity.consumer.as_deref()) {
+                Some(name) => request.headers.set(consumer_header, name.as_bytes()),
+                None => request.headers.remove(consumer_header),
+            },
         }
         match decided {
             Ok(identity) => {
@@ -76,6 +80,18 @@ impl Member for ApiKey {
             }
             Err(refusal) => Verdict::Reject(super::Error::ApiKey(refusal)),
         }
+    }
+}
+
+impl ApiKey {
+    fn decide(sent: &[u8], now_s: u64, context: &Context<'_>) -> Result<Rc<Identity>, Refusal> {
+        let HeldKey { id, consumer, prefix, expires_at_s } = context.consumers.key(sent).ok_or(Refusal::Unknown)?;
+        if expires_at_s.is_some_and(|at_s| now_s >= at_s) {
+            return Err(Refusal::Expired);
+        }
+        let State { keys, known, .. } = &mut *context.state.borrow_mut();
+        keys.used(id, now_s);
+        Ok(known.identity(context.consumers, (consumer.id(), id), || consumer.identity(Some(prefix))))
     }
 }
 
@@ -111,8 +127,7 @@ const KEY_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use super::super::consumers::{Declared, Key, Pepper};
-    use super::super::{Consumers, Error, Trial};
+    use super::super::{Consumers, Declared, Error, Key, Pepper, Trial};
     use super::*;
 
     /// `ann` has the keys `old` (until 1000 s) and `new`, `bob` has `other`.

@@ -3,7 +3,7 @@
 use super::Refusal;
 use super::config::{Audiences, ClaimPath, Config};
 use super::json;
-use crate::policy::Identity;
+use crate::policy::{Consumers, Identity};
 use serde_json::{Map, Value};
 use std::rc::Rc;
 
@@ -73,7 +73,7 @@ impl Claims {
 
     /// What policies and services get of it. A claim that cannot be what it is configured to be refuses the token:
     /// without it a service could take the request for another one.
-    pub fn verified(&self, config: &Config) -> Result<Verified, Refusal> {
+    pub fn verified(&self, config: &Config, consumers: &Consumers) -> Result<Verified, Refusal> {
         let consumer = match &config.consumer_claim {
             None => None,
             Some(path) => Some(scalar(self.find(path).ok_or(Refusal::ClaimMissing)?).ok_or(Refusal::ClaimUnusable)?),
@@ -83,6 +83,11 @@ impl Claims {
         };
         let (roles, scopes) = (words(&config.roles_claim, false)?, words(&config.scopes_claim, true)?);
         let identity = Identity::new(consumer, self.0.get("sub").and_then(scalar), roles, scopes);
+        let declared = identity.consumer.as_deref().and_then(|name| consumers.find(name));
+        let identity = match declared {
+            Some(consumer) => consumer.joins(identity),
+            None => identity,
+        };
         let headers = config.claims_to_headers.iter().map(|(_, path)| self.find(path).map_or(Ok(None), header));
         Ok(Verified {
             identity: Rc::new(identity),
@@ -157,6 +162,7 @@ fn scalar(value: &Value) -> Option<Box<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Declared;
 
     /// Whether these claims hold at 1000 s with a skew of 10 s: leniently, and strictly.
     #[track_caller]
@@ -219,7 +225,7 @@ mod tests {
     fn verified(config: &str, claims: &str) -> Result<Verified, Refusal> {
         let config = format!(r#"{{"issuers":[],{config}}}"#);
         let config: Config = serde_json::from_str(&config).expect("a configuration");
-        Claims::parse(claims.as_bytes())?.verified(&config)
+        Claims::parse(claims.as_bytes())?.verified(&config, &Consumers::default())
     }
 
     #[test]
@@ -241,6 +247,24 @@ mod tests {
             });
             assert_eq!(got, want.map(|(consumer, roles, scopes)| (consumer.into(), roles, scopes)), "{claims}");
         }
+    }
+
+    #[test]
+    fn a_consumer_that_the_file_knows_has_what_it_was_given_beside_what_the_token_says() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let (roles, scopes) = (words("editor reader"), words("read"));
+        let ann = Declared { id: 3, name: "ann", groups: &[7], roles: &roles, scopes: &scopes, ..Declared::default() };
+        let consumers = Consumers::new([(7, "gold")], &[ann], None);
+        let config = r#"{"issuers":[],"consumer_claim":"sub","roles_claim":"roles"}"#;
+        let config: Config = serde_json::from_str(config).expect("a configuration");
+        let identity = |claims: &str| Claims::parse(claims.as_bytes()).unwrap().verified(&config, &consumers).unwrap();
+        let ann = identity(r#"{"sub":"ann","roles":["reader","admin"],"scope":"write"}"#).identity;
+        let text = |words: &[Box<str>]| words.join(" ");
+        assert_eq!((text(&ann.roles), text(&ann.scopes)), ("reader admin editor".into(), "write read".into()));
+        let belonging = ann.belonging.as_ref().expect("it is known");
+        assert_eq!((belonging.consumer, &belonging.groups[..]), (3, &[7][..]));
+        let eve = identity(r#"{"sub":"eve","roles":["admin"]}"#).identity;
+        assert!(eve.belonging.is_none() && text(&eve.roles) == "admin");
     }
 
     #[test]

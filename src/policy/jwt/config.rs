@@ -35,7 +35,8 @@ pub struct Config {
     #[serde(default = "usual_cache_bytes_max")]
     pub cache_bytes_max: usize,
     /// The claim that is the consumer's name, such as `sub`; a list is the way to a claim within others. A token
-    /// without it is refused. Default: none, and tokens are nobody's.
+    /// without it is refused. One of the file's `consumers` has its groups, roles and scopes beside the token's.
+    /// Default: none, and tokens are nobody's.
     pub consumer_claim: Option<ClaimPath>,
     /// The claim with the roles: a text, or a list of texts. Default: none.
     pub roles_claim: Option<ClaimPath>,

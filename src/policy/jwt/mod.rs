@@ -36,7 +36,7 @@ use self::jwks::Source;
 use self::keys::KeySet;
 use self::state::Adopted;
 use self::token::Token;
-use super::{Context, Hooks, Invalid, Member, NotOne, Place, Verdict};
+use super::{Consumers, Context, Hooks, Invalid, Member, NotOne, Place, Verdict};
 use crate::http::view::RequestView;
 
 /// The policy as it is configured, the same for all shards.
@@ -105,7 +105,7 @@ impl Member for Jwt {
         let now_s = context.now.wall.as_secs();
         let decided = Place::credential(&self.config.places, request)
             .map_err(Refusal::of)
-            .and_then(|token| context.state.borrow_mut().jwt.decide(self, token, now_s));
+            .and_then(|token| context.state.borrow_mut().jwt.decide(self, context.consumers, token, now_s));
         match decided {
             Ok(verified) => {
                 self.edit(request, &verified);
@@ -127,7 +127,14 @@ impl Jwt {
     }
 
     /// What this token means, if it holds. `wanted` gets the source of a key that it names and nobody has.
-    fn verify(&self, issuers: &[Adopted], text: &[u8], now_s: u64, wanted: &mut Vec<u64>) -> Result<Verified, Refusal> {
+    fn verify(
+        &self,
+        issuers: &[Adopted],
+        consumers: &Consumers,
+        text: &[u8],
+        now_s: u64,
+        wanted: &mut Vec<u64>,
+    ) -> Result<Verified, Refusal> {
         let config = &self.config;
         let token = Token::parse(text, config.token_bytes_max, config.strict_validation)?;
         let claims = Claims::parse(&token.payload)?;
@@ -148,7 +155,7 @@ impl Jwt {
         }
         verified?;
         claims.hold(&issuer.audiences, config.clock_skew_s, config.strict_validation, now_s)?;
-        claims.verified(config)
+        claims.verified(config, consumers)
     }
 
     /// What the service gets to see: claims under names that nobody else writes, and the token only if it may.
@@ -211,7 +218,7 @@ impl Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Trial;
+    use super::super::{Declared, Trial};
     use super::jwks::KeyBook;
     use super::kit::Signer;
     use super::load::with_files;
@@ -256,7 +263,7 @@ mod tests {
         let (jwt, mut states) = (jwt(""), states(book(1, Some(&Signer::p256()))));
         // The second time it may be known.
         for _ in 0..2 {
-            let got = states.decide(&jwt, token.as_bytes(), NOW_S);
+            let got = states.decide(&jwt, &Consumers::default(), token.as_bytes(), NOW_S);
             let got = got.as_ref().map(|verified| verified.identity.consumer.as_deref().unwrap_or_default());
             assert_eq!(got.map_err(|refusal| *refusal), want, "{token}");
         }
@@ -314,7 +321,7 @@ mod tests {
     fn a_verified_token_is_known_until_it_expires() {
         let (jwt, mut states) = (jwt(""), states(book(1, None)));
         let token = Signer::rsa().sign(ANN, &claims("ann"));
-        let mut decide = |now_s| states.decide(&jwt, token.as_bytes(), now_s);
+        let mut decide = |now_s| states.decide(&jwt, &Consumers::default(), token.as_bytes(), now_s);
         let first = decide(NOW_S).unwrap();
         assert!(Rc::ptr_eq(&first, &decide(NOW_S + 99).unwrap()));
         // Within the skew it still holds, and is verified every time.
@@ -339,7 +346,7 @@ mod tests {
             let generation = book.generation;
             states.publish(book);
             for (signer, want) in [(&old, of_old), (&new, of_new)] {
-                let got = states.decide(&jwt, token(signer).as_bytes(), NOW_S).map(|_| ());
+                let got = states.decide(&jwt, &Consumers::default(), token(signer).as_bytes(), NOW_S).map(|_| ());
                 assert_eq!(got, want, "by the book {generation}");
             }
         }
@@ -347,7 +354,7 @@ mod tests {
         states.publish(book(4, Some(&old)));
         let unknown = old.sign(r#"{"alg":"ES256","kid":"c"}"#, &claims("bob"));
         for _ in 0..2 {
-            assert_eq!(states.decide(&jwt, unknown.as_bytes(), NOW_S), Err(Refusal::UnknownKey));
+            assert_eq!(states.decide(&jwt, &Consumers::default(), unknown.as_bytes(), NOW_S), Err(Refusal::UnknownKey));
         }
         assert_eq!(states.take_wanted(), jwt.sources().map(|source| source.id).collect::<Vec<_>>());
     }
@@ -358,11 +365,23 @@ mod tests {
         let token = Signer::rsa().sign(ANN, r#"{"iss":"ann","sub":"me","aud":"api"}"#);
         let mut states = states(book(1, None));
         for (jwt, want) in [(&loose, Ok(())), (&strict, Err(Refusal::WithoutExpiry)), (&loose, Ok(()))] {
-            assert_eq!(states.decide(jwt, token.as_bytes(), NOW_S).map(|_| ()), want);
+            assert_eq!(states.decide(jwt, &Consumers::default(), token.as_bytes(), NOW_S).map(|_| ()), want);
             states.swapped();
         }
         states.swapped();
-        assert_eq!(states.decide(&loose, token.as_bytes(), NOW_S).map(|_| ()), Ok(()));
+        assert_eq!(states.decide(&loose, &Consumers::default(), token.as_bytes(), NOW_S).map(|_| ()), Ok(()));
+    }
+
+    #[test]
+    fn what_was_verified_among_other_consumers_is_verified_anew() {
+        let (jwt, mut states) = (jwt(""), states(book(1, None)));
+        let token = Signer::rsa().sign(ANN, &claims("ann"));
+        let me = Declared { id: 1, name: "me", ..Declared::default() };
+        let (none, some) = (Consumers::default(), Consumers::new([], &[me], None));
+        for (consumers, is_known) in [(&none, false), (&some, true), (&none, false)] {
+            let verified = states.decide(&jwt, consumers, token.as_bytes(), NOW_S).unwrap();
+            assert_eq!(verified.identity.belonging.is_some(), is_known);
+        }
     }
 
     #[test]
@@ -374,9 +393,13 @@ mod tests {
                 let mut forged = genuine.clone();
                 forged[place] = byte;
                 let is_same = forged == genuine;
-                assert_eq!(states.decide(&jwt, &forged, NOW_S).is_ok(), is_same, "byte {place}: {byte}");
+                assert_eq!(
+                    states.decide(&jwt, &Consumers::default(), &forged, NOW_S).is_ok(),
+                    is_same,
+                    "byte {place}: {byte}"
+                );
             }
-            assert!(states.decide(&jwt, &genuine[..place], NOW_S).is_err(), "{place} bytes");
+            assert!(states.decide(&jwt, &Consumers::default(), &genuine[..place], NOW_S).is_err(), "{place} bytes");
         }
     }
 

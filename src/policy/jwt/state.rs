@@ -6,6 +6,7 @@ use super::jwks::KeyBook;
 use super::keys::KeySet;
 use super::verify::Verifiers;
 use super::{Issuer, Jwt, Keys, Refusal};
+use crate::policy::Consumers;
 use crate::stdx::hash::FixedMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 /// All of a shard. Policies that say the same share one.
 #[derive(Debug, Default)]
 pub struct States {
-    /// By the fingerprint of the policy.
-    states: FixedMap<u64, State>,
+    /// By the fingerprint of the policy, and of the consumers that its tokens may name.
+    states: FixedMap<(u64, u64), State>,
     book: KeyBook,
     /// Sources of which a token named a key that they do not have.
     wanted: Vec<u64>,
@@ -60,10 +61,17 @@ impl States {
         std::mem::take(&mut self.wanted)
     }
 
-    /// Who sends this token.
-    pub fn decide(&mut self, jwt: &Jwt, token: &[u8], now_s: u64) -> Result<Rc<Verified>, Refusal> {
+    /// Who sends this token, as one of these consumers if it names one.
+    pub fn decide(
+        &mut self,
+        jwt: &Jwt,
+        consumers: &Consumers,
+        token: &[u8],
+        now_s: u64,
+    ) -> Result<Rc<Verified>, Refusal> {
         let (seed, book) = (self.seed, &self.book);
-        let state = self.states.entry(jwt.fingerprint).or_insert_with(|| State::new(seed, jwt, book));
+        let among = jwt.config.consumer_claim.as_ref().map_or(0, |_| consumers.fingerprint());
+        let state = self.states.entry((jwt.fingerprint, among)).or_insert_with(|| State::new(seed, jwt, book));
         state.used = true;
         if state.book != book.generation {
             state.adopt(jwt, book);
@@ -71,7 +79,7 @@ impl States {
         if let Some(verified) = state.cache.get(token, now_s) {
             return Ok(verified);
         }
-        let verified = Rc::new(jwt.verify(&state.issuers, token, now_s, &mut self.wanted)?);
+        let verified = Rc::new(jwt.verify(&state.issuers, consumers, token, now_s, &mut self.wanted)?);
         state.cache.insert(token, verified.clone(), now_s);
         Ok(verified)
     }
