@@ -15,10 +15,10 @@ use super::snapshot::{Listener, Snapshot};
 use super::suggest::nearest;
 use crate::policy::consumers::{Consumer, Consumers};
 use crate::policy::{Chain, NAMES_MAX, Policy, Role, Unusable};
-use crate::proxy::{Plan, Settings};
+use crate::proxy::{OwnLimits, Plan, Settings, SharedLimits};
 use crate::route::{Action, Arm, Group, Route, Split, Table};
 use crate::stdx::hash::{FixedMap, stable};
-use crate::stdx::ledger::{LIMITS_MAX, Terms};
+use crate::stdx::ledger::LIMITS_MAX;
 use crate::upstream::service::{Endpoint, Service};
 
 /// Looks up `host:port`. Blocks, so it is called by the control thread or at the start only.
@@ -121,7 +121,7 @@ impl Compile<'_> {
         attached: &[(String, Arc<Policy>)],
         ids: &mut Limits,
         whole: Option<Origin>,
-    ) -> (Vec<(u16, Terms)>, Vec<(u16, u64, Terms)>) {
+    ) -> (OwnLimits, SharedLimits) {
         let limits = attached.iter().filter_map(|(owner, policy)| match &**policy {
             Policy::RateLimit(policy) => Some((owner, policy.limits())),
             _ => None,

@@ -33,7 +33,7 @@ pub mod security_headers;
 pub use body::{BodyBytes, BodyEdits, Content, forget_body, forget_trailers};
 pub use call::{Answer, Call, Question, Reply, Secret};
 pub use chain::{Chain, Door, Order, Scope, Slot};
-pub use consumers::{Consumers, Declared, HeldKey, Key, Login, Pepper};
+pub use consumers::{Consumers, Declared, HeldKey, Key, Login, Password, Pepper};
 pub use edit::{ArgumentValue, Edited, Given, Renamed};
 pub use grants::{Grants, NAMES_MAX, Role, Unusable, Vocabulary};
 pub use known::Known;

@@ -221,7 +221,7 @@ pub const fn challenge(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Jwt => Some(r#"Bearer realm="gateway""#),
         Kind::ApiKey => Some(r#"ApiKey realm="gateway""#),
-        Kind::BasicAuth => Some(BASIC),
+        Kind::BasicAuth => Some(r#"Basic realm="gateway", charset="UTF-8""#),
         _ => None,
     }
 }
@@ -254,7 +254,7 @@ fn authorization(error: authorize::Error) -> Answer {
 
 /// RFC 7617 §2.
 fn password(refusal: PasswordRefusal) -> Answer {
-    let refused = |kind, detail| Answer { challenge: Some(BASIC), ..client(401, kind, detail) };
+    let refused = |kind, detail| Answer { challenge: challenge(Kind::BasicAuth), ..client(401, kind, detail) };
     match refusal {
         PasswordRefusal::Missing => refused("password_missing", "the request has no user name and password"),
         PasswordRefusal::Several => refused("password_repeated", "the request has more than one `Authorization`"),
@@ -265,8 +265,6 @@ fn password(refusal: PasswordRefusal) -> Answer {
         PasswordRefusal::Late => gateway(503, "password_late", "the password could not be verified in time"),
     }
 }
-
-const BASIC: &str = r#"Basic realm="gateway", charset="UTF-8""#;
 
 fn upstream(failure: UpstreamFailure) -> Answer {
     use UpstreamFailure as F;

@@ -118,7 +118,7 @@ async fn collect(
 
 /// When the exchange must be over, if that is known yet.
 fn deadline_of(visit: Visit<'_>) -> Mono {
-    let service = visit.account.record.get().and_then(|record| record.service.as_deref());
+    let service = visit.account.found().and_then(|record| record.service.as_deref());
     service.map_or(Mono::NEVER, |service| deadline(service, visit.account))
 }
 

@@ -22,11 +22,16 @@ pub struct Plan {
     /// of a split that waits until it is known who asks have one for none as their last.
     pub chains: Vec<Box<[Option<Arc<Chain>>]>>,
     /// The terms of every rate limit of this node's own, by its number in the ledger. Control puts them in force.
-    pub limits: Vec<(u16, Terms)>,
+    pub limits: OwnLimits,
     /// Those that nodes share, with what all of them know each by.
-    pub shared: Vec<(u16, u64, Terms)>,
+    pub shared: SharedLimits,
     pub settings: Settings,
 }
+
+/// Limits of this node alone, by their numbers.
+pub type OwnLimits = Vec<(u16, Terms)>;
+/// Limits that nodes share, by their numbers, and by what all of these nodes know them by.
+pub type SharedLimits = Vec<(u16, u64, Terms)>;
 
 /// What holds for every request. Small: each shard has a copy of its own.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

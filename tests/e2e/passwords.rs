@@ -63,6 +63,20 @@ fn who_does_not_is_told_what_to_bring() {
     assert_eq!(origin.connections(), 0);
 }
 
+#[test]
+fn who_brings_none_may_be_a_guest_and_who_brings_a_wrong_one_is_not() {
+    let origin = Origin::answering(OK);
+    let policies = "policies: [{ basic_auth: {} }, { anonymous: { consumer: guest } }]";
+    let consumers = consumers().replace("[{ name: Ann", "[{ name: guest }, { name: Ann");
+    let gateway = Gateway::start(&Config::to(&origin).of_route(policies).with(&consumers));
+    for (fields, status) in [("", 200), (ANN, 200), ("Authorization: Basic YW5uOnNlY3JlVA==\r\n", 401)] {
+        assert_eq!(ask(&gateway, fields).status(), status, "{fields}");
+    }
+    let [guest, ann] = origin.requests().try_into().expect("two came");
+    assert_eq!((guest.has("x-anonymous-consumer"), ann.has("x-anonymous-consumer")), (true, false));
+    assert_eq!((ann.value("x-consumer-username"), ann.has("authorization")), (Some("Ann"), true));
+}
+
 /// Passwords are verified elsewhere: a shard that has many to verify serves everybody else as before.
 #[test]
 fn guesses_neither_hold_up_a_shard_nor_get_verified_without_end() {

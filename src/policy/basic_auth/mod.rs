@@ -197,8 +197,7 @@ const LOOKED_AT_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::super::Trial;
-    use super::super::consumers::{Declared, Password};
+    use super::super::{Declared, Password, Trial};
     use super::state::FAILURES_MAX;
     use super::*;
 

@@ -135,7 +135,7 @@ impl Limit {
         let fits = self.is_shared && terms.algorithm == self.algorithm && self.scale.fits(terms);
         if fits {
             let whole = self.scale.step(terms);
-            let part = u64::try_from(u128::from(whole) * u128::from(share.pace) >> PACE_BITS).unwrap_or(u64::MAX);
+            let part = u64::try_from((u128::from(whole) * u128::from(share.pace)) >> PACE_BITS).unwrap_or(u64::MAX);
             self.clock.set_part(part, whole, share.size.min(terms.burst), now);
         }
         fits

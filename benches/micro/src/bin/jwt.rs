@@ -8,8 +8,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use rustix::thread::{CpuSet, sched_setaffinity};
-use shardgate::policy::Member;
 use shardgate::policy::jwt::{Config, Jwt, States};
+use shardgate::policy::{Consumers, Member};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -57,9 +57,9 @@ impl Subject {
     }
 
     fn rate(&self, jwt: &Jwt) -> f64 {
-        let mut states = States::new(7);
+        let (mut states, consumers) = (States::new(7), Consumers::default());
         let mut decide = |token: &String| {
-            states.decide(jwt, token.as_bytes(), NOW_S).expect("a good token");
+            states.decide(jwt, &consumers, token.as_bytes(), NOW_S).expect("a good token");
         };
         self.tokens.iter().for_each(&mut decide);
         let (began, mut decided) = (Instant::now(), 0u32);
