@@ -75,8 +75,8 @@ impl<Q, A> Calls<Q, A> {
         Self { questions, answers, back, waiting: RefCell::default() }
     }
 
-    /// Asks on behalf of a client (`board::client_key`), of whom only so many questions may be under way: one that asks much must not keep
-    /// the others from asking. Only coroutines ask.
+    /// Asks on behalf of a client (`board::client_key`), of whom only so many questions may be under way: one that asks
+    /// much must not keep the others from asking. Only coroutines ask.
     pub fn ask<'a>(
         &'a self,
         runtime: &'a Runtime,
