@@ -56,7 +56,10 @@ async fn connect(url: &str, authorities: &[Vec<u8>]) -> Result<Fetched, FetchErr
         return ask(stream, &uri).await;
     }
     let name = ServerName::try_from(host.to_owned()).map_err(|_| FetchError::Address)?;
-    let tls = TlsConnector::from(Arc::new(trusting(authorities)?));
+    let authorities = authorities.to_vec();
+    // A disk may take its time, and this thread answers for limits and probes meanwhile.
+    let config = tokio::task::spawn_blocking(move || trusting(&authorities)).await.map_err(io::Error::other)??;
+    let tls = TlsConnector::from(Arc::new(config));
     ask(tls.connect(name, stream).await?, &uri).await
 }
 

@@ -155,7 +155,8 @@ impl Issuer {
         match judged {
             Ok(changed) => {
                 self.answered += 1;
-                if changed || self.error.take().is_some() {
+                let had_failed = self.error.take().is_some();
+                if changed || had_failed {
                     let count = self.jwks.keys().map_or(0, |keys| keys.keys.len());
                     say!(Info, "{count} keys of {url} are in force");
                 }

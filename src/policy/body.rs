@@ -53,7 +53,8 @@ impl Content {
         if !any(CONTENT_TYPE, is_json) {
             return Self::Other;
         }
-        let has_other_charset = any(CONTENT_TYPE, has_other_charset);
+        // A list of types is none, and which of them a service goes by nobody knows.
+        let has_other_charset = any(CONTENT_TYPE, |value| has_other_charset(value) || value.contains(&b','));
         let is_coded = any(CONTENT_ENCODING, |value| !value.eq_ignore_ascii_case(b"identity"));
         if has_other_charset || is_coded { Self::EncodedJson } else { Self::Json }
     }
@@ -69,8 +70,12 @@ pub fn forget_body(headers: &mut Headers<'_>) {
     OF_THE_BODY.iter().for_each(|name| headers.remove(name));
 }
 
-/// `application/json`, and what ends in `+json` (RFC 6839 §3.1).
+/// Whether one of the types is `application/json`, or ends in `+json` (RFC 6839 §3.1).
 fn is_json(content_type: &[u8]) -> bool {
+    content_type.split(|byte| *byte == b',').any(is_json_type)
+}
+
+fn is_json_type(content_type: &[u8]) -> bool {
     let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let ends = |with: &[u8]| {
         let begin = media_type.len().checked_sub(with.len());
@@ -153,7 +158,12 @@ mod tests {
             check(&[("Content-Type", json), ("Content-Encoding", "gzip")], Content::EncodedJson);
             check(&[("Content-Type", "text/plain"), ("Content-Type", json)], Content::Json);
         }
-        for encoded in ["application/json; charset=utf-16", "application/json; a=b; CHARSET=iso-8859-1"] {
+        for encoded in [
+            "application/json; charset=utf-16",
+            "application/json; a=b; CHARSET=iso-8859-1",
+            "application/json, application/json",
+            "text/plain,application/json",
+        ] {
             check(&[("Content-Type", encoded)], Content::EncodedJson);
         }
         for other in ["", "text/json", "application/jsonx", "application/x-ndjson", "text/plain; a=application/json"] {

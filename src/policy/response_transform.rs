@@ -5,9 +5,10 @@
 use serde::Deserialize;
 
 use super::{
-    Body, BodyBytes, BodyEdits, Content, Context, Edited, Given, Hooks, Invalid, Member, Renamed, forget_body,
+    Body, BodyBytes, BodyEdits, Content, Context, Edited, Given, Hooks, Invalid, Member, Renamed, Verdict, forget_body,
     forget_trailers,
 };
+use crate::http::method::Method;
 use crate::http::view::{FieldName, FieldValue, RequestView, ResponseView};
 use crate::stdx::json::{Path, Value};
 
@@ -21,7 +22,8 @@ use crate::stdx::json::{Path, Value};
 /// goes on with its length, without trailers, and if it has changed without `ETag`, `Accept-Ranges` and digests. A body
 /// goes on as it came, so that nothing secret should be left to this policy alone, if it is longer than
 /// `body_bytes_max`, compressed, not in UTF-8, a part of one (206), not JSON, nested more than 64 deep, has a member
-/// twice that is named here, or too many elements to look at.
+/// twice that is named here, or too many elements to look at. Clients have no say in that: `Range`, `If-Range` and
+/// `Accept-Encoding` are taken out of requests whose answers may be changed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -78,7 +80,7 @@ impl Member for ResponseTransform {
     const HOOKS: Hooks = Hooks::RESPONSE;
 
     fn hooks(&self) -> Hooks {
-        if self.body.is_some() { Self::HOOKS.and(Hooks::RESPONSE_BODY) } else { Self::HOOKS }
+        if self.body.is_some() { Hooks::BOTH.and(Hooks::RESPONSE_BODY) } else { Self::HOOKS }
     }
 
     fn new(Config { remove, rename, replace, add, append, body_bytes_max }: Config) -> Result<Self, Invalid> {
@@ -103,6 +105,13 @@ impl Member for ResponseTransform {
         Ok(Self { headers, body: BodyEdits::new(body, body_bytes_max)? })
     }
 
+    fn on_request<'a>(&'a self, request: &mut RequestView<'_>, _context: &mut Context<'_>) -> Verdict<'a> {
+        if self.body.is_some() {
+            OF_PARTS_AND_CODINGS.iter().for_each(|name| request.headers.remove(name));
+        }
+        Verdict::Continue
+    }
+
     fn wants_response_body(&self, response: &ResponseView<'_>) -> Option<u64> {
         let is_whole = response.status != PARTIAL_CONTENT;
         let edits = self.body.as_ref().filter(|_| is_whole && Content::of(&response.headers) == Content::Json)?;
@@ -119,11 +128,18 @@ impl Member for ResponseTransform {
         }
     }
 
-    fn on_response(&self, _request: &RequestView<'_>, response: &mut ResponseView<'_>, _context: &Context<'_>) {
+    fn on_response(&self, request: &RequestView<'_>, response: &mut ResponseView<'_>, _context: &Context<'_>) {
+        // What is said of a body that only a GET would have brought is said of the one before it is changed.
+        if request.method() == Method::Head && self.wants_response_body(response).is_some() {
+            forget_body(&mut response.headers);
+        }
         self.headers.apply(&mut response.headers);
     }
 }
 
+/// By these a client would ask for what cannot be changed.
+const OF_PARTS_AND_CODINGS: [FieldName; 3] =
+    [FieldName::fixed("Range"), FieldName::fixed("If-Range"), FieldName::fixed("Accept-Encoding")];
 /// Half a text cannot be read.
 const PARTIAL_CONTENT: u16 = 206;
 
@@ -189,6 +205,19 @@ remove: { body: [a, \"u[*].ssn\"] }";
         let body = r#"{"a":1,"b":2,"n":1.10,"u":[{"ssn":"x"}]}"#;
         check_body(config, json, body, Some(r#"{"c":[true,"5"],"n":1.10,"u":[{}],"a":"4"}"#));
         check_body("remove: { body: [a] }", (404, "application/problem+json"), "{\"a\":1}", Some("{}"));
+    }
+
+    #[test]
+    fn a_client_cannot_ask_for_what_would_not_be_changed() {
+        let head = "GET / HTTP/1.1\nHost: h\nRange: bytes=0-\nIf-Range: \"x\"\naccept_encoding: gzip\nAccept: */*";
+        let kept = |config: &str| Trial::<ResponseTransform>::new(config).request(head).fields();
+        assert_eq!(kept("remove: { body: [a] }"), ["Host: h", "Accept: */*"]);
+        assert_eq!(kept("remove: { headers: [a] }").len(), 5);
+        let trial = Trial::<ResponseTransform>::new("remove: { body: [a] }");
+        let mut tried = trial.request("HEAD / HTTP/1.1\nHost: h");
+        let fields = [("Content-Type", "application/json"), ("ETag", "\"x\""), ("Accept-Ranges", "bytes")];
+        assert_eq!(tried.answered(200, &fields), ["Content-Type: application/json"]);
+        assert_eq!(tried.answered(200, &[("Content-Type", "text/plain"), ("ETag", "\"x\"")]).len(), 2);
     }
 
     #[test]
