@@ -169,7 +169,7 @@ routes:
         let all = [(Kind::IpFilter, 1, 0), (Kind::RateLimit, 1, 1)];
         assert_eq!(kinds(snapshot.plan.chains[1][0].as_ref().unwrap()), all);
         assert_eq!(kinds(snapshot.plan.settings.chain.as_ref().unwrap()), all);
-        assert_eq!(kinds(snapshot.plan.settings.gate(0).unwrap()), [(Kind::ApiKey, 0, 0)]);
+        assert_eq!(kinds(snapshot.plan.settings.gates[0].chain.as_ref().unwrap()), [(Kind::ApiKey, 0, 0)]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::snapshot::{Listener, Snapshot};
 use super::suggest::nearest;
 use crate::policy::consumers::{Consumer, Consumers};
 use crate::policy::{Chain, NAMES_MAX, Policy, Role, Unusable};
-use crate::proxy::{OwnLimits, Plan, Settings, SharedLimits};
+use crate::proxy::{Gate, OwnLimits, Plan, Settings, SharedLimits};
 use crate::route::{Action, Arm, Group, Route, Split, Table};
 use crate::stdx::hash::{FixedMap, stable};
 use crate::stdx::ledger::LIMITS_MAX;
@@ -50,7 +50,8 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
     let chain = attach::unrouted(&ir, &known);
     compile.unidentified(&ir.listeners, &gates, &ir.routes, &chains);
     let listeners = compile.listeners(ir.listeners, &mut ids.listeners);
-    let gates = listeners.iter().zip(gates).filter_map(|(listener, chain)| Some((listener.id, chain?))).collect();
+    let gate = |(listener, chain): (&Listener, _)| Gate { entrance: listener.entrance(), chain };
+    let gates = listeners.iter().zip(gates).map(gate).collect();
     let services = compile.services(ir.services, &mut ids.services);
     let names: Vec<Name> = ir.routes.iter().map(|route| route.name.clone()).collect();
     let routes = compile.routes(ir.routes, &services_by_name, &consumers, &mut ids.routes);

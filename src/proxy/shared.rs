@@ -93,6 +93,11 @@ impl Shared {
         self.active.borrow().settings().clone()
     }
 
+    /// Whether these still hold for a request that comes now.
+    pub fn is_in_force(&self, settings: &Settings) -> bool {
+        std::ptr::eq(&**self.active.borrow().settings(), settings)
+    }
+
     /// The route for a request that comes now; `client` says who asks.
     pub fn find(&self, asked: &Asked<'_>, client: impl FnOnce() -> IpAddr) -> Option<Routed> {
         self.active.borrow_mut().find(asked, client, || self.rng.borrow_mut().next_u64())
