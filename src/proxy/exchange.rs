@@ -161,6 +161,11 @@ async fn proceed<'a>(
     let Some(service) = service else {
         return Ok(answer::send(guarded, route, &route.rules[rule], downstream).await?);
     };
+    // Of a body that does not say its length, what there is of it was collected before this route's bounds were known.
+    guarded.check_body(match request.framing {
+        Framing::Length(length) => length,
+        _ => downstream.connection.reader.payload_total(),
+    })?;
     let limits = &settings.limits;
     let exchange = Exchange {
         shared,
@@ -180,9 +185,6 @@ async fn proceed<'a>(
         body,
         deadline: deadline(service, account),
     };
-    if let Framing::Length(length) = request.framing {
-        guarded.check_body(length)?;
-    }
     let (answered, upstream) = attempt::forward(&exchange, &mut downstream.connection.reader, response).await?;
     if answered.switched {
         tunnel::run(&exchange, &mut downstream.connection.reader, upstream).await;
