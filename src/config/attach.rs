@@ -165,7 +165,7 @@ routes:
             "{names:?}"
         );
         let listening = FILE.replace("127.0.0.1:1\" }", "127.0.0.1:1\", policies: [{ api_key: {} }] }");
-        let snapshot = load(&listening).unwrap();
+        let snapshot = load(&listening.replace("[{ api_key: {} }, { rate", "[{ rate")).unwrap();
         let all = [(Kind::IpFilter, 1, 0), (Kind::RateLimit, 1, 1)];
         assert_eq!(kinds(snapshot.plan.chains[1][0].as_ref().unwrap()), all);
         assert_eq!(kinds(snapshot.plan.settings.chain.as_ref().unwrap()), all);
