@@ -66,6 +66,7 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
         gates,
         chain,
         consumers,
+        secret_arguments: attach::secret_arguments(&attached),
     };
     let plan = Plan { services, table: Table::compile(&routes), routes, chains, limits, shared, settings };
     Snapshot {

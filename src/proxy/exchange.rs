@@ -389,7 +389,7 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
     let edits = guarded.and_then(|guarded| guarded.visit.notes.request());
     let value = |known| request.and_then(|(head, bytes)| head.value(bytes, known));
     let now = shared.runtime.now();
-    shared.log(&Record {
+    let record = Record {
         time: account.began.wall,
         duration: now.mono.since(account.began.mono),
         client: client_address(settings, downstream.peer.ip(), request, account.peer_is_trusted),
@@ -424,7 +424,8 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
         credential: identity.as_ref().and_then(|identity| identity.credential.as_deref()),
         user_agent: value(Known::UserAgent),
         referer: value(Known::Referer),
-    });
+    };
+    shared.log(&record, &settings.secret_arguments);
 }
 
 /// Who asked: the rightmost address of `X-Forwarded-For` that is not a trusted proxy's own.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A request that meets no policy costs a look at two empty places. One that does allocates nothing either, once the
-//! memory for edits has grown to what such requests need.
+//! memory for edits has grown to what such requests need, unless a policy wants something first (`pause.rs`).
 
 use super::account::Account;
 use super::error::Failure;

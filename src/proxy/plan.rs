@@ -3,6 +3,7 @@
 use super::limits::Limits;
 use crate::http::body::BodyLimits;
 use crate::http::head::{HeadLimits, Underscores};
+use crate::http::view::ArgumentName;
 use crate::policy::{Chain, Consumers};
 use crate::route::{Route, Table};
 use crate::stdx::cidr::Cidr;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub chain: Option<Arc<Chain>>,
     /// Who may be asking.
     pub consumers: Arc<Consumers>,
+    /// Arguments in which some requests have their credentials: wherever they come, no log has their values.
+    pub secret_arguments: Vec<ArgumentName>,
 }
 
 /// What requests meet that come in at a listener, before a route is looked for.

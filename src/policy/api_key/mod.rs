@@ -76,6 +76,11 @@ impl Member for ApiKey {
 }
 
 impl ApiKey {
+    /// Where requests have their keys.
+    pub fn places(&self) -> &[Place] {
+        &self.config.places
+    }
+
     fn decide(sent: &[u8], now_s: u64, context: &mut Context<'_>) -> Result<Rc<Identity>, Refusal> {
         let HeldKey { id, consumer, prefix, expires_at_s } = context.consumers.key(sent).ok_or(Refusal::Unknown)?;
         let State { keys, known, .. } = &mut *context.state.borrow_mut();
