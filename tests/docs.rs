@@ -38,9 +38,10 @@ route meet those of the listener and of the file.
 Those of a consumer, and then those of its groups, stand in for all but a listener's, once it is known who asks: they
 may be of any kind that runs after the policies that find that out.
 
-Where several policies find out who asks (`jwt`, `api_key`), one of them is enough. A request that has no credential for
-one goes on to the next, and is refused with all their challenges after the last. A credential that is wrong is refused
-at once, whatever else the request has, and so are two of different kinds. `anonymous` lets those in that have none.
+Where several policies find out who asks (`jwt`, `api_key`, `basic_auth`), one of them is enough. A request that has no
+credential for one goes on to the next, and is refused with all their challenges after the last. A credential that is
+wrong is refused at once, whatever else the request has, and so are two of different kinds. `anonymous` lets those in
+that have none. All of these belong to listeners, or all to what lies behind them: a service is told of one who asks.
 
 Policies run in the order of this page, whatever the order in the file: that is the order of Kong's plugins, by the
 priority that is given with each. `policy_order: [a, b]` at the top of the file changes it. The first one that refuses

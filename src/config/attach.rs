@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ir::{Action, Ir, Listener, Name};
+use crate::http::view::ArgumentName;
 use crate::policy::{ByKind, Chain, Consumers, Kind, Order, Override, Overrides, Policy, Scope, Slot};
 use crate::route::Sticky;
 use crate::stdx::hash::FixedMap;
@@ -20,6 +21,17 @@ pub(super) fn all(ir: &Ir) -> Vec<(String, Arc<Policy>)> {
     ir.groups.iter().for_each(|group| add(&format!("group {}", group.name.text), &group.policies));
     ir.consumers.iter().for_each(|consumer| add(&format!("consumer {}", consumer.name.text), &consumer.policies));
     all
+}
+
+/// In which arguments of a query any of them looks for credentials.
+pub(super) fn secret_arguments(all: &[(String, Arc<Policy>)]) -> Vec<ArgumentName> {
+    let mut names: Vec<ArgumentName> = Vec::new();
+    for name in all.iter().flat_map(|(_, policy)| policy.secret_arguments()) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
 }
 
 /// What requests meet that come in at the listener.
@@ -165,11 +177,11 @@ routes:
             "{names:?}"
         );
         let listening = FILE.replace("127.0.0.1:1\" }", "127.0.0.1:1\", policies: [{ api_key: {} }] }");
-        let snapshot = load(&listening).unwrap();
+        let snapshot = load(&listening.replace("[{ api_key: {} }, { rate", "[{ rate")).unwrap();
         let all = [(Kind::IpFilter, 1, 0), (Kind::RateLimit, 1, 1)];
         assert_eq!(kinds(snapshot.plan.chains[1][0].as_ref().unwrap()), all);
         assert_eq!(kinds(snapshot.plan.settings.chain.as_ref().unwrap()), all);
-        assert_eq!(kinds(snapshot.plan.settings.gate(0).unwrap()), [(Kind::ApiKey, 0, 0)]);
+        assert_eq!(kinds(snapshot.plan.settings.gates[0].chain.as_ref().unwrap()), [(Kind::ApiKey, 0, 0)]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::snapshot::{Listener, Snapshot};
 use super::suggest::nearest;
 use crate::policy::consumers::{Consumer, Consumers};
 use crate::policy::{Chain, NAMES_MAX, Policy, Role, Unusable};
-use crate::proxy::{OwnLimits, Plan, Settings, SharedLimits};
+use crate::proxy::{Gate, OwnLimits, Plan, Settings, SharedLimits};
 use crate::route::{Action, Arm, Group, Route, Split, Table};
 use crate::stdx::hash::{FixedMap, stable};
 use crate::stdx::ledger::LIMITS_MAX;
@@ -49,8 +49,10 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
     let chains = attach::chains(&ir, &services_by_name, &known);
     let chain = attach::unrouted(&ir, &known);
     compile.unidentified(&ir.listeners, &gates, &ir.routes, &chains);
+    compile.twice_identified(&ir.listeners, &gates, &ir.routes, &chains);
     let listeners = compile.listeners(ir.listeners, &mut ids.listeners);
-    let gates = listeners.iter().zip(gates).filter_map(|(listener, chain)| Some((listener.id, chain?))).collect();
+    let gate = |(listener, chain): (&Listener, _)| Gate { entrance: listener.entrance(), chain };
+    let gates = listeners.iter().zip(gates).map(gate).collect();
     let services = compile.services(ir.services, &mut ids.services);
     let names: Vec<Name> = ir.routes.iter().map(|route| route.name.clone()).collect();
     let routes = compile.routes(ir.routes, &services_by_name, &consumers, &mut ids.routes);
@@ -64,6 +66,7 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
         gates,
         chain,
         consumers,
+        secret_arguments: attach::secret_arguments(&attached),
     };
     let plan = Plan { services, table: Table::compile(&routes), routes, chains, limits, shared, settings };
     Snapshot {
@@ -213,6 +216,26 @@ impl Compile<'_> {
                 let help = "add `jwt` or another policy that does, or put it before `authorize` in `policy_order`";
                 self.problems.push(Problem::new(&name.origin, what, help));
             }
+        }
+    }
+
+    /// Who asks is found out in one place.
+    fn twice_identified(
+        &mut self,
+        listeners: &[ir::Listener],
+        gates: &[Option<Arc<Chain>>],
+        routes: &[ir::Route],
+        chains: &[Box<[Option<Arc<Chain>>]>],
+    ) {
+        if let Some([(listener, at_listener), (route, at_route)]) = permissions::twice(gates, chains) {
+            let (listener, route) = (&listeners[listener].name.text, &routes[route].name);
+            let (first, second) = (at_listener.name(), at_route.name());
+            let what = format!(
+                "route `{}` finds out who asks by `{second}`, and listener `{listener}` by `{first}`",
+                route.text
+            );
+            let help = "attach both to the listener, or both to routes, services or the whole file";
+            self.problems.push(Problem::new(&route.origin, what, help));
         }
     }
 

@@ -17,8 +17,8 @@ pub fn explain(snapshot: &Snapshot, asked: &Asked<'_>) -> String {
     say(format!("host {}", String::from_utf8_lossy(&asked.head.host)));
     say(format!("path {}", String::from_utf8_lossy(&asked.head.path)));
     for listener in &snapshot.listeners {
-        if let Some(gate) = plan.settings.gate(listener.id) {
-            policies(gate, &format!("listener {}", listener.name), &mut say);
+        if let Some(chain) = plan.settings.gate(listener.entrance()).and_then(|gate| gate.chain.as_deref()) {
+            policies(chain, &format!("listener {}", listener.name), &mut say);
         }
     }
     let found = plan.table.find(asked, scratch);

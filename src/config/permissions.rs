@@ -26,6 +26,17 @@ pub(super) fn closed(gates: &[Option<Arc<Chain>>], chains: &[Box<[Option<Arc<Cha
     of_gates.chain(of_routes)
 }
 
+/// A listener and a route by their places, each of which finds out who asks, and by what: whom of the two a service
+/// would be told of is nobody's to guess. Requests of every route come in at every listener.
+pub(super) fn twice(gates: &[Option<Arc<Chain>>], chains: &[Box<[Option<Arc<Chain>>]>]) -> Option<[(usize, Kind); 2]> {
+    let door = |chain: &Arc<Chain>| chain.doors().next();
+    let mut gates = gates.iter().enumerate();
+    let gate = gates.find_map(|(place, gate)| Some((place, gate.as_ref().and_then(door)?)))?;
+    let mut chains = chains.iter().enumerate();
+    let route = chains.find_map(|(place, arms)| Some((place, arms.iter().flatten().find_map(door)?)))?;
+    Some([gate, route])
+}
+
 fn authorize(policy: &Policy) -> Option<&Authorize> {
     match policy {
         Policy::Authorize(policy) => Some(policy),
@@ -106,6 +117,37 @@ mod tests {
         check(&[listener("a", 1, &format!("{{ authorize: {{}} }}, {JWT}"))], &[]);
         let closed = ["f.yaml:2:21: listener `a`", "f.yaml:4:18: route `r`"];
         check(&[listener("a", 1, "{ authorize: {} }")], &closed);
+    }
+
+    #[test]
+    fn who_asks_is_found_out_at_the_listener_or_behind_it() {
+        let check = |of_listener: &str, of_file: &str, of_route: &str, want: Option<&str>| {
+            let listener = |name: &str, policies: &str| {
+                format!("{{ name: {name}, address: \"127.0.0.1:{}\"{policies} }}", name.len())
+            };
+            let text = format!(
+                "version: 1\nlisteners: [{}, {}]\nservices: [{{ name: s, endpoints: [\"127.0.0.1:2\"] }}]\n\
+                 consumers: [{{ name: guest }}]\npolicies: [{of_file}]\n\
+                 routes: [{{ name: open, service: s }}, {{ name: r, paths: [/r], service: s, policies: [{of_route}] }}]",
+                listener("a", ""),
+                listener("bb", &format!(", policies: [{of_listener}]")),
+            );
+            let resolve = |name: &str| Ok(vec![name.parse().expect("an address")]);
+            let loaded = load_text("f.yaml", &text, &mut Ids::default(), &resolve);
+            let got = loaded.map_or_else(|problems| problems.list, |_| Vec::new());
+            let help = "attach both to the listener, or both to routes, services or the whole file";
+            let want: Vec<_> = want.map(|want| format!("f.yaml:{want}: {help}")).into_iter().collect();
+            assert_eq!(got.iter().map(ToString::to_string).collect::<Vec<_>>(), want, "{text}");
+        };
+        let (password, guest) = ("{ basic_auth: {} }", "{ anonymous: { consumer: guest } }");
+        check(password, "", "", None);
+        check("", password, JWT, None);
+        check("{ ip_filter: { deny: [10.0.0.0/8] } }", "", JWT, None);
+        let both = "6:46: route `r` finds out who asks by `jwt`, and listener `bb` by";
+        check(password, "", JWT, Some(&format!("{both} `basic_auth`")));
+        check(guest, "", JWT, Some(&format!("{both} `anonymous`")));
+        let of_file = "6:18: route `open` finds out who asks by `basic_auth`, and listener `bb` by `basic_auth`";
+        check(password, password, "", Some(of_file));
     }
 
     #[test]

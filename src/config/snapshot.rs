@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::store::Store;
 use crate::policy::{Order, Policy, Role};
-use crate::proxy::Plan;
+use crate::proxy::{Entrance, Plan};
 use crate::runtime::options::RuntimeOptions;
 use crate::stdx::cidr::Cidr;
 use crate::telemetry::level::Level;
@@ -42,4 +42,11 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Peers that begin with a PROXY header.
     pub proxies: Arc<[Cidr]>,
+}
+
+impl Listener {
+    /// The socket that it is, whatever its name.
+    pub fn entrance(&self) -> Entrance {
+        Entrance::new(self.address, self.id)
+    }
 }

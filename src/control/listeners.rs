@@ -15,7 +15,7 @@ impl<'a> Changes<'a> {
         let mut changes = Self::default();
         let mut kept = Vec::new();
         for listener in new {
-            match old.iter().find(|other| is_same_socket(other, listener)) {
+            match old.iter().find(|other| other.entrance() == listener.entrance()) {
                 Some(same) => {
                     kept.push(same.id);
                     if same != listener {
@@ -30,13 +30,6 @@ impl<'a> Changes<'a> {
         changes
     }
 }
-
-/// Of those that take any port, names tell which is which.
-fn is_same_socket(old: &Listener, new: &Listener) -> bool {
-    old.address == new.address && (old.address.port() != PORT_ANY || old.id == new.id)
-}
-
-const PORT_ANY: u16 = 0;
 
 #[cfg(test)]
 mod tests {

@@ -47,13 +47,13 @@ impl Sockets {
         let mut all_kept = Vec::new();
         for listener in listeners {
             let sockets = self.sockets_of(listener, shards)?;
-            for (place, (address, socket)) in sockets.into_iter().enumerate() {
+            for (place, (_, socket)) in sockets.into_iter().enumerate() {
                 let kept = socket.try_clone().map_err(|error| failed(&listener.name, listener.address, &error))?;
                 all_kept.push((listener.address, kept));
                 of_shards[place % shards].push(Listen {
                     id: listener.id,
                     name: listener.name.clone(),
-                    address,
+                    address: listener.address,
                     proxies: listener.proxies.clone(),
                     socket: Socket::Adopt(socket),
                 });

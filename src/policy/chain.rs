@@ -375,6 +375,25 @@ mod tests {
     }
 
     #[test]
+    fn what_one_policy_has_told_the_service_another_does_not_take_back() {
+        let claims = TOKEN.replace("issuers:", "claims_to_headers: { X-Consumer-Username: sub }, issuers:");
+        let key_first = Order::new(vec![Kind::ApiKey, Kind::Jwt]);
+        for (configs, order) in [
+            ([KEY, "basic_auth: {}"], Order::default()),
+            ([KEY, &claims], key_first),
+            ([KEY, &claims], Order::default()),
+        ] {
+            let chain = Chain::new(configs.iter().map(|config| slot(config)), &order, &[]).unwrap();
+            let bench = bench();
+            let mut sample = Sample::new("GET / HTTP/1.1\nHost: a\nX-API-Key: ann\nX-Consumer-Username: root");
+            sample.begin(|_| false);
+            let verdict = chain.on_request(0, &mut sample.view(), &mut bench.context()).0;
+            assert_eq!(verdict, Verdict::Continue, "{configs:?}");
+            assert_eq!(sample.fields()[2..], ["X-Consumer-Username: ann"], "{configs:?}");
+        }
+    }
+
+    #[test]
     fn a_consumers_own_policy_comes_before_its_groups_and_those_before_everybodys() {
         let one = |id: u32, status: u16| Override { id, name: id.to_string(), policy: policy(&ends(status)) };
         let overrides = |consumers: Vec<Override>, groups: Vec<Override>| {

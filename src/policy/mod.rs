@@ -41,7 +41,7 @@ pub use overrides::{ByKind, Override, Overrides};
 pub use place::{NotOne, Place};
 pub use verdict::{Belonging, Body, Context, Identity, Invalid, Response, Verdict};
 
-use crate::http::view::{RequestView, ResponseView};
+use crate::http::view::{ArgumentName, RequestView, ResponseView};
 use std::io;
 
 /// What each policy's file has. Hooks that are not in `HOOKS` are never called.
@@ -265,6 +265,18 @@ impl Config {
             Self::Jwt(config) => config.load(read),
             _ => Ok(()),
         }
+    }
+}
+
+impl Policy {
+    /// Arguments of a query that are for nobody else to read.
+    pub fn secret_arguments(&self) -> impl Iterator<Item = &ArgumentName> {
+        let places = match self {
+            Self::ApiKey(policy) => policy.places(),
+            Self::Jwt(policy) => &policy.config.places,
+            _ => &[],
+        };
+        places.iter().filter_map(Place::argument)
     }
 }
 

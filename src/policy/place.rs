@@ -52,6 +52,13 @@ impl Place {
         }
     }
 
+    pub fn argument(&self) -> Option<&ArgumentName> {
+        match self {
+            Self::Query(name) => Some(name),
+            Self::Header(_) | Self::Cookie(_) => None,
+        }
+    }
+
     pub fn is_cookie(&self) -> bool {
         matches!(self, Self::Cookie(_))
     }

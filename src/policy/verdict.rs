@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::{Call, Consumers, Door, Error, Grants, State, Vocabulary};
-use crate::http::view::FieldValue;
+use crate::http::view::{FieldName, FieldValue, RequestView};
 use crate::stdx::time::Now;
 
 /// What becomes of the request.
@@ -93,6 +93,24 @@ pub struct Context<'a> {
     pub state: &'a RefCell<State>,
 }
 
+impl Context<'_> {
+    /// Tells the service under that name which consumer asks, whichever policy has found it out.
+    pub fn tell_consumer(&self, request: &mut RequestView<'_>, name: &FieldName) {
+        match self.identity.as_deref().and_then(|identity| identity.consumer.as_deref()) {
+            Some(consumer) => request.headers.set(name, consumer.as_bytes()),
+            None => self.take_from_client(request, name),
+        }
+    }
+
+    /// What the client says under that name is not true. What a policy has said there that has found out who asks is.
+    pub fn take_from_client(&self, request: &mut RequestView<'_>, name: &FieldName) {
+        match &self.identity {
+            Some(_) => request.headers.remove_sent(name),
+            None => request.headers.remove(name),
+        }
+    }
+}
+
 /// Who asks, as a policy has verified.
 #[derive(Debug, Default)]
 pub struct Identity {
@@ -175,5 +193,30 @@ pub struct Invalid {
 impl Invalid {
     pub fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
         Self { what: what.into(), help: help.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Bench;
+    use super::*;
+    use crate::http::view::sample::Sample;
+
+    #[test]
+    fn the_service_is_told_who_asks_by_whoever_has_found_out_and_never_by_the_client() {
+        let name = FieldName::fixed("X-Who");
+        let of = |consumer: Option<&str>| {
+            let consumer = consumer.map(Into::into);
+            Some(Rc::new(Identity { consumer, ..Identity::default() }))
+        };
+        for (identity, want) in [(None, &[][..]), (of(None), &["X-Who: told"]), (of(Some("ann")), &["X-Who: ann"])] {
+            let bench = Bench::new(Consumers::default());
+            let context = Context { identity, ..bench.context() };
+            let mut sample = Sample::new("GET / HTTP/1.1\nHost: a\nX-Who: root\nx_who: root");
+            sample.begin(|_| false);
+            sample.view().headers.add(&name, b"told");
+            context.tell_consumer(&mut sample.view(), &name);
+            assert_eq!(sample.fields()[1..], *want, "{:?}", context.identity);
+        }
     }
 }

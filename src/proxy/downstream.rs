@@ -4,7 +4,7 @@ use super::account::Account;
 use super::error::Failure;
 use super::exchange::{self, Next};
 use super::origin::Origin;
-use super::plan::Settings;
+use super::plan::{Entrance, Settings};
 use super::shared::{Scratch, Shared};
 use crate::http::h1::Scan;
 use crate::http::head::RequestHead;
@@ -33,6 +33,7 @@ pub struct Downstream {
 pub struct ListenerInfo {
     /// Stable over reloads.
     pub id: u32,
+    pub entrance: Entrance,
     pub name: String,
     pub address: SocketAddr,
     /// Peers that begin with a PROXY header.

@@ -23,6 +23,10 @@ pub enum Failure {
     BodyTimeout,
     BodyTooLarge,
     NoRoute,
+    /// The configuration has no listener any more where the connection came in.
+    ListenerGone,
+    /// There is another configuration since it was found out whether the request is let in.
+    ConfigurationChanged,
     /// What the route makes of the request's path is no path, or too long.
     RewriteInvalid,
     /// The gateway has as many requests in flight as it may.
@@ -136,6 +140,10 @@ impl Failure {
             Self::RewriteInvalid => client(400, "rewrite_invalid", "what the route makes of the path is not a path"),
             Self::ClientGone => client(499, "client_gone", "the client went away"),
             Self::ForwardedHeadTooLarge => client(431, "head_too_large", "the request's head is larger than allowed"),
+            Self::ListenerGone => gateway(503, "listener_gone", "nobody is served any more where this request came in"),
+            Self::ConfigurationChanged => {
+                gateway(503, "configuration_changed", "the configuration changed while the request was looked at")
+            }
             Self::Overloaded => gateway(503, "overloaded", "the gateway has too many requests in flight"),
             Self::ServiceFull => gateway(503, "service_full", "the service has as many connections as it may"),
             Self::NoBuffer => gateway(503, "no_buffer", "the gateway is out of memory for requests"),

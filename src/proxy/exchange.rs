@@ -72,19 +72,22 @@ pub struct Client<'a> {
 pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downstream) -> Next {
     let Scratch { request, response, notes } = scratch;
     let began = shared.runtime.now();
-    let settings = &*shared.settings();
-    let head = match downstream.read_head(shared, settings, request).await {
+    let mut settings = shared.settings();
+    let head = match downstream.read_head(shared, &settings, request).await {
         Ok(head) => head,
         Err(NoRequest::Silence) => return Next::Close,
         Err(NoRequest::Failed(failure)) => {
             let account = Account::new(began, false, RequestId::generate(shared));
-            return refuse_head(shared, settings, downstream, &account, failure).await;
+            return refuse_head(shared, &settings, downstream, &account, failure).await;
         }
     };
+    // What was in force before the head was there is not for it: its route is not of that.
+    settings = shared.settings();
+    let settings = &*settings;
     let is_trusted = settings.trusts(downstream.peer.ip());
     let account = Account::new(began, is_trusted, RequestId::of(shared, request, head.bytes(), is_trusted));
     notes.forget();
-    let (peer, gate) = (downstream.peer.ip(), settings.gate(downstream.listener.id));
+    let (peer, gate) = (downstream.peer.ip(), settings.gate(downstream.listener.entrance));
     let visit = Visit { shared, settings, bytes: head.bytes(), account: &account, notes, peer, gate };
     let went = proceed(visit, request, response, downstream).await;
     let guarded = visit.with(request);
@@ -130,8 +133,12 @@ async fn proceed<'a>(
     account.request_read.set(request.framing == Framing::Empty);
     let _in_flight = shared.enter(settings)?;
     let mut body = None;
-    if let Some(pause) = visit.with(request).pass(visit.gate)? {
+    let gate = visit.gate.ok_or(Failure::ListenerGone)?;
+    if let Some(pause) = visit.with(request).pass(gate.chain.as_deref())? {
         pause::resume(visit.with(request), pause, &mut downstream.connection, &mut body).await?;
+        if !shared.is_in_force(settings) {
+            return Err(Failure::ConfigurationChanged.into());
+        }
     }
     let Some(routed) = shared.find(&Asked { head: request, bytes }, || visit.client(request)) else {
         if let Some(pause) = visit.with(request).pass(settings.chain.as_deref())? {
@@ -154,6 +161,11 @@ async fn proceed<'a>(
     let Some(service) = service else {
         return Ok(answer::send(guarded, route, &route.rules[rule], downstream).await?);
     };
+    // Of a body that does not say its length, what there is of it was collected before this route's bounds were known.
+    guarded.check_body(match request.framing {
+        Framing::Length(length) => length,
+        _ => downstream.connection.reader.payload_total(),
+    })?;
     let limits = &settings.limits;
     let exchange = Exchange {
         shared,
@@ -173,9 +185,6 @@ async fn proceed<'a>(
         body,
         deadline: deadline(service, account),
     };
-    if let Framing::Length(length) = request.framing {
-        guarded.check_body(length)?;
-    }
     let (answered, upstream) = attempt::forward(&exchange, &mut downstream.connection.reader, response).await?;
     if answered.switched {
         tunnel::run(&exchange, &mut downstream.connection.reader, upstream).await;
@@ -311,22 +320,23 @@ async fn fail(shared: &Shared, guarded: Guarded<'_>, downstream: &mut Downstream
         return Next::Close;
     }
     let is_odd = answer.part == "client" && !matches!(failure, Failure::NoRoute | Failure::Policy(_));
-    reply(shared, guarded, downstream, Content::Problem(answer), is_odd).await
+    let is_last = is_odd || failure == Failure::ListenerGone;
+    reply(shared, guarded, downstream, Content::Problem(answer), is_last).await
 }
 
-/// Answers a request instead of a service. The connection ends with it if the request was `odd`.
+/// Answers a request instead of a service. The connection ends with it if that `is_last`.
 pub async fn reply(
     shared: &Shared,
     guarded: Guarded<'_>,
     downstream: &mut Downstream,
     content: Content<'_>,
-    odd: bool,
+    is_last: bool,
 ) -> Next {
     let Guarded { visit: Visit { settings, bytes, account, .. }, head: request } = guarded;
     let request_read = account.request_read.get();
     let close = !(request.keep_alive && request_read && request.upgrade.is_none() && !shared.draining.get())
         || downstream.requests >= settings.limits.requests_per_connection_max
-        || odd;
+        || is_last;
     let reply = Reply {
         content,
         request_id: account.request_id.bytes(bytes),
@@ -379,7 +389,7 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
     let edits = guarded.and_then(|guarded| guarded.visit.notes.request());
     let value = |known| request.and_then(|(head, bytes)| head.value(bytes, known));
     let now = shared.runtime.now();
-    shared.log(&Record {
+    let record = Record {
         time: account.began.wall,
         duration: now.mono.since(account.began.mono),
         client: client_address(settings, downstream.peer.ip(), request, account.peer_is_trusted),
@@ -414,7 +424,8 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
         credential: identity.as_ref().and_then(|identity| identity.credential.as_deref()),
         user_agent: value(Known::UserAgent),
         referer: value(Known::Referer),
-    });
+    };
+    shared.log(&record, &settings.secret_arguments);
 }
 
 /// Who asked: the rightmost address of `X-Forwarded-For` that is not a trusted proxy's own.

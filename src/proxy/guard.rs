@@ -6,13 +6,13 @@
 //! ```
 //!
 //! A request that meets no policy costs a look at two empty places. One that does allocates nothing either, once the
-//! memory for edits has grown to what such requests need.
+//! memory for edits has grown to what such requests need, unless a policy wants something first (`pause.rs`).
 
 use super::account::Account;
 use super::error::Failure;
 use super::exchange::client_address;
 use super::forward::is_for_one_hop;
-use super::plan::Settings;
+use super::plan::{Gate, Settings};
 use super::shared::Shared;
 use crate::http::field::Known;
 use crate::http::head::RequestHead;
@@ -59,8 +59,8 @@ pub struct Visit<'a> {
     pub account: &'a Account,
     pub notes: &'a Notes,
     pub peer: IpAddr,
-    /// The policies of its listener.
-    pub gate: Option<&'a Chain>,
+    /// Where it came in; `None` if nobody is to come in there any more.
+    pub gate: Option<&'a Gate>,
 }
 
 /// Why a request is answered by the gateway.
@@ -278,7 +278,7 @@ impl<'a> Guarded<'a> {
             (Some(undecided), None) => [undecided.chain.as_deref(), undecided.rest.as_deref()],
             (before, record) => [before, record].map(|record| record?.chain.as_deref()),
         };
-        [gate, before, chain].into_iter().flatten()
+        [gate.and_then(|gate| gate.chain.as_deref()), before, chain].into_iter().flatten()
     }
 
     /// Makes the notes this exchange's own. What would not go on to a service is not there for policies.

@@ -25,5 +25,5 @@ pub mod writer;
 
 pub use self::active::RouteRecord;
 pub use self::downstream::{Downstream, ListenerInfo, serve};
-pub use self::plan::{HttpOptions, OwnLimits, Plan, Settings, SharedLimits};
+pub use self::plan::{Entrance, Gate, HttpOptions, OwnLimits, Plan, Settings, SharedLimits};
 pub use self::shared::{Calls, Scratch, Shared};

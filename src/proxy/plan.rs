@@ -3,12 +3,13 @@
 use super::limits::Limits;
 use crate::http::body::BodyLimits;
 use crate::http::head::{HeadLimits, Underscores};
+use crate::http::view::ArgumentName;
 use crate::policy::{Chain, Consumers};
 use crate::route::{Route, Table};
 use crate::stdx::cidr::Cidr;
 use crate::stdx::ledger::Terms;
 use crate::upstream::Service;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// Compiled and immutable; shards share it by reference.
@@ -43,12 +44,29 @@ pub struct Settings {
     pub access_log: bool,
     /// Clients on this machine need not say who they are.
     pub bypass_local: bool,
-    /// What requests meet before a route is looked for, by the id of their listener.
-    pub gates: Vec<(u32, Arc<Chain>)>,
+    /// One for each listener there is, be it that nothing stands in it.
+    pub gates: Vec<Gate>,
     /// What those meet for which there is no route.
     pub chain: Option<Arc<Chain>>,
     /// Who may be asking.
     pub consumers: Arc<Consumers>,
+    /// Arguments in which some requests have their credentials: wherever they come, no log has their values.
+    pub secret_arguments: Vec<ArgumentName>,
+}
+
+/// What requests meet that come in at a listener, before a route is looked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Gate {
+    pub entrance: Entrance,
+    pub chain: Option<Arc<Chain>>,
+}
+
+/// Which listening socket it is, in one configuration and the next: connections outlive the name of their listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Entrance {
+    address: SocketAddr,
+    /// Of those that take any port, which listener's.
+    id: Option<u32>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -65,9 +83,9 @@ impl Settings {
         self.trust.iter().any(|network| network.contains(peer))
     }
 
-    /// What requests of this listener meet.
-    pub fn gate(&self, listener: u32) -> Option<&Chain> {
-        self.gates.iter().find(|(id, _)| *id == listener).map(|(_, chain)| &**chain)
+    /// What requests meet that come in there; `None` if nobody is to come in there any more.
+    pub fn gate(&self, entrance: Entrance) -> Option<&Gate> {
+        self.gates.iter().find(|gate| gate.entrance == entrance)
     }
 
     pub fn head_limits(&self) -> HeadLimits {
@@ -99,11 +117,20 @@ impl Settings {
     }
 }
 
+impl Entrance {
+    /// `address` is as the configuration has it, `id` the listener's.
+    pub fn new(address: SocketAddr, id: u32) -> Self {
+        Self { address, id: (address.port() == PORT_ANY).then_some(id) }
+    }
+}
+
 impl Default for HttpOptions {
     fn default() -> Self {
         Self { merge_slashes: true, underscores_in_headers: false, via: Some("shardgate".to_owned()) }
     }
 }
 
+/// The kernel chooses another port for each such listener.
+const PORT_ANY: u16 = 0;
 /// A chunk's size and its extensions, which nobody uses.
 const CHUNK_LINE_BYTES_MAX: usize = 256;

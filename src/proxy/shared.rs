@@ -5,6 +5,7 @@ use super::error::Failure;
 use super::guard::Notes;
 use super::plan::{Plan, Settings};
 use crate::http::head::{RequestHead, ResponseHead};
+use crate::http::view::{ArgumentName, without_values};
 use crate::policy;
 use crate::route::{Asked, Asker, PathEdit, PathRule};
 use crate::runtime::Runtime;
@@ -49,6 +50,8 @@ pub type Calls = calls::Calls<policy::Question, policy::Answer>;
 struct Log {
     ring: LogRing,
     clock: Clock,
+    /// Memory for a query as it may be read.
+    query: Vec<u8>,
 }
 
 /// Memory of one coroutine, used by one exchange after another.
@@ -83,7 +86,7 @@ impl Shared {
             rng: RefCell::new(rng),
             policies: RefCell::new(policies),
             calls,
-            log: log.map(|ring| RefCell::new(Log { ring, clock: Clock::new() })),
+            log: log.map(|ring| RefCell::new(Log { ring, clock: Clock::new(), query: Vec::new() })),
             draining: Cell::new(false),
         }
     }
@@ -91,6 +94,11 @@ impl Shared {
     /// What holds for a request that comes now.
     pub fn settings(&self) -> Rc<Settings> {
         self.active.borrow().settings().clone()
+    }
+
+    /// Whether these still hold for a request that comes now.
+    pub fn is_in_force(&self, settings: &Settings) -> bool {
+        std::ptr::eq(&**self.active.borrow().settings(), settings)
     }
 
     /// The route for a request that comes now; `client` says who asks.
@@ -174,9 +182,12 @@ impl Shared {
         self.log.is_some() && self.active.borrow().settings().access_log
     }
 
-    pub fn log(&self, record: &Record<'_>) {
+    /// What the query has in arguments of these names stays unsaid.
+    pub fn log(&self, record: &Record<'_>, secret_arguments: &[ArgumentName]) {
         let Some(log) = &self.log else { return };
-        let Log { ring, clock } = &mut *log.borrow_mut();
+        let Log { ring, clock, query: memory } = &mut *log.borrow_mut();
+        let query = record.query.map(|query| without_values(query, secret_arguments, memory));
+        let record = Record { query, ..*record };
         ring.append(self.runtime.now().mono, |line| record.write_json(line, clock));
     }
 

@@ -17,7 +17,7 @@ pub use self::mail::{Described, Handoff, Listen, Mail, Publication};
 use self::state::State;
 use crate::policy::jwt::jwks::KeyBook;
 use crate::policy::rate_limit;
-use crate::proxy::{Calls, ListenerInfo, Plan, Shared};
+use crate::proxy::{Calls, Entrance, ListenerInfo, Plan, Shared};
 use crate::runtime::mailbox::{Inbox, Latest, Outbox};
 use crate::runtime::{Error, Runtime, TcpListener, Turns};
 use crate::stdx::board::Board;
@@ -149,6 +149,13 @@ impl Shard {
     }
 
     fn read_mail(&mut self) {
+        while let Some(mail) = self.inbox.take() {
+            match mail {
+                Mail::Drain { .. } => self.obey(mail),
+                of_configuration => self.configure(|shard| shard.obey(of_configuration)),
+            }
+        }
+        // Behind the mail: where it says to accept, the plan lies here that says what is met there.
         if let Some(Publication { generation, plan }) = self.publications.take() {
             self.configure(|shard| shard.state.shared.swap(plan));
             self.state.shared.board.adopt_generation(self.state.shard, generation);
@@ -157,12 +164,6 @@ impl Shard {
             self.state.shared.policies.borrow_mut().jwt.publish(book);
         }
         self.state.shared.calls.deliver(&self.state.shared.runtime);
-        while let Some(mail) = self.inbox.take() {
-            match mail {
-                Mail::Drain { .. } => self.obey(mail),
-                of_configuration => self.configure(|shard| shard.obey(of_configuration)),
-            }
-        }
         for _ in 0..HANDOFFS_MAX {
             let Some(handoff) = self.handoffs.take() else { break };
             self.state.handed(handoff);
@@ -220,12 +221,13 @@ impl Shard {
 
     fn listen(&self, listen: Listen) -> Result<(String, SocketAddr), ListenError> {
         let Listen { id, name, address, proxies, socket } = listen;
+        let entrance = Entrance::new(address, id);
         let listener = TcpListener::new(&self.state.shared.runtime, socket).map_err(|error| {
             let name = name.clone();
             ListenError { name, address, error }
         })?;
         let address = listener.address();
-        self.state.listen(listener, ListenerInfo { id, name: name.clone(), address, proxies });
+        self.state.listen(listener, ListenerInfo { id, entrance, name: name.clone(), address, proxies });
         Ok((name, address))
     }
 
@@ -309,7 +311,8 @@ mod tests {
             reporter: None,
         };
         let (mut shard, _) = Shard::new(runtime, parts).expect("it listens nowhere");
-        let listener = Arc::new(ListenerInfo { id: 0, name: "public".to_owned(), address: LOCAL, proxies: [].into() });
+        let (name, entrance) = ("public".to_owned(), Entrance::new(LOCAL, 0));
+        let listener = Arc::new(ListenerInfo { id: 0, entrance, name, address: LOCAL, proxies: [].into() });
         for parcel in parcels(3 * HANDOFFS_MAX) {
             let accepted_at = shard.state.shared.runtime.now().mono;
             let handoff = Handoff { parcel, peer: LOCAL, listener: listener.clone(), accepted_at };

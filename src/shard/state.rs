@@ -79,11 +79,11 @@ impl State {
 
     pub fn describe(&self, all: &[Described]) {
         for listening in self.listeners.borrow().iter() {
-            let was = listening.info.borrow().id;
+            let (was, entrance) = (listening.info.borrow().id, listening.info.borrow().entrance);
             let Some(described) = all.iter().find(|described| described.was == was) else { continue };
             let Described { id, name, proxies, .. } = described.clone();
             let address = listening.listener.address();
-            *listening.info.borrow_mut() = Arc::new(ListenerInfo { id, name, address, proxies });
+            *listening.info.borrow_mut() = Arc::new(ListenerInfo { id, entrance, name, address, proxies });
         }
     }
 

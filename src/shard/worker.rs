@@ -86,7 +86,7 @@ const ACCEPTS_MAX: usize = 16;
 mod tests {
     use super::*;
     use crate::proxy::limits::Limits;
-    use crate::proxy::{Calls, ListenerInfo, Plan, Settings, Shared};
+    use crate::proxy::{Calls, Entrance, ListenerInfo, Plan, Settings, Shared};
     use crate::route::Table;
     use crate::runtime::driver::Driver;
     use crate::runtime::driver::epoll::Epoll;
@@ -161,7 +161,8 @@ mod tests {
         runtime.spawn(hog(runtime.clone(), sink.address(), told.clone()));
         let listener = TcpListener::bind(&runtime, LOCAL).expect("a free port is there");
         let address = listener.address();
-        state.listen(listener, ListenerInfo { id: 0, name: "public".to_owned(), address, proxies: [].into() });
+        let (name, entrance) = ("public".to_owned(), Entrance::new(address, 0));
+        state.listen(listener, ListenerInfo { id: 0, entrance, name, address, proxies: [].into() });
         let turn = || runtime.turn(Mono::ZERO, &mut |event| state.on_event(event)).expect("a turn never fails");
         (0..20).for_each(|_| turn());
         for _ in 0..CLIENTS {
@@ -183,7 +184,8 @@ mod tests {
         let of_shard = |name: &str, id| {
             let listener = TcpListener::bind(&state.shared.runtime, LOCAL).expect("a free port is there");
             let address = listener.address();
-            state.listen(listener, ListenerInfo { id, name: name.to_owned(), address, proxies: [].into() });
+            let (name, entrance) = (name.to_owned(), Entrance::new(address, id));
+            state.listen(listener, ListenerInfo { id, entrance, name, address, proxies: [].into() });
             address
         };
         let (first, second) = (of_shard("a", 0), of_shard("b", 1));
@@ -196,6 +198,8 @@ mod tests {
         let infos: Vec<_> = listeners.iter().map(|listening| listening.info.borrow().clone()).collect();
         let told: Vec<_> = infos.iter().map(|info| (info.address, &*info.name, info.id)).collect();
         assert_eq!(told, [(first, "b", 1), (second, "a", 0)]);
+        let entrances: Vec<_> = infos.iter().map(|info| info.entrance).collect();
+        assert_eq!(entrances, [Entrance::new(first, 0), Entrance::new(second, 1)], "sockets stay what they are");
         let trusted: Vec<_> = infos.iter().map(|info| info.is_proxy([10, 9, 0, 1].into())).collect();
         assert_eq!(trusted, [false, true]);
     }

@@ -294,3 +294,32 @@ fn a_split_waits_until_it_is_known_who_asks() {
     assert_eq!((&refused["status"], &refused["route"]), (&401.into(), &"by-group".into()));
     assert!(refused["service"].is_null(), "{refused}");
 }
+
+#[test]
+fn a_log_has_no_key_that_came_in_a_query_wherever_the_request_ended() {
+    let origin = Origin::answering(OK);
+    for hide_key in [false, true] {
+        let places = "places: [{ header: X-API-Key }, { query: apikey }]";
+        let policies = format!("policies: [{{ api_key: {{ {places}, hide_key: {hide_key} }} }}]");
+        let config = Config::empty().service("origin", &[origin.address], "");
+        let config = config.route("closed", "origin", &format!("paths: [/closed], {policies}"));
+        let folder = Folder::of(&format!("query-{hide_key}"), config, "  - { name: ann }\n");
+        let key = folder.new_key("ann");
+        let gateway = Gateway::start_on(&folder.file(), &[]);
+        for (target, fields, status, logged) in [
+            ("/closed?a=1&apikey=", "", 200, if hide_key { "a=1" } else { "a=1&apikey=" }),
+            ("/closed?a=1&%61pikey=", "X-API-Key: another\r\n", 401, "a=1&%61pikey="),
+            ("/none?apikey=", "", 404, "apikey="),
+        ] {
+            let mut client = gateway.client();
+            client.send(format!("GET {target}{key} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+            assert_eq!(client.response().status(), status, "{target}");
+            wait_until("the line", || {
+                gateway.log().last().is_some_and(|line| line.contains(&format!("\"status\":{status}")))
+            });
+            let line: serde_json::Value = serde_json::from_str(gateway.log().last().unwrap()).unwrap();
+            assert_eq!(line["query"], logged, "{line}");
+        }
+        assert!(!gateway.log().join("").contains(&key), "a log has no keys");
+    }
+}

@@ -172,6 +172,26 @@ fn a_listeners_policies_come_before_the_route() {
     assert!(line.get("route").is_none(), "no route was looked for: {line}");
 }
 
+/// What a listener's policy collects is collected before the route is known.
+#[test]
+fn a_body_without_a_length_that_was_collected_has_the_bounds_of_its_route() {
+    let origin = Origin::answering(OK);
+    let transform = "policies: [{ request_transform: { add: { body: [\"a:b\"] } } }]";
+    let of_policy = "policies: [{ request_size: { body_bytes_max: 10 } }]";
+    for (bound, policy, reason) in [("body_bytes_max: 10", "", None), (of_policy, "request_size", Some("too_large"))] {
+        let gateway = Gateway::start(&Config::to(&origin).of_listener(transform).of_route(bound).one_shard());
+        let send = |body: &str| {
+            let mut client = gateway.client();
+            let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked";
+            client.send(format!("{head}\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len()));
+            client.response().status()
+        };
+        assert_eq!((send("{\"c\":\"d\"} "), send("{\"c\":\"d\"}  ")), (200, 413), "{bound}");
+        let line = &gateway.log_lines(2)[1];
+        assert_eq!((line["policy"].as_str(), line["reason"].as_str()), (reason.map(|_| policy), reason), "{line}");
+    }
+}
+
 #[test]
 fn a_policy_changes_with_the_configuration() {
     let origin = Origin::answering(OK);

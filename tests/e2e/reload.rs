@@ -1,12 +1,14 @@
 //! A configuration that changes while the gateway runs, and one that cannot be used.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use rustix::process::Signal;
 
-use crate::harness::{Config, Gateway, OK, Origin, Wire, tool, wait_until};
+use crate::harness::{Config, Gateway, Message, OK, Origin, Wire, tool, wait_until};
 
 /// A folder of its own for the file and what is kept.
 fn folder(name: &str) -> PathBuf {
@@ -17,6 +19,25 @@ fn folder(name: &str) -> PathBuf {
 
 fn status(gateway: &Gateway) -> serde_json::Value {
     serde_json::from_str(&gateway.ask_admin("/status").text()).unwrap()
+}
+
+fn ask(client: &mut Wire) -> Message {
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.response()
+}
+
+/// Asks on one connection until the answer has this status; the connection and that answer.
+#[track_caller]
+fn wait_answered(client: Wire, status: u16) -> (Wire, Message) {
+    let (client, last) = (RefCell::new(client), RefCell::new(None));
+    wait_until(&format!("the answer is {status}"), || {
+        let answer = ask(&mut client.borrow_mut());
+        let is_it = answer.status() == status;
+        last.replace(Some(answer));
+        is_it
+    });
+    let answer = last.take().expect("there was an answer");
+    (client.into_inner(), answer)
 }
 
 #[test]
@@ -78,16 +99,89 @@ fn a_listener_opens_and_closes_with_its_configuration() {
     fs::write(&file, more).unwrap();
     gateway.signal(Signal::HUP);
     gateway.wait_said("configuration 1 is in force");
-    let ask = |client: &mut Wire| {
-        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        client.response().status()
-    };
     let mut second = Wire::connect(free);
-    assert_eq!(ask(&mut second), 200);
+    assert_eq!(ask(&mut second).status(), 200);
     fs::write(&file, &yaml).unwrap();
     gateway.wait_said("configuration 2 is in force");
     wait_until("nobody listens there", || std::net::TcpStream::connect(free).is_err());
-    assert_eq!(ask(&mut second), 200, "who was connected stays");
+    let gone = wait_answered(second, 503).1;
+    assert_eq!(gone.problem()["type"], "urn:shardgate:problem:listener_gone", "who was connected is not served there");
+    assert!(gone.closes() && gone.has("retry-after"), "{gone:?}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// Addresses that nobody else listens at.
+fn two_free() -> [SocketAddr; 2] {
+    let taken = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    taken.map(|listener| listener.local_addr().unwrap())
+}
+
+#[test]
+fn a_connection_from_before_meets_what_its_listener_has_now_whatever_that_is_called() {
+    let (origin, folder) = (Origin::answering(OK), folder("renamed"));
+    let file = folder.join("gateway.yaml");
+    let yaml = Config::to(&origin).one_shard().yaml();
+    let (before, after) = (yaml.find("  - { name: public").unwrap(), yaml.find("runtime:").unwrap());
+    let write = |listeners: &[(&str, SocketAddr, &str)]| {
+        let listener = |(name, address, denied): &(&str, SocketAddr, &str)| {
+            let policies = format!("policies: [{{ ip_filter: {{ deny: [{denied}] }} }}]");
+            format!("  - {{ name: {name}, address: \"{address}\", {policies} }}\n")
+        };
+        let listeners: String = listeners.iter().map(listener).collect();
+        fs::write(&file, [&yaml[..before], &listeners, &yaml[after..]].concat()).unwrap();
+    };
+    let ([first, second], nobody, everybody) = (two_free(), "10.0.0.0/8", "127.0.0.0/8");
+    write(&[("a", first, nobody), ("b", second, nobody)]);
+    let gateway = Gateway::start_on(&file, &[]);
+    let (at_first, at_second) = (Wire::connect(first), Wire::connect(second));
+    let (at_first, at_second) = (wait_answered(at_first, 200).0, wait_answered(at_second, 200).0);
+
+    write(&[("b", first, everybody), ("a", second, nobody)]);
+    let (at_first, mut at_second) = (wait_answered(at_first, 403).0, at_second);
+    assert_eq!(ask(&mut at_second).status(), 200, "they have changed names");
+
+    write(&[("c", first, nobody), ("d", second, everybody)]);
+    let (mut at_first, at_second) = (at_first, wait_answered(at_second, 403).0);
+    assert_eq!(ask(&mut at_first).status(), 200, "they have new names");
+
+    write(&[("c", first, nobody)]);
+    wait_answered(at_second, 503);
+    assert_eq!(ask(&mut at_first).status(), 200);
+    gateway.wait_said("configuration 3 is in force");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_request_meets_listener_and_route_of_one_configuration() {
+    let (origin, folder) = (Origin::answering(OK), folder("between"));
+    let file = folder.join("gateway.yaml");
+    let config = || Config::to(&origin).one_shard();
+    let denies = "policies: [{ ip_filter: { deny: [127.0.0.0/8] } }]";
+    fs::write(&file, config().of_route(denies).yaml()).unwrap();
+    let gateway = Gateway::start_on(&file, &[]);
+    let mut slow = gateway.client();
+    slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n");
+    assert_eq!(gateway.get("/none").status(), 403, "the beginning of the other head is there too");
+    // The listener that lets everybody in is of the old file, the route of the new one.
+    fs::write(&file, config().of_listener(denies).yaml()).unwrap();
+    gateway.wait_said("configuration 1 is in force");
+    gateway.get("/");
+    slow.send("\r\n");
+    assert_eq!(slow.response().status(), 403);
+    assert_eq!(origin.requests().len(), 0);
+
+    // A listener that wants the whole body has let in by one file what the next one has routes for.
+    let transforms = "policies: [{ request_transform: { add: { body: [\"a:b\"] } } }]";
+    fs::write(&file, config().of_listener(transforms).yaml()).unwrap();
+    wait_until("everybody is let in", || gateway.get("/").status() == 200);
+    slow.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{");
+    gateway.get("/");
+    fs::write(&file, config().of_listener(denies).yaml()).unwrap();
+    wait_until("nobody is let in", || gateway.get("/").status() == 403);
+    slow.send("}");
+    let response = slow.response();
+    assert_eq!(response.problem()["type"], "urn:shardgate:problem:configuration_changed");
+    assert!(response.status() == 503 && response.has("retry-after"), "{response:?}");
     fs::remove_dir_all(folder).unwrap();
 }
 

@@ -9,7 +9,7 @@ use crate::origin::Origin;
 use crate::script::Script;
 use shardgate::policy::{Answer, Chain, Consumers, Declared, Order, Password, Policy, Question, Scope, Slot};
 use shardgate::proxy::limits::Limits;
-use shardgate::proxy::{Calls, Plan, Settings};
+use shardgate::proxy::{Calls, Entrance, Gate, Plan, Settings};
 use shardgate::route::{Action, HostRule, PathRule, Route, Rule, Table};
 use shardgate::runtime::calls::Asked;
 use shardgate::runtime::driver::Driver;
@@ -484,7 +484,8 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry, has_policies: bool) ->
     let password = Password { username: "ann".to_owned(), hash: HASH.to_owned() };
     let consumers =
         Consumers::new([], &[Declared { name: "Ann", passwords: vec![&password], ..Declared::default() }], None);
-    let settings = Settings { limits, consumers: Arc::new(consumers), ..Settings::default() };
+    let gates = vec![Gate { entrance: Entrance::new(GATEWAY.into(), 0), chain: None }];
+    let settings = Settings { limits, gates, consumers: Arc::new(consumers), ..Settings::default() };
     let chain = has_policies.then(chain).map(Arc::new);
     let (services, chains) = (vec![Arc::new(service)], vec![[chain].into()]);
     Plan { services, routes, table, chains, limits: Vec::new(), shared: Vec::new(), settings }

@@ -144,12 +144,13 @@ impl Node {
             self.workers.tell_all(|| Mail::Describe(described.clone()));
         }
         announce(&snapshot);
-        self.workers.listen(opened);
         self.retired.push_back((self.generation, self.snapshot.plan.clone()));
         self.generation += 1;
         // First what limits are that nodes share: one that the ledger does not know limits nothing.
         self.link.configure(&snapshot, &self.workers.board);
         self.workers.publish(&Publication { generation: self.generation, plan: snapshot.plan.clone() });
+        // Who comes in there is not served before the plan knows of it.
+        self.workers.listen(opened);
         self.status.borrow_mut().applied(self.generation, &snapshot, clocks().wall);
         self.issuers.configure(&snapshot);
         self.issuers.ask();

@@ -116,12 +116,18 @@ impl<'a> Headers<'a> {
         if !self.may_have(name) {
             return;
         }
+        self.remove_sent(name);
+        self.edits.remove_added(name.text().len(), |other| name.is(other));
+    }
+
+    /// Takes away what was sent under that name, and leaves what was set since.
+    pub fn remove_sent(&mut self, name: &FieldName) {
+        self.edits.edited = true;
         let mut at = 0;
         while let Some(found) = self.fields.find(at, name) {
             self.edits.drop_field(found);
             at = found + 1;
         }
-        self.edits.remove_added(name.text().len(), |other| name.is(other));
     }
 
     /// The header has this value and no other.

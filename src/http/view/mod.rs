@@ -20,6 +20,7 @@ pub use super::head::Method;
 pub use edits::{EDITS_MAX, Edits, TEXT_BYTES_MAX};
 pub use headers::{Fields, Headers};
 pub use name::{ArgumentName, FieldName, FieldValue};
+pub use query::without_values;
 
 use super::body::Framing;
 use super::head::RequestHead;

@@ -77,6 +77,24 @@ impl RequestView<'_> {
     }
 }
 
+/// The query for others to read: arguments of these names have no value. `out` is memory for that.
+pub fn without_values<'a>(query: &'a [u8], names: &[ArgumentName], out: &'a mut Vec<u8>) -> &'a [u8] {
+    let arguments = || query.split(|byte| *byte == b'&');
+    let is_secret = |argument: &[u8]| names.iter().any(|name| name.is(pair(argument).0));
+    if names.is_empty() || !arguments().any(is_secret) {
+        return query;
+    }
+    out.clear();
+    for argument in arguments() {
+        if !out.is_empty() {
+            out.push(b'&');
+        }
+        let shown = if is_secret(argument) { &argument[..argument.len() - pair(argument).1.len()] } else { argument };
+        out.extend_from_slice(shown);
+    }
+    out
+}
+
 fn pair(argument: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memchr(b'=', argument) {
         Some(at) => (&argument[..at], &argument[at + 1..]),
@@ -128,4 +146,27 @@ pub(super) fn encoded(bytes: &[u8]) -> Box<[u8]> {
         }
     }
     out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_has_no_value_for_others_however_its_name_is_sent() {
+        let names = ["key", "a b"].map(|name| ArgumentName::new(name).unwrap());
+        for (query, want) in [
+            ("", ""),
+            ("a=1&keys=2&b", "a=1&keys=2&b"),
+            ("key=s", "key="),
+            ("key", "key"),
+            ("a=1&k%65y=s=t&&b=2&a+b=s", "a=1&k%65y=&&b=2&a+b="),
+            ("&key=s", "key="),
+        ] {
+            let mut out = b"from before".to_vec();
+            let got = without_values(query.as_bytes(), &names, &mut out);
+            assert_eq!(std::str::from_utf8(got), Ok(want), "{query}");
+            assert_eq!(without_values(query.as_bytes(), &[], &mut Vec::new()), query.as_bytes());
+        }
+    }
 }

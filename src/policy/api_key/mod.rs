@@ -59,31 +59,28 @@ impl Member for ApiKey {
             is_key(key)?;
             Self::decide(key, now_s, &mut *context)
         });
-        match &decided {
+        let verdict = match decided {
             Ok(identity) => {
                 if *hide_key {
                     Place::hide(places, request);
                 }
-                let name = identity.consumer.as_deref().unwrap_or_default();
-                request.headers.set(consumer_header, name.as_bytes());
-            }
-            // Somebody else may have let the request in, or may do so yet.
-            Err(_) => match context.identity.as_ref().and_then(|identity| identity.consumer.as_deref()) {
-                Some(name) => request.headers.set(consumer_header, name.as_bytes()),
-                None => request.headers.remove(consumer_header),
-            },
-        }
-        match decided {
-            Ok(identity) => {
                 context.identity = Some(identity);
                 Verdict::Continue
             }
             Err(refusal) => Verdict::Reject(super::Error::ApiKey(refusal)),
-        }
+        };
+        // Of a request that this one refuses too: somebody else may have let it in, or may do so yet.
+        context.tell_consumer(request, consumer_header);
+        verdict
     }
 }
 
 impl ApiKey {
+    /// Where requests have their keys.
+    pub fn places(&self) -> &[Place] {
+        &self.config.places
+    }
+
     fn decide(sent: &[u8], now_s: u64, context: &mut Context<'_>) -> Result<Rc<Identity>, Refusal> {
         let HeldKey { id, consumer, prefix, expires_at_s } = context.consumers.key(sent).ok_or(Refusal::Unknown)?;
         let State { keys, known, .. } = &mut *context.state.borrow_mut();

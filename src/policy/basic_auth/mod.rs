@@ -101,13 +101,14 @@ impl BasicAuth {
                 if *hide_password {
                     request.headers.remove(&AUTHORIZATION);
                 }
-                request.headers.set(consumer_header, identity.consumer.as_deref().unwrap_or_default().as_bytes());
                 context.identity = Some(identity);
+                context.tell_consumer(request, consumer_header);
                 Verdict::Continue
             }
             Ok(Decided::Ask(call)) => Verdict::Call(Box::new(call)),
             Err(refusal) => {
-                request.headers.remove(consumer_header);
+                // Somebody else may have let the request in, or may do so yet.
+                context.tell_consumer(request, consumer_header);
                 Verdict::Reject(refusal.into())
             }
         }

@@ -114,7 +114,7 @@ impl Member for Jwt {
             }
             Err(refusal) => {
                 // Should the request go on all the same, what it says itself is not what a token said.
-                self.config.claims_to_headers.iter().for_each(|(name, _)| request.headers.remove(name));
+                self.config.claims_to_headers.iter().for_each(|(name, _)| context.take_from_client(request, name));
                 Verdict::Reject(super::Error::Jwt(refusal))
             }
         }
