@@ -181,6 +181,11 @@ impl Consumers {
         Some(Login { consumer: self.at(password.consumer), hash: self.text(password.hash) })
     }
 
+    /// What keys are hashed with, if there are any.
+    pub fn pepper(&self) -> Option<&Pepper> {
+        self.pepper.as_ref()
+    }
+
     /// Whose key was sent. How long that takes says nothing of how near to one it is.
     pub fn key(&self, sent: &[u8]) -> Option<HeldKey<'_>> {
         let place = *self.by_digest.get(&self.pepper.as_ref()?.digest(sent))?;
