@@ -186,6 +186,11 @@ impl Consumers {
         self.pepper.as_ref()
     }
 
+    /// The first password's.
+    pub fn any_hash(&self) -> Option<&str> {
+        self.passwords.first().map(|password| self.text(password.hash))
+    }
+
     /// Whose key was sent. How long that takes says nothing of how near to one it is.
     pub fn key(&self, sent: &[u8]) -> Option<HeldKey<'_>> {
         let place = *self.by_digest.get(&self.pepper.as_ref()?.digest(sent))?;

@@ -155,15 +155,12 @@ fn decide(credentials: &Credentials, context: &Context<'_>) -> Result<Decided, R
     Ok(Decided::Ask(Call { question, patience: PATIENCE }))
 }
 
-/// Whose password it would have to be, and the hash of that. An unknown user's is held against one that costs as much
-/// as others' do, for nothing.
+/// Whose password it would have to be, and the hash of that. An unknown user's is held against the first one's, for
+/// nothing: where all hashes cost the same, how long it takes tells nobody who is a user. Where some cost more it does.
 fn held_against<'c>(credentials: &Credentials, consumers: &'c Consumers) -> (Option<Login<'c>>, &'c str) {
     match consumers.login(credentials.username().as_bytes()) {
         Some(login) => (Some(login), login.hash),
-        None => {
-            let somebodys = consumers.iter().take(LOOKED_AT_MAX).find_map(|consumer| consumer.passwords().next());
-            (None, somebodys.map_or(hash::NOBODYS, |(_, hash)| hash))
-        }
+        None => (None, consumers.any_hash().unwrap_or(hash::NOBODYS)),
     }
 }
 
@@ -192,8 +189,6 @@ const RETRY_AFTER: FieldName = FieldName::fixed("Retry-After");
 const REMEMBER_S: u64 = 300;
 /// How long the turn of a password may take to come.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Consumers of whom one should have a password.
-const LOOKED_AT_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -319,6 +314,22 @@ mod tests {
             verify(call)
         });
         assert_eq!(tried.refusal(), Some(Refusal::Wrong.into()));
+    }
+
+    #[test]
+    fn an_unknown_user_costs_the_same_however_many_consumers_have_no_password() {
+        let mut trial = trial("{}");
+        let password = Password { username: "ann".to_owned(), hash: HASHES[1].to_owned() };
+        let mut declared: Vec<_> = (0..1000).map(|id| Declared { id, name: "k", ..Declared::default() }).collect();
+        declared.push(Declared { id: 1000, name: "Ann", passwords: vec![&password], ..Declared::default() });
+        for (declared, want) in [(&declared[..], HASHES[1]), (&declared[..1000], hash::NOBODYS)] {
+            trial.consumers = Consumers::new([], declared, None);
+            trial.request_answered(&head("Authorization: Basic Ym9iOnNlY3JldA=="), |call| {
+                let Question::Password { hash, .. } = &call.question;
+                assert_eq!(&**hash, want);
+                Reply::Busy
+            });
+        }
     }
 
     #[test]
