@@ -17,7 +17,7 @@ pub fn spawn(shards: usize) -> io::Result<Outbox<Asked<Question, Answer>>> {
             give_way();
             while let Some(asked) = inbox.wait() {
                 // One that cannot be answered is dropped, which says so.
-                if let Ok(answer) = catch_unwind(AssertUnwindSafe(|| asked.question.answer())) {
+                if let Ok(Some(answer)) = catch_unwind(AssertUnwindSafe(|| asked.question.answer())) {
                     asked.answer(answer);
                 }
             }

@@ -14,7 +14,7 @@ mod hash;
 mod state;
 
 pub use self::config::Config;
-pub use self::hash::is_right;
+pub use self::hash::{check_hash, is_right};
 pub use self::state::State;
 
 use self::credentials::{AUTHORIZATION, Credentials};
@@ -49,7 +49,7 @@ pub enum Refusal {
     Throttled,
     /// As many passwords are being verified as may be.
     Busy,
-    /// Its turn did not come.
+    /// Its turn did not come, or it could not be verified.
     Late,
 }
 
@@ -222,7 +222,7 @@ mod tests {
 
     /// What a thread would find out.
     fn verify(call: &Call) -> Reply {
-        Reply::Answered(call.question.answer())
+        call.question.answer().map_or(Reply::Late, Reply::Answered)
     }
 
     fn unasked(call: &Call) -> Reply {
@@ -363,13 +363,47 @@ mod tests {
         assert!(trial.request_answered(&head(ANN), verify).identity.is_some());
     }
 
+    /// Of a hash as good as the first one but for this.
+    #[track_caller]
+    fn check_costs(costs: &str, is_bearable: bool) {
+        let checked = check_hash(&HASHES[0].replace("m=8,t=1,p=1", costs));
+        assert_eq!(checked.is_ok(), is_bearable, "{costs}: {checked:?}");
+        assert!(checked.err().is_none_or(|invalid| invalid.what.starts_with("costs too much: m=")), "{costs}");
+    }
+
     #[test]
-    fn a_hash_is_verified_at_what_it_costs_within_bounds() {
-        assert!(is_right(HASHES[0], b"secret") && !is_right(HASHES[0], b"secre"));
-        for hash in ["", "secret", "$argon2id$v=19$m=8", &HASHES[0].replace("m=8", "m=300000")] {
-            assert!(!is_right(hash, b"secret"), "{hash}");
+    fn a_hash_may_cost_so_much_and_no_more() {
+        for costs in ["m=8,t=1,p=1", "m=19456,t=2,p=1", "m=65536,t=4,p=4", "m=8192,t=32,p=1"] {
+            check_costs(costs, true);
         }
-        assert!(!is_right(hash::NOBODYS, b""));
+        for costs in
+            ["m=65537,t=1,p=1", "m=65536,t=5,p=1", "m=1048576,t=1,p=1", "m=8,t=4294967295,p=1", "m=256,t=1,p=17"]
+        {
+            check_costs(costs, false);
+        }
+    }
+
+    #[test]
+    fn what_is_no_hash_is_refused_and_tells_nothing_of_a_password() {
+        assert_eq!((is_right(HASHES[0], b"secret"), is_right(HASHES[0], b"secre")), (Some(true), Some(false)));
+        assert_eq!(is_right(hash::NOBODYS, b""), Some(false));
+        for hash in [
+            "",
+            "secret",
+            "$argon2id$v=19$m=8",
+            "$argon2id$x$y$z$w",
+            &HASHES[0].replace("argon2id", "argon2i"),
+            &HASHES[0].replace("v=19", "v=18"),
+            &HASHES[0].replace("p=1", "p=2"),
+            &HASHES[0].replace("p=1", "q=1"),
+            &HASHES[0].replace("t=1", "t=0"),
+            &HASHES[0].replace("c2hhcmRnYXRlLXNhbHQxNg", "c2hhcmQ"),
+            &HASHES[0][..HASHES[0].rfind('$').unwrap_or_default()],
+        ] {
+            let Invalid { what, .. } = check_hash(hash).expect_err(hash);
+            assert_eq!((&*what, is_right(hash, b"secret")), ("is not one of argon2id", None), "{hash}");
+        }
+        assert_eq!(is_right(&HASHES[0].replace("m=8", "m=300000"), b"secret"), None);
     }
 
     #[test]
