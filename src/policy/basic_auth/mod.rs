@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Authorization --> Credentials --known to be right--> identity
-//!                         |       --known to be wrong, or the client brought too many of those--> refused
+//!                         |       --known to be wrong, or the client tries too many--> refused
 //!                         +--> Call: a thread beside the shards verifies --> on_reply
 //! ```
 //!
@@ -45,7 +45,7 @@ pub enum Refusal {
     Malformed,
     /// There is no such user, or the password is another one.
     Wrong,
-    /// This client has brought too many that were wrong.
+    /// This client has tried too many that were not right.
     Throttled,
     /// As many passwords are being verified as may be.
     Busy,
@@ -115,18 +115,23 @@ impl BasicAuth {
 
     /// What was found out of a password.
     fn hear(&self, credentials: &Credentials, reply: Reply, context: &Context<'_>) -> Result<Rc<Identity>, Refusal> {
+        let (now, state) = (context.now.mono, &mut context.state.borrow_mut().passwords);
         let Answer::Password { is_right } = match reply {
             Reply::Answered(answer) => answer,
-            Reply::Busy => return Err(Refusal::Busy),
+            Reply::Busy => {
+                state.take_back(client_key(context.client), now);
+                return Err(Refusal::Busy);
+            }
+            // Somebody may have worked for it, and nobody can say that it was right.
             Reply::Late => return Err(Refusal::Late),
         };
         let (login, hash) = held_against(credentials, context.consumers);
-        let (now, state) = (context.now.mono, &mut context.state.borrow_mut().passwords);
         let known = state.known(credentials, hash);
         let Some(login) = login.filter(|_| is_right) else {
-            state.remember_wrong(known, client_key(context.client), now);
+            state.remember_wrong(known, now);
             return Err(Refusal::Wrong);
         };
+        state.take_back(client_key(context.client), now);
         let identity = Rc::new(login.consumer.identity(Some(credentials.username())));
         let until = now + Duration::from_secs(self.config.remember_s.map_or(REMEMBER_S, Bounded::get));
         state.remember_right(known, identity.clone(), context.consumers.fingerprint(), until, now);
@@ -148,9 +153,11 @@ fn decide(credentials: &Credentials, context: &Context<'_>) -> Result<Decided, R
     if state.was_wrong(known, now) {
         return Err(Refusal::Wrong);
     }
-    if state.is_throttled(client_key(context.client), now) {
+    let client = client_key(context.client);
+    if state.is_throttled(client, now) {
         return Err(Refusal::Throttled);
     }
+    state.count(client, now);
     let question = Question::Password { hash: hash.into(), password: Secret::new(credentials.password()) };
     Ok(Decided::Ask(Call { question, patience: PATIENCE }))
 }
@@ -361,6 +368,36 @@ mod tests {
             assert_eq!(trial.request_answered(&head(ANN), |_| reply).refusal(), Some(refusal.into()));
         }
         assert!(trial.request_answered(&head(ANN), verify).identity.is_some());
+    }
+
+    /// How many questions of one client are put in ten seconds, if each has this reply and is about another password.
+    #[track_caller]
+    fn check_asked(reply: Option<Reply>, want: u32) {
+        let trial = trial("{ remember_s: 0 }");
+        let mut asked = 0;
+        for number in 0..2 * FAILURES_MAX {
+            // `ann:0` and another character each; or no reply at all, as when the client is gone.
+            let guess = head(&format!("Authorization: Basic YW5uOjA{}", char::from(b'g' + number as u8 % 20)));
+            let tried = match reply {
+                Some(reply) => trial.request_answered(&guess, |_| {
+                    asked += 1;
+                    reply
+                }),
+                None => trial.request(&guess),
+            };
+            asked += u32::from(tried.is_asking());
+        }
+        assert_eq!(asked, want, "{reply:?}");
+    }
+
+    #[test]
+    fn a_password_counts_from_when_it_is_tried_until_it_was_right() {
+        let answered = |is_right| Some(Reply::Answered(Answer::Password { is_right }));
+        check_asked(answered(false), FAILURES_MAX);
+        check_asked(Some(Reply::Late), FAILURES_MAX);
+        check_asked(None, FAILURES_MAX);
+        check_asked(answered(true), 2 * FAILURES_MAX);
+        check_asked(Some(Reply::Busy), 2 * FAILURES_MAX);
     }
 
     /// Of a hash as good as the first one but for this.
