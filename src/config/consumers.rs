@@ -12,7 +12,7 @@ use super::problem::{Origin, Problem};
 use super::suggest::nearest;
 use super::translate::Translate;
 use crate::policy::consumers::{Consumers, DIGEST_BYTES, Declared, Key, Password, Pepper};
-use crate::policy::{self, Kind, Order, Policy, Read};
+use crate::policy::{self, Invalid, Kind, Order, Policy, Read, basic_auth};
 use crate::stdx::base64::{self, Alphabet, Form};
 use crate::stdx::date;
 use crate::stdx::hash::FixedMap;
@@ -62,7 +62,8 @@ pub struct ConsumerKey {
 pub struct ConsumerPassword {
     /// Without a colon; each password has its own.
     pub username: Spanned<String>,
-    /// As argon2 tools write it: `$argon2id$v=19$m=...,t=...,p=...$SALT$HASH`.
+    /// As argon2 tools write it: `$argon2id$v=19$m=...,t=...,p=...$SALT$HASH`. Its `m`, the memory in KiB, is at most
+    /// 65536, `m` times `t` at most 262144: whoever sends a password makes the gateway pay that.
     pub hash: Spanned<String>,
 }
 
@@ -221,23 +222,11 @@ fn password(given: ConsumerPassword, translate: &mut Translate<'_>) -> Option<(P
         translate.problem(at, format!("`{}` is not a user name", username.escape_debug()), help);
         return None;
     }
-    if !is_argon2(&given.hash.value) {
-        let what = format!("the `hash` of user `{username}` is not one of argon2id");
-        let help = "write what an argon2 tool gives, as in `$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH`";
-        translate.problem(given.hash.referenced, what, help);
+    if let Err(Invalid { what, help }) = basic_auth::check_hash(&given.hash.value) {
+        translate.problem(given.hash.referenced, format!("the `hash` of user `{username}` {what}"), help);
         return None;
     }
     Some((Password { username, hash: given.hash.value }, translate.origin(at)))
-}
-
-/// By its form alone: what is in it, the policy that uses it judges.
-fn is_argon2(hash: &str) -> bool {
-    let mut parts = hash.split('$');
-    let is_beginning = parts.next() == Some("") && parts.next() == Some("argon2id");
-    is_beginning
-        && parts.clone().count() == ARGON2_PARTS
-        && parts.all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic()))
-        && hash.len() <= HASH_BYTES_MAX
 }
 
 /// From what every front-end says to what policies read. What is given twice is a problem.
@@ -332,9 +321,6 @@ const PREFIX_BYTES_MAX: usize = 32;
 const PEPPER_BYTES_MIN: usize = 16;
 const PEPPER_BYTES_MAX: usize = 1024;
 const USERNAME_BYTES_MAX: usize = 128;
-const HASH_BYTES_MAX: usize = 512;
-/// After the algorithm: version, costs, salt, hash.
-const ARGON2_PARTS: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -357,7 +343,7 @@ mod tests {
     const PEPPER: &str = "api_keys: { pepper_file: config/example.pepper }";
     const HASH: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     const OTHER: &str = "BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-    const ARGON2: &str = "'$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA'";
+    const ARGON2: &str = "'$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo'";
 
     #[test]
     fn a_consumer_has_what_is_written() {
@@ -481,6 +467,17 @@ profiles:
                 "f.yaml:4:77: the `hash` of user `u` is not one of argon2id: write what an argon2 tool gives, as in \
                  `$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH`",
             ],
+        );
+        let dear = ARGON2.replace("m=19456", "m=1048576");
+        check(
+            &format!("consumers:\n- {{ name: a, passwords: [{{ username: u, hash: {dear} }}] }}"),
+            &["f.yaml:4:47: the `hash` of user `u` costs too much: m=1048576, t=2, p=1: make one with m of at most \
+               65536, m times t of at most 262144 and p of at most 16"],
+        );
+        check(
+            "consumers:\n- { name: a, passwords: [{ username: u, hash: $argon2id$x$y$z$w }] }",
+            &["f.yaml:4:47: the `hash` of user `u` is not one of argon2id: write what an argon2 tool gives, as in \
+               `$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH`"],
         );
     }
 }

@@ -54,6 +54,7 @@ impl Diff {
             consumers.map(|consumer| (consumer.name().to_owned(), consumer_fields(consumer))).collect::<Vec<_>>()
         };
         diff.named("consumer", &consumers(old), &consumers(new));
+        diff.pepper(old, new);
         let policies =
             |snapshot: &Snapshot| named(&snapshot.attached, |(name, policy)| (name, vec![field("keys", policy)]));
         diff.named("policy", &policies(old), &policies(new));
@@ -113,6 +114,19 @@ impl Diff {
 
     fn one(&mut self, kind: &'static str, old: &[(String, String)], new: &[(String, String)]) {
         self.changed(kind, "", old, new);
+    }
+
+    /// Nothing of a secret is shown, not even what it could be tried against.
+    fn pepper(&mut self, old: &Snapshot, new: &Snapshot) {
+        let of = |snapshot: &Snapshot| snapshot.plan.settings.consumers.pepper().map(|pepper| pepper.digest(b""));
+        let (was, is) = match (of(old), of(new)) {
+            (None, Some(_)) => ("none", "one"),
+            (Some(_), None) => ("one", "none"),
+            (was, is) if was != is => ("one", "another"),
+            _ => return,
+        };
+        let pepper = |which: &str| [("pepper".to_owned(), which.to_owned())];
+        self.one("api_keys", &pepper(was), &pepper(is));
     }
 
     fn changed(&mut self, kind: &'static str, name: &str, old: &[(String, String)], new: &[(String, String)]) {
@@ -374,12 +388,29 @@ runtime: { shards: 3 }
         let key = |rest: &str| format!("{{ prefix: k, hash: {}{rest} }}", "A".repeat(43));
         let mut ids = Ids::default();
         let (none, one) = (load(OLD, &mut ids), load(&text(&key("")), &mut ids));
-        assert_eq!(Diff::between(&none, &one).to_string(), "+ consumer ann\n");
+        let diff = Diff::between(&none, &one).to_string();
+        assert_eq!(diff, "+ consumer ann\n~ api_keys\n    pepper: none -> one\n");
         let expiring = load(&text(&key(", expires_at: \"2027-01-01T00:00:00Z\"")), &mut ids);
         let diff = Diff::between(&one, &expiring).to_string();
         let digest = stable(0, &[0; 32]);
         let want = format!("keys: k ({digest:016x}) -> k ({digest:016x}) until 2027-01-01T00:00:00Z");
         assert_eq!(diff.lines().map(str::trim).collect::<Vec<_>>(), ["~ consumer ann", &want]);
+    }
+
+    #[test]
+    fn another_secret_in_the_same_file_is_told_and_not_shown() {
+        let file = std::env::temp_dir().join(format!("shardgate-diff-{}.pepper", std::process::id()));
+        let mut ids = Ids::default();
+        let text = format!("{OLD}api_keys: {{ pepper_file: \"{}\" }}\n", file.display());
+        let mut load = |secret: &str| {
+            std::fs::write(&file, secret).unwrap();
+            load(&text, &mut ids)
+        };
+        let (old, new, same) = (load("0123456789abcdef"), load("fedcba9876543210"), load("fedcba9876543210\n"));
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(Diff::between(&old, &new).to_string(), "~ api_keys\n    pepper: one -> another\n");
+        assert!(old.plan.settings.consumers != new.plan.settings.consumers, "a reload looks at that");
+        assert!(Diff::between(&new, &same).is_empty());
     }
 
     #[test]

@@ -2,16 +2,22 @@
 //! written, comments and all.
 //!
 //! The text is edited where the parser says that things are, and what comes of it has to differ from the file as
-//! loaded in nothing but this consumer. If it does not, the file is left alone.
+//! loaded in nothing but this consumer. It is loaded under every profile: one may have a consumer of its own in the
+//! place of the base's, and under each the key has to be there, or gone. If it is not, the file is left alone.
+
+use std::cmp::Reverse;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::consumers::{Consumer, ConsumerKey, pepper};
-use super::diff::Diff;
+use super::consumers::{Consumer, ConsumerKey};
+use super::diff::{Change, Diff};
 use super::ids::Ids;
-use super::load::{load_text, read_beside};
-use super::model::Model;
+use super::load::load_profile;
+use super::model::{Model, Profiles};
 use super::parse::parse;
+use super::profile;
+use super::snapshot::Snapshot;
+use crate::policy::consumers::{Consumer as Held, Pepper};
 use crate::stdx::base64;
 use crate::stdx::date;
 
@@ -29,24 +35,34 @@ pub struct Given {
     pub key: String,
 }
 
+/// What a file is under a profile, or without one.
+type Loaded = (Option<&'static str>, Snapshot);
+
 impl Ring<'_> {
     /// Gives the consumer one more key, made of chance, which is good until then.
     pub fn give(&self, consumer: &str, chance: &[u8; CHANCE_BYTES], until_s: Option<u64>) -> Result<Given, String> {
-        let model = self.model()?;
-        let pepper = pepper(&model.api_keys, &|name| read_beside(self.file, name)).map_err(|(_, what)| what)?;
-        let help = "there is no pepper: name a file with one, as in `api_keys: { pepper_file: pepper }`";
-        let pepper = pepper.ok_or(help)?;
+        let (model, loaded) = self.read()?;
         let (prefix, key) = mint(chance);
-        let hash = base64::encode_url(&pepper.digest(key.as_bytes()));
+        let hash = base64::encode_url(&pepper(&loaded)?.digest(key.as_bytes()));
         let until = until_s.map_or(String::new(), |at_s| format!(", expires_at: \"{}\"", date::stamp(at_s)));
         let entry = format!("{{ prefix: {prefix}, hash: \"{hash}\"{until} }}");
-        let ways = ways_to_add(self.text, find(&model, consumer)?, &entry);
-        let text = ways.into_iter().find(|text| self.changes_only(text, consumer));
-        let text = text.ok_or(format!(
+        let has_it = |(_, snapshot): &Loaded| {
+            let held = snapshot.plan.settings.consumers.key(key.as_bytes());
+            held.is_some_and(|held| held.consumer.name() == consumer)
+        };
+        let ways = ways_to_add(self.text, find(&model, consumer)?, &entry).into_iter();
+        let mut ways = ways.filter_map(|text| Some((self.changed(&text, &[consumer])?, text)));
+        let (loaded, text) = ways.find(|(loaded, _)| loaded.iter().any(has_it)).ok_or(format!(
             "consumer `{consumer}` is written in a way that is not understood: add `{entry}` \
                                        to its `keys` by hand"
         ))?;
-        Ok(Given { text, key })
+        match loaded.iter().find(|loaded| !has_it(loaded)) {
+            None => Ok(Given { text, key }),
+            Some((profile, _)) => {
+                let help = "write it, and the pepper, in one place for all profiles";
+                Err(format!("{} consumer `{consumer}` would not have the key: {help}", under(*profile)))
+            }
+        }
     }
 
     /// Gives the consumer one more key; those that it has are good until then and no longer.
@@ -55,22 +71,39 @@ impl Ring<'_> {
         Ring { text: &expiring, ..*self }.give(consumer, chance, None)
     }
 
-    /// Takes the key with this prefix away.
+    /// Takes the key with this prefix away, wherever it is written.
     pub fn revoke(&self, prefix: &str) -> Result<String, String> {
-        let model = self.model()?;
-        let is_it = |key: &Spanned<ConsumerKey>| key.value.prefix.value == prefix;
-        let owner = model.consumers.iter().map(|consumer| &consumer.value).find(|owner| owner.keys.iter().any(is_it));
-        let owner = owner.ok_or_else(|| format!("no consumer has a key `{prefix}`"))?;
-        let key = owner.keys.iter().find(|key| is_it(key)).ok_or("it was there just now")?;
-        let text = without(self.text, key.referenced, owner.keys.len() == 1);
-        if self.changes_only(&text, &owner.name.value) {
-            return Ok(text);
+        let (model, _) = self.read()?;
+        let is_it = |key: &&Spanned<ConsumerKey>| key.value.prefix.value == prefix;
+        let written = everywhere(&model).map(|owner| &owner.value);
+        let mut written: Vec<_> =
+            written.filter_map(|owner| Some((owner, owner.keys.iter().find(is_it)?.referenced))).collect();
+        if written.is_empty() {
+            return Err(format!("no consumer has a key `{prefix}`"));
         }
-        Err(format!("key `{prefix}` is written in a way that is not understood: take it away by hand"))
+        // From the last to the first, so that what is said of those before stays true.
+        written.sort_by_key(|(_, at)| Reverse(offset(self.text, *at)));
+        let text = written.iter().fold(self.text.to_owned(), |text, (owner, at)| {
+            let is_only = owner.keys.len() == 1;
+            without(&text, *at, is_only)
+        });
+        let owners: Vec<&str> = written.iter().map(|(owner, _)| owner.name.value.as_str()).collect();
+        let odd = || format!("key `{prefix}` is written in a way that is not understood: take it away by hand");
+        let loaded = self.changed(&text, &owners).ok_or_else(odd)?;
+        let has_it = |(_, snapshot): &&Loaded| {
+            let mut consumers = snapshot.plan.settings.consumers.iter();
+            consumers.any(|consumer| consumer.keys().any(|(key, _)| key.prefix == prefix))
+        };
+        match loaded.iter().find(has_it) {
+            None => Ok(text),
+            Some((profile, _)) => {
+                Err(format!("{} key `{prefix}` would still be there: take it away by hand", under(*profile)))
+            }
+        }
     }
 
     fn expire(&self, consumer: &str, until_s: u64) -> Result<String, String> {
-        let model = self.model()?;
+        let (model, _) = self.read()?;
         let until = format!("\"{}\"", date::stamp(until_s));
         let mut text = self.text.to_owned();
         let keys = &find(&model, consumer)?.value.keys;
@@ -97,7 +130,12 @@ impl Ring<'_> {
                 }
             }
         }
-        if text == self.text || self.changes_only(&text, consumer) {
+        let all_expire = |(_, snapshot): &Loaded| {
+            let consumers = &snapshot.plan.settings.consumers;
+            let mut keys = consumers.find(consumer).into_iter().flat_map(Held::keys);
+            keys.all(|(key, _)| key.expires_at_s.is_some_and(|at_s| at_s <= until_s))
+        };
+        if self.changed(&text, &[consumer]).is_some_and(|loaded| loaded.iter().any(all_expire)) {
             return Ok(text);
         }
         Err(format!(
@@ -106,28 +144,68 @@ impl Ring<'_> {
         ))
     }
 
-    fn model(&self) -> Result<Model, String> {
+    fn read(&self) -> Result<(Model, Vec<Loaded>), String> {
         // What is wrong with the file as a whole is told first.
-        self.load(self.text)?;
-        parse(self.file, self.text).map_err(|problem| problem.to_string())
+        let loaded = self.load(self.text)?;
+        Ok((parse(self.file, self.text).map_err(|problem| problem.to_string())?, loaded))
     }
 
-    /// Whether nothing but this consumer is otherwise in `new`.
-    fn changes_only(&self, new: &str, consumer: &str) -> bool {
-        let (Ok(old), Ok(new)) = (self.load(self.text), self.load(new)) else { return false };
-        matches!(&Diff::between(&old, &new).changes[..], [only] if only.kind == "consumer" && only.name == consumer)
+    /// What `new` is, unless anything but these consumers is otherwise in it under any profile.
+    fn changed(&self, new: &str, consumers: &[&str]) -> Option<Vec<Loaded>> {
+        let (old, new) = (self.load(self.text).ok()?, self.load(new).ok()?);
+        let is_one = |change: &Change| change.kind == "consumer" && consumers.contains(&&*change.name);
+        let is_same = old.len() == new.len()
+            && old
+                .iter()
+                .zip(&new)
+                .all(|((was, old), (is, new))| was == is && Diff::between(old, new).changes.iter().all(is_one));
+        is_same.then_some(new)
     }
 
-    fn load(&self, text: &str) -> Result<super::snapshot::Snapshot, String> {
+    /// As it is under every profile under which it is good. Some files are good under none but their own: with the
+    /// first problem if there is none such.
+    fn load(&self, text: &str) -> Result<Vec<Loaded>, String> {
         // Where endpoints are is of no interest here.
         let resolve = |_: &str| Ok(vec![std::net::SocketAddr::from(([127, 0, 0, 1], 1))]);
-        load_text(self.file, text, &mut Ids::default(), &resolve).map_err(|problems| problems.to_string())
+        let (mut loaded, mut problem) = (Vec::new(), None);
+        for profile in std::iter::once(None).chain(profile::NAMES.map(Some)) {
+            match load_profile(self.file, text, profile, &mut Ids::default(), &resolve) {
+                Ok(snapshot) => loaded.push((profile, snapshot)),
+                Err(problems) => problem = problem.or_else(|| Some(problems.to_string())),
+            }
+        }
+        problem.filter(|_| loaded.is_empty()).map_or(Ok(loaded), Err)
     }
 }
 
+/// What keys are hashed with. Where profiles have different ones, the key is found not to be good under one of them.
+fn pepper(loaded: &[Loaded]) -> Result<&Pepper, String> {
+    let help = "name a file with one, as in `api_keys: { pepper_file: pepper }`";
+    let peppers = loaded.iter().map(|(profile, snapshot)| {
+        let pepper = snapshot.plan.settings.consumers.pepper();
+        pepper.ok_or_else(|| format!("there is no pepper {}: {help}", under(*profile)))
+    });
+    let peppers = peppers.collect::<Result<Vec<_>, _>>()?;
+    Ok(peppers[0])
+}
+
 fn find<'m>(model: &'m Model, name: &str) -> Result<&'m Spanned<Consumer>, String> {
-    let found = model.consumers.iter().find(|consumer| consumer.value.name.value == name);
-    found.ok_or_else(|| format!("there is no consumer `{}`", name.escape_debug()))
+    let is_it = |consumer: &&Spanned<Consumer>| consumer.value.name.value == name;
+    model.consumers.iter().find(is_it).ok_or_else(|| match everywhere(model).find(is_it) {
+        Some(_) => format!("consumer `{name}` is in `profiles` only: write its keys there by hand"),
+        None => format!("there is no consumer `{}`", name.escape_debug()),
+    })
+}
+
+/// Those of the base and those that profiles have of their own.
+fn everywhere(model: &Model) -> impl Iterator<Item = &Spanned<Consumer>> {
+    let Profiles { development, staging, production } = &model.profiles;
+    let overlays = [development, staging, production].into_iter().flatten();
+    model.consumers.iter().chain(overlays.flat_map(|overlay| &overlay.consumers))
+}
+
+fn under(profile: Option<&str>) -> String {
+    profile.map_or("without a profile".to_owned(), |profile| format!("under the profile `{profile}`"))
 }
 
 /// The beginning that is shown of a key, and the key.
@@ -274,7 +352,6 @@ const PREFIX_DIGITS: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::snapshot::Snapshot;
     use std::fs;
 
     /// A folder with a pepper, for files that need not be there.
@@ -314,7 +391,7 @@ mod tests {
 
     fn load(folder: &Folder, text: &str) -> Snapshot {
         let file = folder.file();
-        Ring { file: &file, text }.load(text).unwrap()
+        Ring { file: &file, text }.load(text).unwrap().remove(0).1
     }
 
     /// Gives `ann` a key, and compares the text; NEW stands for the new key's hash.
@@ -438,6 +515,52 @@ mod tests {
             given.text
         );
         assert!(consumers.key(KEY.as_bytes()).is_some());
+    }
+
+    const STAGED: &str = "consumers:\n- { name: ann, keys: [{ prefix: k, hash: OLD }] }\n\
+                          profiles: { staging: { consumers: [{ name: NAME, keys: [{ prefix: k, hash: OLD }] }] } }\n";
+
+    #[test]
+    fn a_key_is_taken_away_from_every_profile() {
+        let taken = "consumers:\n- { name: ann, keys: [] }\n\
+                     profiles: { staging: { consumers: [{ name: NAME, keys: [] }] } }\n";
+        check_revoke("revoke-profile", &STAGED.replace("NAME", "ann"), &taken.replace("NAME", "ann"));
+        let bobs = STAGED.replace("keys: [{ prefix: k, hash: OLD }] }\n", "roles: [a] }\n").replace("NAME", "bob");
+        let taken = taken.replace("keys: [] }\n", "roles: [a] }\n").replace("NAME", "bob");
+        check_revoke("revoke-profiles", &bobs, &taken);
+    }
+
+    /// Asks for a key for `ann`, and for another one, in a file with a second pepper beside it.
+    #[track_caller]
+    fn check_profiles(name: &str, text: &str, want: Result<(), &str>) {
+        let folder = Folder::new(name);
+        fs::write(folder.0.join("other"), "fedcba9876543210\n").unwrap();
+        let (file, text) = (folder.file(), text.replace("OLD", OLD));
+        let ring = Ring { file: &file, text: &text };
+        for given in [ring.give("ann", &CHANCE, None), ring.rotate("ann", &CHANCE, UNTIL_S)] {
+            assert_eq!(given.map(|given| assert!(given.text.contains("sg_aaaaaaaa"))), want.map_err(str::to_owned));
+        }
+    }
+
+    #[test]
+    fn a_key_is_good_under_every_profile_or_is_not_given() {
+        let lacking = |profile: &str| {
+            let help = "write it, and the pepper, in one place for all profiles";
+            format!("under the profile `{profile}` consumer `ann` would not have the key: {help}")
+        };
+        let with = |profiles: &str| {
+            text(&format!("consumers: [{{ name: ann, keys: [{{ prefix: k, hash: OLD }}] }}]\nprofiles: {profiles}\n"))
+        };
+        check_profiles("own", &text(&STAGED.replace("NAME", "ann")), Err(&lacking("staging")));
+        check_profiles("bobs", &with("{ staging: { consumers: [{ name: bob }] } }"), Ok(()));
+        let other = "{ production: { api_keys: { pepper_file: other } } }";
+        check_profiles("pepper", &with(other), Err(&lacking("production")));
+        let alone = "{ production: { listeners: [{ name: b, address: \"127.0.0.1:2\" }] } }";
+        let (before, listener) = (with(alone), "[{ name: a, address: \"127.0.0.1:1\" }]");
+        check_profiles("alone", &before.replace(listener, "[]"), Ok(()));
+        check_profiles("open", &format!("{}authentication: {{ bypass_local: true }}\n", with("{}")), Ok(()));
+        let only = text("profiles: { staging: { consumers: [{ name: ann }] } }");
+        check_profiles("only", &only, Err("consumer `ann` is in `profiles` only: write its keys there by hand"));
     }
 
     #[test]

@@ -181,6 +181,16 @@ impl Consumers {
         Some(Login { consumer: self.at(password.consumer), hash: self.text(password.hash) })
     }
 
+    /// What keys are hashed with, if there are any.
+    pub fn pepper(&self) -> Option<&Pepper> {
+        self.pepper.as_ref()
+    }
+
+    /// The first password's.
+    pub fn any_hash(&self) -> Option<&str> {
+        self.passwords.first().map(|password| self.text(password.hash))
+    }
+
     /// Whose key was sent. How long that takes says nothing of how near to one it is.
     pub fn key(&self, sent: &[u8]) -> Option<HeldKey<'_>> {
         let place = *self.by_digest.get(&self.pepper.as_ref()?.digest(sent))?;

@@ -179,6 +179,10 @@ where
         }
     }
 
+    pub fn is_asking(&self) -> bool {
+        matches!(self.verdict, Verdict::Call(_))
+    }
+
     pub fn wants_body(&self) -> bool {
         matches!(self.verdict, Verdict::Buffer { .. })
     }

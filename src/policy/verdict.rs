@@ -156,6 +156,13 @@ impl Identity {
         Self { is_assumed: true, ..self }
     }
 
+    /// About what it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let texts = self.roles.iter().chain(&self.scopes).chain(&self.consumer).chain(&self.credential);
+        let groups = self.belonging.as_ref().map_or(0, |belonging| size_of_val(&*belonging.groups));
+        size_of::<Self>() + groups + texts.map(|text| text.len() + size_of::<Box<str>>()).sum::<usize>()
+    }
+
     /// What the roles and scopes mean. Names are looked up once: an identity that outlives a configuration is asked
     /// anew in the next one's words.
     pub fn grants(&self, vocabulary: &Vocabulary) -> Grants {

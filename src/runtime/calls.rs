@@ -30,6 +30,8 @@ pub struct Calls<Q, A> {
 #[derive(Debug)]
 pub struct Asked<Q, A> {
     pub question: Q,
+    /// Nobody waits for the answer any more.
+    deadline: Mono,
     place: u64,
     back: Option<Outbox<Answered<A>>>,
 }
@@ -90,7 +92,7 @@ impl<Q, A> Calls<Q, A> {
             return Err(Unanswered::Busy);
         }
         let place = waiting.insert(Waiting { client, task: runtime.current(), answer: None });
-        let asked = Asked { question, place: place.to_bits(), back: Some(self.back.clone()) };
+        let asked = Asked { question, deadline, place: place.to_bits(), back: Some(self.back.clone()) };
         if let Err(mut refused) = self.questions.post(asked) {
             refused.back = None;
             waiting.remove(place);
@@ -117,6 +119,11 @@ impl<Q, A> Calls<Q, A> {
 }
 
 impl<Q, A> Asked<Q, A> {
+    /// Whoever has asked has given up: what takes long to find out need not be found out.
+    pub fn is_late(&self, now: Mono) -> bool {
+        now >= self.deadline
+    }
+
     pub fn answer(mut self, answer: A) {
         self.tell(Some(answer));
     }
@@ -248,7 +255,9 @@ mod tests {
         kit.world.advance(Some(deadline + Duration::from_millis(1)));
         assert_eq!(kit.turn(), [Err(Unanswered::Late)]);
         assert!(!kit.is_empty());
-        first.expect("it was asked").answer(1);
+        let first = first.expect("it was asked");
+        assert!(first.is_late(deadline) && !first.is_late(Mono::ZERO));
+        first.answer(1);
         assert_eq!(kit.turn(), []);
         assert!(kit.is_empty());
     }

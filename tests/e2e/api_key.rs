@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::process::Signal;
+
 use crate::admin::metrics;
 use crate::harness::{Config, Finished, Gateway, Message, OK, Origin, wait_until};
 
@@ -102,6 +104,18 @@ fn a_key_is_made_replaced_and_taken_away_while_the_gateway_runs() {
     let logged = gateway.log_lines(1)[0].clone();
     assert_eq!((&logged["consumer"], &logged["credential"]), (&"ann".into(), &beginning(&first).into()));
     assert!(!gateway.log().join("").contains(&first), "a log has no keys");
+}
+
+#[test]
+fn with_another_pepper_no_key_is_good_once_the_gateway_is_told() {
+    let origin = Origin::answering(OK);
+    let folder = Folder::new("pepper", &origin, POLICY, "  - name: ann\n");
+    let key = folder.new_key("ann");
+    let gateway = Gateway::start_on(&folder.file(), &[]);
+    assert_eq!(status(&gateway, &key), 200);
+    fs::write(folder.0.join("pepper"), "another one of more than 16 bytes\n").unwrap();
+    gateway.signal(Signal::HUP);
+    wait_until("the new pepper", || status(&gateway, &key) == 401);
 }
 
 #[test]

@@ -93,7 +93,8 @@ impl Node {
             News::Good(snapshot, text, ids) => {
                 let diff = Diff::between(&self.snapshot, &snapshot);
                 let same_store = self.snapshot.store == snapshot.store;
-                if diff.is_empty() && same_store && self.text.as_deref() == Some(&*text) {
+                let (old, new) = (&self.snapshot.plan.settings.consumers, &snapshot.plan.settings.consumers);
+                if diff.is_empty() && same_store && old == new && self.text.as_deref() == Some(&*text) {
                     return self.unchanged(asked);
                 }
                 match self.apply(*snapshot) {

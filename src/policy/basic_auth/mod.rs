@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Authorization --> Credentials --known to be right--> identity
-//!                         |       --known to be wrong, or the client brought too many of those--> refused
+//!                         |       --known to be wrong, or the client tries too many--> refused
 //!                         +--> Call: a thread beside the shards verifies --> on_reply
 //! ```
 //!
@@ -14,7 +14,7 @@ mod hash;
 mod state;
 
 pub use self::config::Config;
-pub use self::hash::is_right;
+pub use self::hash::{check_hash, is_right};
 pub use self::state::State;
 
 use self::credentials::{AUTHORIZATION, Credentials};
@@ -45,11 +45,11 @@ pub enum Refusal {
     Malformed,
     /// There is no such user, or the password is another one.
     Wrong,
-    /// This client has brought too many that were wrong.
+    /// This client has tried too many that were not right.
     Throttled,
     /// As many passwords are being verified as may be.
     Busy,
-    /// Its turn did not come.
+    /// Its turn did not come, or it could not be verified.
     Late,
 }
 
@@ -116,18 +116,23 @@ impl BasicAuth {
 
     /// What was found out of a password.
     fn hear(&self, credentials: &Credentials, reply: Reply, context: &Context<'_>) -> Result<Rc<Identity>, Refusal> {
+        let (now, state) = (context.now.mono, &mut context.state.borrow_mut().passwords);
         let Answer::Password { is_right } = match reply {
             Reply::Answered(answer) => answer,
-            Reply::Busy => return Err(Refusal::Busy),
+            Reply::Busy => {
+                state.take_back(client_key(context.client), now);
+                return Err(Refusal::Busy);
+            }
+            // Somebody may have worked for it, and nobody can say that it was right.
             Reply::Late => return Err(Refusal::Late),
         };
         let (login, hash) = held_against(credentials, context.consumers);
-        let (now, state) = (context.now.mono, &mut context.state.borrow_mut().passwords);
         let known = state.known(credentials, hash);
         let Some(login) = login.filter(|_| is_right) else {
-            state.remember_wrong(known, client_key(context.client), now);
+            state.remember_wrong(known, now);
             return Err(Refusal::Wrong);
         };
+        state.take_back(client_key(context.client), now);
         let identity = Rc::new(login.consumer.identity(Some(credentials.username())));
         let until = now + Duration::from_secs(self.config.remember_s.map_or(REMEMBER_S, Bounded::get));
         state.remember_right(known, identity.clone(), context.consumers.fingerprint(), until, now);
@@ -149,22 +154,21 @@ fn decide(credentials: &Credentials, context: &Context<'_>) -> Result<Decided, R
     if state.was_wrong(known, now) {
         return Err(Refusal::Wrong);
     }
-    if state.is_throttled(client_key(context.client), now) {
+    let client = client_key(context.client);
+    if state.is_throttled(client, now) {
         return Err(Refusal::Throttled);
     }
+    state.count(client, now);
     let question = Question::Password { hash: hash.into(), password: Secret::new(credentials.password()) };
     Ok(Decided::Ask(Call { question, patience: PATIENCE }))
 }
 
-/// Whose password it would have to be, and the hash of that. An unknown user's is held against one that costs as much
-/// as others' do, for nothing.
+/// Whose password it would have to be, and the hash of that. An unknown user's is held against the first one's, for
+/// nothing: where all hashes cost the same, how long it takes tells nobody who is a user. Where some cost more it does.
 fn held_against<'c>(credentials: &Credentials, consumers: &'c Consumers) -> (Option<Login<'c>>, &'c str) {
     match consumers.login(credentials.username().as_bytes()) {
         Some(login) => (Some(login), login.hash),
-        None => {
-            let somebodys = consumers.iter().take(LOOKED_AT_MAX).find_map(|consumer| consumer.passwords().next());
-            (None, somebodys.map_or(hash::NOBODYS, |(_, hash)| hash))
-        }
+        None => (None, consumers.any_hash().unwrap_or(hash::NOBODYS)),
     }
 }
 
@@ -193,8 +197,6 @@ const RETRY_AFTER: FieldName = FieldName::fixed("Retry-After");
 const REMEMBER_S: u64 = 300;
 /// How long the turn of a password may take to come.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Consumers of whom one should have a password.
-const LOOKED_AT_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -228,7 +230,7 @@ mod tests {
 
     /// What a thread would find out.
     fn verify(call: &Call) -> Reply {
-        Reply::Answered(call.question.answer())
+        call.question.answer().map_or(Reply::Late, Reply::Answered)
     }
 
     fn unasked(call: &Call) -> Reply {
@@ -323,6 +325,22 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_user_costs_the_same_however_many_consumers_have_no_password() {
+        let mut trial = trial("{}");
+        let password = Password { username: "ann".to_owned(), hash: HASHES[1].to_owned() };
+        let mut declared: Vec<_> = (0..1000).map(|id| Declared { id, name: "k", ..Declared::default() }).collect();
+        declared.push(Declared { id: 1000, name: "Ann", passwords: vec![&password], ..Declared::default() });
+        for (declared, want) in [(&declared[..], HASHES[1]), (&declared[..1000], hash::NOBODYS)] {
+            trial.consumers = Consumers::new([], declared, None);
+            trial.request_answered(&head("Authorization: Basic Ym9iOnNlY3JldA=="), |call| {
+                let Question::Password { hash, .. } = &call.question;
+                assert_eq!(&**hash, want);
+                Reply::Busy
+            });
+        }
+    }
+
+    #[test]
     fn who_guesses_has_to_wait() {
         let mut trial = trial("{}");
         trial.request_answered(&head(ANN), verify);
@@ -353,13 +371,77 @@ mod tests {
         assert!(trial.request_answered(&head(ANN), verify).identity.is_some());
     }
 
-    #[test]
-    fn a_hash_is_verified_at_what_it_costs_within_bounds() {
-        assert!(is_right(HASHES[0], b"secret") && !is_right(HASHES[0], b"secre"));
-        for hash in ["", "secret", "$argon2id$v=19$m=8", &HASHES[0].replace("m=8", "m=300000")] {
-            assert!(!is_right(hash, b"secret"), "{hash}");
+    /// How many questions of one client are put in ten seconds, if each has this reply and is about another password.
+    #[track_caller]
+    fn check_asked(reply: Option<Reply>, want: u32) {
+        let trial = trial("{ remember_s: 0 }");
+        let mut asked = 0;
+        for number in 0..2 * FAILURES_MAX {
+            // `ann:0` and another character each; or no reply at all, as when the client is gone.
+            let guess = head(&format!("Authorization: Basic YW5uOjA{}", char::from(b'g' + number as u8 % 20)));
+            let tried = match reply {
+                Some(reply) => trial.request_answered(&guess, |_| {
+                    asked += 1;
+                    reply
+                }),
+                None => trial.request(&guess),
+            };
+            asked += u32::from(tried.is_asking());
         }
-        assert!(!is_right(hash::NOBODYS, b""));
+        assert_eq!(asked, want, "{reply:?}");
+    }
+
+    #[test]
+    fn a_password_counts_from_when_it_is_tried_until_it_was_right() {
+        let answered = |is_right| Some(Reply::Answered(Answer::Password { is_right }));
+        check_asked(answered(false), FAILURES_MAX);
+        check_asked(Some(Reply::Late), FAILURES_MAX);
+        check_asked(None, FAILURES_MAX);
+        check_asked(answered(true), 2 * FAILURES_MAX);
+        check_asked(Some(Reply::Busy), 2 * FAILURES_MAX);
+    }
+
+    /// Of a hash as good as the first one but for this.
+    #[track_caller]
+    fn check_costs(costs: &str, is_bearable: bool) {
+        let checked = check_hash(&HASHES[0].replace("m=8,t=1,p=1", costs));
+        assert_eq!(checked.is_ok(), is_bearable, "{costs}: {checked:?}");
+        assert!(checked.err().is_none_or(|invalid| invalid.what.starts_with("costs too much: m=")), "{costs}");
+    }
+
+    #[test]
+    fn a_hash_may_cost_so_much_and_no_more() {
+        for costs in ["m=8,t=1,p=1", "m=19456,t=2,p=1", "m=65536,t=4,p=4", "m=8192,t=32,p=1"] {
+            check_costs(costs, true);
+        }
+        for costs in
+            ["m=65537,t=1,p=1", "m=65536,t=5,p=1", "m=1048576,t=1,p=1", "m=8,t=4294967295,p=1", "m=256,t=1,p=17"]
+        {
+            check_costs(costs, false);
+        }
+    }
+
+    #[test]
+    fn what_is_no_hash_is_refused_and_tells_nothing_of_a_password() {
+        assert_eq!((is_right(HASHES[0], b"secret"), is_right(HASHES[0], b"secre")), (Some(true), Some(false)));
+        assert_eq!(is_right(hash::NOBODYS, b""), Some(false));
+        for hash in [
+            "",
+            "secret",
+            "$argon2id$v=19$m=8",
+            "$argon2id$x$y$z$w",
+            &HASHES[0].replace("argon2id", "argon2i"),
+            &HASHES[0].replace("v=19", "v=18"),
+            &HASHES[0].replace("p=1", "p=2"),
+            &HASHES[0].replace("p=1", "q=1"),
+            &HASHES[0].replace("t=1", "t=0"),
+            &HASHES[0].replace("c2hhcmRnYXRlLXNhbHQxNg", "c2hhcmQ"),
+            &HASHES[0][..HASHES[0].rfind('$').unwrap_or_default()],
+        ] {
+            let Invalid { what, .. } = check_hash(hash).expect_err(hash);
+            assert_eq!((&*what, is_right(hash, b"secret")), ("is not one of argon2id", None), "{hash}");
+        }
+        assert_eq!(is_right(&HASHES[0].replace("m=8", "m=300000"), b"secret"), None);
     }
 
     #[test]

@@ -17,8 +17,9 @@ pub struct State {
     key: hmac::Key,
     right: Memory<Known, Right>,
     wrong: Memory<Known, ()>,
-    /// Wrong passwords of each client in the time that began with the first.
-    failures: Memory<u128, u32>,
+    /// Passwords of each client that were tried and have not been found to be right, in the time that began with the
+    /// first. Who tries many at once, or does not wait for what comes of it, has tried them all the same.
+    tries: Memory<u128, u32>,
 }
 
 /// What is kept of a user name, a password and the hash that it was held against.
@@ -39,7 +40,7 @@ impl State {
             key: hmac::Key::new(hmac::HMAC_SHA256, &seed.to_le_bytes()),
             right: Memory::new(seed, RIGHT_MAX),
             wrong: Memory::new(seed, WRONG_MAX),
-            failures: Memory::new(seed, CLIENTS_MAX),
+            tries: Memory::new(seed, CLIENTS_MAX),
         }
     }
 
@@ -75,21 +76,32 @@ impl State {
         self.wrong.get(&known, now).is_some()
     }
 
-    /// Whether so many passwords of this client were wrong that no more are verified for now.
+    /// Whether this client has tried so many passwords that no more are verified for now.
     pub fn is_throttled(&mut self, client: u128, now: Mono) -> bool {
-        self.failures.get(&client, now).is_some_and(|failures| *failures >= FAILURES_MAX)
+        self.tries.get(&client, now).is_some_and(|tries| *tries >= FAILURES_MAX)
+    }
+
+    /// One more password of this client is about to be verified.
+    pub fn count(&mut self, client: u128, now: Mono) {
+        match self.tries.get(&client, now) {
+            Some(tries) => *tries += 1,
+            None => self.tries.insert(client, 1, now + WRONG_FOR, now),
+        }
+    }
+
+    /// One that was counted was right, or nobody has verified it.
+    pub fn take_back(&mut self, client: u128, now: Mono) {
+        if let Some(tries) = self.tries.get(&client, now) {
+            *tries = tries.saturating_sub(1);
+        }
     }
 
     pub fn remember_right(&mut self, known: Known, identity: Rc<Identity>, consumers: u64, until: Mono, now: Mono) {
         self.right.insert(known, Right { identity, consumers }, until, now);
     }
 
-    pub fn remember_wrong(&mut self, known: Known, client: u128, now: Mono) {
+    pub fn remember_wrong(&mut self, known: Known, now: Mono) {
         self.wrong.insert(known, (), now + WRONG_FOR, now);
-        match self.failures.get(&client, now) {
-            Some(failures) => *failures += 1,
-            None => self.failures.insert(client, 1, now + WRONG_FOR, now),
-        }
     }
 }
 
@@ -137,7 +149,7 @@ impl<K: Copy + Eq + Hash, V> Memory<K, V> {
 
 /// How long a wrong password is known, and how long wrong ones are counted.
 pub const WRONG_FOR: Duration = Duration::from_secs(10);
-/// Wrong passwords of one client in that time.
+/// Passwords of one client in that time that are not found to be right.
 pub const FAILURES_MAX: u32 = 10;
 /// Half of a digest leaves nobody a chance.
 const KNOWN_BYTES: usize = 16;

@@ -121,9 +121,8 @@ impl Claims {
 impl Verified {
     /// About what it takes in memory.
     pub fn bytes(&self) -> usize {
-        let Identity { consumer, credential, roles, scopes, .. } = &*self.identity;
-        let texts = roles.iter().chain(scopes).chain(self.headers.iter().flatten()).chain(consumer).chain(credential);
-        size_of::<(Self, Identity)>() + texts.map(|text| text.len() + size_of::<Box<str>>()).sum::<usize>()
+        let headers = self.headers.iter().flatten().map(|text| text.len() + size_of::<Box<str>>());
+        size_of::<Self>() + self.identity.bytes() + headers.sum::<usize>()
     }
 }
 
