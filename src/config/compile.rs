@@ -50,6 +50,7 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
     let chain = attach::unrouted(&ir, &known);
     compile.unidentified(&ir.listeners, &gates, &ir.routes, &chains);
     compile.twice_identified(&ir.listeners, &gates, &ir.routes, &chains);
+    compile.rivals(&ir.listeners, &gates, &ir.routes, &chains);
     let listeners = compile.listeners(ir.listeners, &mut ids.listeners);
     let gate = |(listener, chain): (&Listener, _)| Gate { entrance: listener.entrance(), chain };
     let gates = listeners.iter().zip(gates).map(gate).collect();
@@ -236,6 +237,26 @@ impl Compile<'_> {
             );
             let help = "attach both to the listener, or both to routes, services or the whole file";
             self.problems.push(Problem::new(&route.origin, what, help));
+        }
+    }
+
+    /// Nobody gets in where a key is taken for a token.
+    fn rivals(
+        &mut self,
+        listeners: &[ir::Listener],
+        gates: &[Option<Arc<Chain>>],
+        routes: &[ir::Route],
+        chains: &[Box<[Option<Arc<Chain>>]>],
+    ) {
+        let of_gates = gates.iter().zip(listeners);
+        let of_gates = of_gates.map(|(gate, listener)| ("listener", &listener.name, std::slice::from_ref(gate)));
+        let of_routes = chains.iter().zip(routes).map(|(arms, route)| ("route", &route.name, &**arms));
+        for (what, name, chains) in of_gates.chain(of_routes) {
+            let rivals = chains.iter().flatten().find_map(|chain| permissions::rivals(chain));
+            let Some([first, second]) = rivals else { continue };
+            let (first, second) = (first.name(), second.name());
+            let what = format!("{what} `{}` looks for `{first}` and `{second}` in the same place", name.text);
+            self.problems.push(Problem::new(&name.origin, what, "give one of them other `places`"));
         }
     }
 

@@ -37,6 +37,19 @@ pub(super) fn twice(gates: &[Option<Arc<Chain>>], chains: &[Box<[Option<Arc<Chai
     Some([gate, route])
 }
 
+/// Two policies of a chain that look for what only one of them knows in the same place: each would refuse every request
+/// that the other lets in.
+pub(super) fn rivals(chain: &Chain) -> Option<[Kind; 2]> {
+    let policies = || chain.slots().iter().filter_map(|slot| slot.policy.as_deref());
+    policies().enumerate().find_map(|(place, policy)| {
+        let meets = |other: &&Policy| {
+            other.places().iter().any(|other| policy.places().iter().any(|place| place.is_same(other)))
+        };
+        let rival = policies().skip(place + 1).find(meets)?;
+        Some([policy.kind(), rival.kind()])
+    })
+}
+
 fn authorize(policy: &Policy) -> Option<&Authorize> {
     match policy {
         Policy::Authorize(policy) => Some(policy),
@@ -128,7 +141,8 @@ mod tests {
             let text = format!(
                 "version: 1\nlisteners: [{}, {}]\nservices: [{{ name: s, endpoints: [\"127.0.0.1:2\"] }}]\n\
                  consumers: [{{ name: guest }}]\npolicies: [{of_file}]\n\
-                 routes: [{{ name: open, service: s }}, {{ name: r, paths: [/r], service: s, policies: [{of_route}] }}]",
+                 routes: [{{ name: open, service: s }}, \
+                 {{ name: r, paths: [/r], service: s, policies: [{of_route}] }}]",
                 listener("a", ""),
                 listener("bb", &format!(", policies: [{of_listener}]")),
             );
@@ -148,6 +162,18 @@ mod tests {
         check(guest, "", JWT, Some(&format!("{both} `anonymous`")));
         let of_file = "6:18: route `open` finds out who asks by `basic_auth`, and listener `bb` by `basic_auth`";
         check(password, password, "", Some(of_file));
+    }
+
+    #[test]
+    fn a_key_and_a_token_are_not_looked_for_in_one_place() {
+        let file = |places: &str| {
+            let key = format!("{{ api_key: {{ places: [{{ header: X-API-Key }}, {places}] }} }}");
+            format!("consumers: []\nroutes: [{{ name: r, service: s, policies: [{JWT}, {key}] }}]")
+        };
+        check(&file("{ query: key }"), &[]);
+        let help = "give one of them other `places`";
+        let problem = format!("f.yaml:5:18: route `r` looks for `jwt` and `api_key` in the same place: {help}");
+        check(&file("{ header: authorization }"), &[&problem]);
     }
 
     #[test]

@@ -269,14 +269,18 @@ impl Config {
 }
 
 impl Policy {
-    /// Arguments of a query that are for nobody else to read.
-    pub fn secret_arguments(&self) -> impl Iterator<Item = &ArgumentName> {
-        let places = match self {
+    /// Where it looks for credentials that may be anywhere.
+    pub fn places(&self) -> &[Place] {
+        match self {
             Self::ApiKey(policy) => policy.places(),
             Self::Jwt(policy) => &policy.config.places,
             _ => &[],
-        };
-        places.iter().filter_map(Place::argument)
+        }
+    }
+
+    /// Arguments of a query that are for nobody else to read.
+    pub fn secret_arguments(&self) -> impl Iterator<Item = &ArgumentName> {
+        self.places().iter().filter_map(Place::argument)
     }
 }
 

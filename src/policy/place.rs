@@ -52,6 +52,14 @@ impl Place {
         }
     }
 
+    /// What one finds there the other finds too.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Header(name), Self::Header(other)) => name.is(other.text().as_bytes()),
+            (one, other) => one == other,
+        }
+    }
+
     pub fn argument(&self) -> Option<&ArgumentName> {
         match self {
             Self::Query(name) => Some(name),

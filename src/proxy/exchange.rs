@@ -162,10 +162,7 @@ async fn proceed<'a>(
         return Ok(answer::send(guarded, route, &route.rules[rule], downstream).await?);
     };
     // Of a body that does not say its length, what there is of it was collected before this route's bounds were known.
-    guarded.check_body(match request.framing {
-        Framing::Length(length) => length,
-        _ => downstream.connection.reader.payload_total(),
-    })?;
+    guarded.check_length(downstream.connection.reader.payload_total())?;
     let limits = &settings.limits;
     let exchange = Exchange {
         shared,
@@ -191,12 +188,7 @@ async fn proceed<'a>(
         return Ok(Next::Close);
     }
     exchange.settle(upstream, answered.upstream_reusable);
-    Ok(match (answered.downstream_reusable, account.request_read.get()) {
-        (true, true) => Next::Request,
-        // A client that did not ask for the end may have sent its next request already.
-        (false, true) if !request.keep_alive && !downstream.connection.reader.has_input() => Next::Close,
-        _ => Next::Linger,
-    })
+    Ok(exchange.next(answered.downstream_reusable, downstream.connection.reader.has_input()))
 }
 
 /// The record of the arm that a request comes to whose split waits until it is known who asks.
@@ -278,6 +270,16 @@ impl Exchange<'_> {
     pub fn send_up<'a>(&self, stream: &'a TcpStream, pieces: Pieces) -> SendAll<'a> {
         self.shared.counters.borrow_mut().upstream_sent_bytes += pieces.len() as u64;
         stream.send_all(pieces, self.service.timeouts.idle, self.deadline)
+    }
+
+    /// What becomes of the client's connection, once it has its answer.
+    fn next(&self, is_reusable: bool, has_input: bool) -> Next {
+        match (is_reusable, self.account.request_read.get()) {
+            (true, true) => Next::Request,
+            // A client that did not ask for the end may have sent its next request already.
+            (false, true) if !self.request.keep_alive && !has_input => Next::Close,
+            _ => Next::Linger,
+        }
     }
 
     /// Keeps the upstream connection for another request, or closes it.

@@ -14,6 +14,7 @@ use super::exchange::client_address;
 use super::forward::is_for_one_hop;
 use super::plan::{Gate, Settings};
 use super::shared::Shared;
+use crate::http::body::Framing;
 use crate::http::field::Known;
 use crate::http::head::RequestHead;
 use crate::http::view::{Edits, Fields, Headers, RequestView, ResponseView};
@@ -218,6 +219,14 @@ impl<'a> Guarded<'a> {
             return Err(Failure::BodyTooLarge);
         }
         notes.check_body(bytes)
+    }
+
+    /// Whether the body may be as long as it says, or as what has been collected of one that does not say.
+    pub fn check_length(&self, collected: u64) -> Result<(), Failure> {
+        self.check_body(match self.head.framing {
+            Framing::Length(length) => length,
+            _ => collected,
+        })
     }
 
     /// An answer meets them, whose fields are these; with its `body`, if one of them has asked for it. `None` if there
