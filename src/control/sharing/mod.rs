@@ -300,11 +300,9 @@ impl Sharing {
     /// Asks for what was spent, or only says that this node lives.
     fn ask(&mut self, beat: Mono, ledger: &Ledger, now: Mono) -> Step {
         let mut wants = Vec::new();
-        self.limits.keys().for_each(|number| ledger.overflow_wants(*number, now, &mut wants));
         ledger.wants(&mut self.cursor, ROUND_KEYS_MAX, now, &mut wants);
         // Of limits that are not in force any more nothing is needed.
         wants.retain(|want| self.limits.contains_key(&want.limit));
-        wants.truncate(ROUND_KEYS_MAX);
         if wants.is_empty() && now < beat {
             let next = now + ROUND_EVERY;
             self.phase = Phase::Idle { next, beat };
