@@ -5,6 +5,7 @@
 
 mod cluster;
 mod model;
+mod rounds;
 mod server;
 
 use std::time::Duration;
