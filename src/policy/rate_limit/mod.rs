@@ -145,6 +145,10 @@ impl Member for RateLimit {
             let what = format!("a cost of {dearest} where the burst is {}", limit.terms.burst);
             return Err(Invalid::new(what, "raise `burst`: such requests would always be refused"));
         }
+        if limits.iter().any(|limit| limit.is_shared) && (dearest > 1 || cost_header.is_some()) {
+            let help = "leave `cost_by_method` and `cost_header` out: a node may hold less of a key than that";
+            return Err(Invalid::new("a request that costs more than 1 with `policy: redis`", help));
+        }
         let names = limits.iter().map(|limit| Names::new(limit.period, limit.terms.burst)).collect();
         Ok(Self { limits, costs, cost_header, told: (!is_hidden).then_some(names), common: Common::new() })
     }
@@ -440,6 +444,10 @@ mod tests {
             "{ requests_per_second: 2, cost_by_method: { POST: 3 } }",
             "a cost of 3 where the burst is 2: raise `burst`: such requests would always be refused",
         );
+        let dear = "a request that costs more than 1 with `policy: redis`: leave `cost_by_method` and `cost_header` \
+                    out: a node may hold less of a key than that";
+        refused("{ requests_per_second: 60, policy: redis, cost_by_method: { POST: 20 } }", dear);
+        refused("{ requests_per_day: 9, cost_header: x, limits: [{ requests_per_day: 9, policy: redis }] }", dear);
         Trial::<RateLimit>::unread("requests_per_second: 0", "expected a whole number from 1 to");
         Trial::<RateLimit>::unread("{ requests_per_second: 1, key: [clinet] }", "clinet");
     }
