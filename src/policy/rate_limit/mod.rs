@@ -9,7 +9,7 @@ mod headers;
 mod state;
 
 pub use config::{Config, KeyPart, Requests};
-pub use state::{OTHERS, Refused, State};
+pub use state::{Charged, OTHERS, Refused, State};
 
 use self::config::{COST_MAX, MethodName, Period, Rule};
 use self::headers::{Common, Names};
@@ -157,7 +157,11 @@ impl Member for RateLimit {
         let state = &mut context.state.borrow_mut().limits;
         let Some((ledger, leases)) = state.parts() else { return Verdict::Continue };
         let now = context.now.mono;
-        match self.with_charges(ledger, request, context, |charges| leases.admit(ledger, charges, now)) {
+        let admitted = self.with_charges(ledger, request, context, |charges| {
+            context.charged.note(charges);
+            leases.admit(ledger, charges, now)
+        });
+        match admitted {
             Ok(()) => Verdict::Continue,
             Err(refused) => {
                 let limit = self.limits.iter().filter(|limit| limit.number().is_some()).nth(refused.charge);
@@ -177,20 +181,24 @@ impl Member for RateLimit {
         let Some((ledger, leases)) = state.parts() else { return };
         let mut nearest: Option<(usize, Left)> = None;
         let mut wait = Duration::ZERO;
-        self.with_charges(ledger, request, context, |charges| {
-            for (place, charge) in charges.iter().enumerate() {
-                let mut left = leases.left(ledger, *charge, context.now.mono);
-                // What is told is what was configured, not this node's part of it.
-                left.burst = self.limits[place].terms.burst;
-                wait = wait.max(left.wait);
-                if let Some(names) = &self.told {
-                    names[place].write(left, response);
-                }
-                if nearest.is_none_or(|(_, other)| left.is_nearer_than(other)) {
-                    nearest = Some((place, left));
-                }
+        for (place, limit) in self.limits.iter().enumerate() {
+            let Some(number) = limit.number() else { continue };
+            // Whoever was refused before it came here was charged nothing.
+            let charge = context.charged.of(number).unwrap_or_else(|| {
+                let tag = ledger.tag(number, Key { parts: &limit.key, request, context });
+                Charge { tag, cost: self.cost(request) }
+            });
+            let mut left = leases.left(ledger, charge, context.now.mono);
+            // What is told is what was configured, not this node's part of it.
+            left.burst = limit.terms.burst;
+            wait = wait.max(left.wait);
+            if let Some(names) = &self.told {
+                names[place].write(left, response);
             }
-        });
+            if nearest.is_none_or(|(_, other)| left.is_nearer_than(other)) {
+                nearest = Some((place, left));
+            }
+        }
         if let (Some((place, left)), Some(names)) = (nearest, &self.told) {
             self.common.write(&names[place], left, response);
         }
@@ -387,6 +395,19 @@ mod tests {
         let hidden = self::trial("requests_per_minute: 1\nhide_client_headers: true");
         assert!(hidden.request(GET).answered(200, &[]).is_empty());
         assert_eq!(hidden.request(GET).answered(429, &[]), ["Retry-After: 60"]);
+    }
+
+    #[test]
+    fn what_a_response_says_is_of_the_key_that_was_charged_whatever_became_of_the_request() {
+        let mut trial = trial("requests_per_minute: 2\nkey: [consumer]");
+        let mut anonymous = trial.request(GET);
+        let left = |lines: Vec<String>| lines.contains(&"RateLimit-Remaining: 1".to_owned());
+        assert!(left(anonymous.answered(200, &[])));
+        trial.request(GET);
+        // On its way it was found out who asks.
+        trial.identity = Some(Rc::new(Identity::new(Some("ann".into()), None, Box::default(), Box::default())));
+        let lines = trial.refused_before(GET).answered(200, &[]);
+        assert!(lines.contains(&"RateLimit-Remaining: 0".to_owned()), "{lines:?}");
     }
 
     #[test]
