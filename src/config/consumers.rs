@@ -8,6 +8,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::ids::Ids;
 use super::ir::{self, Name};
+use super::load::without_line_end;
 use super::problem::{Origin, Problem};
 use super::suggest::nearest;
 use super::translate::Translate;
@@ -197,8 +198,7 @@ fn key(given: ConsumerKey, translate: &mut Translate<'_>) -> Option<(Key, Origin
 pub(super) fn pepper(given: &ApiKeys, read: Read<'_>) -> Result<Option<Pepper>, (Location, String)> {
     let Some(Spanned { value: file, referenced, .. }) = &given.pepper_file else { return Ok(None) };
     let content = read(file).map_err(|error| (*referenced, format!("`{file}` cannot be read ({error})")))?;
-    let secret = content.strip_suffix(b"\n").unwrap_or(&content);
-    let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
+    let secret = without_line_end(&content);
     if !(PEPPER_BYTES_MIN..=PEPPER_BYTES_MAX).contains(&secret.len()) {
         return Err((*referenced, format!("`{file}` has {} bytes", secret.len())));
     }

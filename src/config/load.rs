@@ -77,6 +77,12 @@ pub fn read_beside(file: &str, name: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A secret as a file has it, which an editor may have ended with a line end.
+pub fn without_line_end(content: &[u8]) -> &[u8] {
+    let content = content.strip_suffix(b"\n").unwrap_or(content);
+    content.strip_suffix(b"\r").unwrap_or(content)
+}
+
 /// By the system's resolver; blocks.
 pub fn resolve(name: &str) -> io::Result<Vec<SocketAddr>> {
     Ok(name.to_socket_addrs()?.collect())
@@ -235,6 +241,20 @@ mod tests {
                 "f.yaml:4:14: `a b` is not a name: use 1 to 128 letters, digits, `-`, `_`, `.` or `~`",
             ],
         );
+    }
+
+    #[test]
+    fn a_user_of_redis_has_a_password_and_a_line_end_is_none_of_it() {
+        check(
+            "rate_limiting: { redis: { address: \"127.0.0.1:6379\", username: ann } }",
+            &["f.yaml:4:64: the user `ann` of Redis without a password: name a `password_file`, or leave `username` \
+               out"],
+        );
+        for (content, want) in
+            [(&b"secret"[..], &b"secret"[..]), (b"a \n", b"a "), (b"a\r\n", b"a"), (b"a\n\n", b"a\n")]
+        {
+            assert_eq!(without_line_end(content), want);
+        }
     }
 
     #[test]

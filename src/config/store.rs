@@ -14,8 +14,8 @@ use crate::stdx::number::Bounded;
 pub struct Redis {
     /// `HOST:PORT`. The connection is not encrypted.
     pub address: Spanned<String>,
-    /// Default: that of Redis.
-    pub username: Option<String>,
+    /// Together with `password_file` only. Default: that of Redis.
+    pub username: Option<Spanned<String>>,
     /// A file with the password, beside this one; a line end after it is not a part of it. Default: no password.
     pub password_file: Option<Spanned<String>>,
     /// Its number. Default: 0.
@@ -23,7 +23,8 @@ pub struct Redis {
     /// What every key in Redis begins with: nodes that count together have the same. Default: shardgate.
     pub prefix: Option<Spanned<String>>,
     /// While Redis is away, each node admits its last share of the rate (`keep_share`), or what it was granted and then
-    /// nothing (`refuse`). Default: `keep_share`.
+    /// nothing (`refuse`). A node that alone cannot reach Redis is forgotten there after a minute: with `keep_share` it
+    /// then admits its share beside the others' whole rate. Default: `keep_share`.
     pub on_failure: Option<OnFailure>,
 }
 

@@ -11,7 +11,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::consumers;
 use super::ir::{self, Ir, Name};
-use super::load::read_beside;
+use super::load::{read_beside, without_line_end};
 use super::model::{self, Model};
 use super::problem::{Origin, Problem};
 use super::rules;
@@ -222,8 +222,12 @@ impl Translate<'_> {
     }
 
     fn store(&mut self, redis: Redis) -> Option<Store> {
+        if let (Some(username), None) = (&redis.username, &redis.password_file) {
+            let what = format!("the user `{}` of Redis without a password", username.value.escape_debug());
+            self.problem(username.referenced, what, "name a `password_file`, or leave `username` out");
+        }
         let password = redis.password_file.and_then(|name| match read_beside(&self.file, &name.value) {
-            Ok(content) => Some(Password(content.trim_ascii_end().to_vec())),
+            Ok(content) => Some(Password(without_line_end(&content).to_vec())),
             Err(error) => {
                 let what = format!("the password in `{}` cannot be read ({error})", name.value);
                 self.problem(name.referenced, what, "check the path and who may read it");
@@ -234,7 +238,7 @@ impl Translate<'_> {
         let address = self.endpoint(redis.address)?.text;
         let on_failure = redis.on_failure.unwrap_or(OnFailure::KeepShare);
         let database = redis.database.map_or(0, Bounded::get);
-        Some(Store { address, username: redis.username, password, database, prefix, on_failure })
+        Some(Store { address, username: redis.username.map(|name| name.value), password, database, prefix, on_failure })
     }
 
     fn store_prefix(&mut self, prefix: Spanned<String>) -> String {

@@ -304,7 +304,7 @@ fn limits(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
         text.sample(family, &labels, *count);
     }
     let overflows = status.board.ledger().map_or(0, |ledger| ledger.overflows());
-    text.family("shardgate_limit_overflows_total", "counter", "Requests counted together because the ledger was full");
+    text.family("shardgate_limit_overflows_total", "counter", "Requests for which the ledger had no room");
     text.sample("shardgate_limit_overflows_total", &[], overflows);
     let bytes = status.board.ledger().map_or(0, |ledger| ledger.bytes() as u64);
     text.family("shardgate_limit_ledger_bytes", "gauge", "Memory of the limits' ledger, however many keys it has");

@@ -39,6 +39,7 @@ pub use grants::{Grants, NAMES_MAX, Role, Unusable, Vocabulary};
 pub use known::Known;
 pub use overrides::{ByKind, Override, Overrides};
 pub use place::{NotOne, Place};
+pub use rate_limit::Charged;
 pub use verdict::{Belonging, Body, Context, Identity, Invalid, Response, Verdict};
 
 use crate::http::view::{ArgumentName, RequestView, ResponseView};

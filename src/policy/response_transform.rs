@@ -8,8 +8,7 @@ use super::{
     Body, BodyBytes, BodyEdits, Content, Context, Edited, Given, Hooks, Invalid, Member, Renamed, Verdict, forget_body,
     forget_trailers,
 };
-use crate::http::method::Method;
-use crate::http::view::{FieldName, FieldValue, RequestView, ResponseView};
+use crate::http::view::{FieldName, FieldValue, Method, RequestView, ResponseView};
 use crate::stdx::json::{Path, Value};
 
 /// Changes headers of responses, the gateway's own answers included, and JSON bodies of services: first `remove`, then

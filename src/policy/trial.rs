@@ -5,7 +5,9 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::{Body, Call, Consumers, Context, Door, Error, Identity, Invalid, Member, Reply, Response, State, Verdict};
+use super::{
+    Body, Call, Charged, Consumers, Context, Door, Error, Identity, Invalid, Member, Reply, Response, State, Verdict,
+};
 use crate::http::view::sample::Sample;
 use crate::http::view::{Edits, Fields, Headers, ResponseView};
 use crate::stdx::time::{Mono, Now, Wall};
@@ -19,12 +21,15 @@ pub struct Trial<P> {
     pub state: RefCell<State>,
     pub consumers: Consumers,
     pub identity: Option<Rc<Identity>>,
+    /// Of the last request.
+    pub charged: Charged,
 }
 
 /// What is known of a request that meets a whole chain.
 pub struct Bench {
     consumers: Consumers,
     state: RefCell<State>,
+    charged: Charged,
 }
 
 /// What became of one request.
@@ -51,7 +56,8 @@ where
 
     pub fn of(policy: P) -> Self {
         let (client, state, consumers) = ([192, 0, 2, 1].into(), RefCell::default(), Consumers::default());
-        Self { policy, client, is_https: false, now_s: 0, state, consumers, identity: None }
+        let charged = Charged::default();
+        Self { policy, client, is_https: false, now_s: 0, state, consumers, identity: None, charged }
     }
 
     pub fn policy(&self) -> &P {
@@ -80,6 +86,7 @@ where
     pub fn request(&self, head: &str) -> Tried<'_, P> {
         let mut sample = Sample::new(head);
         sample.begin(|_| false);
+        self.charged.forget();
         let mut context = self.context();
         let verdict = self.policy.on_request(&mut sample.view(), &mut context);
         assert!(!sample.edits().overflowed());
@@ -134,21 +141,21 @@ where
         let nanos = now_s * 1_000_000_000;
         let now = Now { mono: Mono::from_nanos(nanos), wall: Wall::from_nanos(nanos) };
         let identity = self.identity.clone();
-        Context { client, is_https, now, identity, ..context(&self.consumers, state) }
+        Context { client, is_https, now, identity, ..context(&self.consumers, state, &self.charged) }
     }
 }
 
 impl Bench {
     pub fn new(consumers: Consumers) -> Self {
-        Self { consumers, state: RefCell::default() }
+        Self { consumers, state: RefCell::default(), charged: Charged::default() }
     }
 
     pub fn context(&self) -> Context<'_> {
-        context(&self.consumers, &self.state)
+        context(&self.consumers, &self.state, &self.charged)
     }
 }
 
-fn context<'a>(consumers: &'a Consumers, state: &'a RefCell<State>) -> Context<'a> {
+fn context<'a>(consumers: &'a Consumers, state: &'a RefCell<State>, charged: &'a Charged) -> Context<'a> {
     Context {
         client: [192, 0, 2, 1].into(),
         is_https: false,
@@ -164,6 +171,7 @@ fn context<'a>(consumers: &'a Consumers, state: &'a RefCell<State>) -> Context<'
         service: None,
         refusal: None,
         would_refuse: None,
+        charged,
         state,
     }
 }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::{Call, Consumers, Door, Error, Grants, State, Vocabulary};
+use super::{Call, Charged, Consumers, Door, Error, Grants, State, Vocabulary};
 use crate::http::view::{FieldName, FieldValue, RequestView};
 use crate::stdx::time::Now;
 
@@ -89,6 +89,8 @@ pub struct Context<'a> {
     pub refusal: Option<Error>,
     /// Why a policy that only logs would have refused it.
     pub would_refuse: Option<Error>,
+    /// What the request has cost so far.
+    pub charged: &'a Charged,
     /// The shard's.
     pub state: &'a RefCell<State>,
 }

@@ -19,7 +19,7 @@ use crate::http::field::Known;
 use crate::http::head::RequestHead;
 use crate::http::view::{Edits, Fields, Headers, RequestView, ResponseView};
 use crate::policy::{
-    Body, Call, Chain, Context, Door, Error, Hooks, Identity, Kind, Reply, Response, Verdict, request_size,
+    Body, Call, Chain, Charged, Context, Door, Error, Hooks, Identity, Kind, Reply, Response, Verdict, request_size,
 };
 use crate::telemetry::counters::POLICY_REFUSALS_MAX;
 use std::cell::{Cell, Ref, RefCell};
@@ -41,6 +41,7 @@ pub struct Notes {
     former: RefCell<Option<Rc<Identity>>>,
     /// Of the chain that the request is in.
     door: Cell<Door>,
+    charged: Charged,
 }
 
 /// A request that has been read, and what its policies have to know.
@@ -300,6 +301,7 @@ impl<'a> Guarded<'a> {
             notes.request.borrow_mut().begin(Fields::Read(fields, bytes), stays_behind);
             notes.body_bytes_max.set(None);
             notes.refusal.set(None);
+            notes.charged.forget();
             notes.would_refuse.set(None);
             notes.identity.replace(None);
             notes.former.replace(None);
@@ -324,6 +326,7 @@ impl<'a> Guarded<'a> {
             service: account.found().and_then(|record| Some(record.service.as_ref()?.id)),
             refusal: notes.refusal(),
             would_refuse: notes.would_refuse(),
+            charged: &notes.charged,
             state: &shared.policies,
         }
     }

@@ -87,14 +87,7 @@ impl Cluster {
     pub fn join(&mut self, on_failure: OnFailure) {
         let (seed, clock) = (self.rng.next_u64(), self.rng.below(1 << 50));
         let ledger = Ledger::new(SHARDS, seed, 1 << 10, 1);
-        let store = Store {
-            address: "redis:6379".to_owned(),
-            username: None,
-            password: None,
-            database: 3,
-            prefix: "test".to_owned(),
-            on_failure,
-        };
+        let store = store(on_failure);
         let limit = Shared { number: LIMIT, name: 7, terms: self.terms };
         let mut sharing = Sharing::new(seed);
         sharing.configure(Some(&store), vec![limit], &ledger, Mono::from_nanos(clock + self.now));
@@ -245,6 +238,17 @@ impl Node {
             }
         }
         panic!("it never waits");
+    }
+}
+
+pub fn store(on_failure: OnFailure) -> Store {
+    Store {
+        address: "redis:6379".to_owned(),
+        username: None,
+        password: None,
+        database: 3,
+        prefix: "test".to_owned(),
+        on_failure,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod model;
+mod rounds;
 mod server;
 
 use std::time::Duration;
@@ -185,6 +186,42 @@ fn a_node_that_is_cut_off_lives_on_its_share_and_the_others_on_the_rest() {
             cluster.run(seconds(5), load, &EVEN);
         }
         hold(cluster, 0);
+    });
+}
+
+#[test]
+fn nodes_that_were_all_cut_off_for_long_come_back_one_by_one_and_admit_no_more() {
+    each(OnFailure::KeepShare, |cluster, load| {
+        cluster.run(seconds(3), load, &EVEN);
+        cluster.network.cut_off = vec![0, 1, 2];
+        cluster.run(seconds(70), load, &EVEN);
+        // The first one is back while the others earn on.
+        cluster.network.cut_off = vec![1, 2];
+        cluster.run(seconds(7), load, &EVEN);
+        cluster.network.cut_off.clear();
+        cluster.run(seconds(15), load, &EVEN);
+        let used = used(cluster, seconds(6), load, &EVEN);
+        assert!(used >= enough(cluster), "{:?}: {used}", cluster.terms);
+        hold(cluster, 0);
+    });
+}
+
+#[test]
+fn a_node_that_is_cut_off_for_a_minute_earns_its_share_and_no_more_beside_the_others() {
+    each(OnFailure::KeepShare, |cluster, load| {
+        cluster.run(seconds(3), load, &EVEN);
+        cluster.network.cut_off = vec![2];
+        cluster.run(seconds(58), load, &EVEN);
+        hold(cluster, 0);
+        // From now on the others take it for dead.
+        cluster.run(seconds(12), load, &EVEN);
+        let of_it = used(cluster, seconds(6), load, &[0, 0, 1]);
+        assert!(of_it <= 0.5, "{:?}: {of_it} of its share", cluster.terms);
+        cluster.network.cut_off.clear();
+        cluster.run(seconds(5), load, &EVEN);
+        assert_eq!(cluster.stats(2).breaker, Breaker::Closed);
+        let back = used(cluster, seconds(6), load, &EVEN);
+        assert!((enough(cluster)..=1.1).contains(&back), "{:?}: {back}", cluster.terms);
     });
 }
 

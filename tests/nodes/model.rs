@@ -42,10 +42,14 @@ impl Store {
             return Reply { now, rest: None };
         }
         let is_new = self.run != *run;
-        self.advance(now, is_new);
+        let last = self.last.replace(now).unwrap_or(now);
+        if is_new || now.saturating_sub(last) > SILENT {
+            self.since = now;
+        }
+        self.advance(now, last);
         if is_new {
             self.clock += 1.0;
-            (self.run, self.epoch, self.since) = (run.clone(), self.clock, now);
+            (self.run, self.epoch) = (run.clone(), self.clock);
         }
         let (share, count) = self.share(node, number(holds), grows == "1", now);
         self.nodes.insert(node.clone(), (share.max(number(holds)), now));
@@ -57,23 +61,26 @@ impl Store {
         Reply { now, rest: Some((share, count, seed, grants.collect())) }
     }
 
-    fn advance(&mut self, now: u64, is_new: bool) {
-        let last = self.last.replace(now).unwrap_or(now);
-        let since = if is_new { now } else { self.since };
+    fn advance(&mut self, now: u64, last: u64) {
         let is_silent = |seen: u64| now.saturating_sub(seen) > SILENT;
         let of = |silent: bool| {
             let nodes = self.nodes.values().filter(move |(_, seen)| is_silent(*seen) == silent);
             nodes.map(|(share, _)| *share).sum::<u64>()
         };
-        let is_young = is_new || now.saturating_sub(since) < YOUNG;
-        let pace = if is_young { of(false).min(SHARES) } else { SHARES.saturating_sub(of(true)) };
+        let pace = if self.is_young(now) { of(false).min(SHARES) } else { SHARES.saturating_sub(of(true)) };
         if now > last {
             self.clock += ((now - last) as f64 * pace as f64 / SHARES as f64).floor();
         }
     }
 
+    /// Some may earn by themselves that are not known yet, or not heard again.
+    fn is_young(&self, now: u64) -> bool {
+        now.saturating_sub(self.since) < YOUNG
+    }
+
     fn share(&mut self, node: &str, holds: u64, grows: bool, now: u64) -> (u64, u64) {
-        self.nodes.retain(|id, (_, seen)| id == node || now.saturating_sub(*seen) <= FORGOTTEN);
+        let is_young = self.is_young(now);
+        self.nodes.retain(|id, (_, seen)| id == node || is_young || now.saturating_sub(*seen) <= FORGOTTEN);
         let others = self.nodes.iter().filter(|(id, _)| *id != node);
         let (sum, count) = others.fold((0, 1), |(sum, count), (_, (share, _))| (sum + share, count + 1));
         let target = SHARES / count;

@@ -10,12 +10,14 @@ pub struct Server {
     pub store: Store,
     /// The name of this run.
     pub run: String,
+    /// Whether it was told the script and has not forgotten it.
+    pub knows_script: bool,
 }
 
 impl Server {
     /// One that has nothing yet.
     pub fn new(run: u64) -> Self {
-        Self { store: Store::default(), run: format!("{run:040x}") }
+        Self { store: Store::default(), run: format!("{run:040x}"), knows_script: false }
     }
 
     /// Carries out the whole commands at the front of `inbox`.
@@ -37,7 +39,11 @@ impl Server {
                 format!("*2\r\n{}{}", bulk(&seconds.to_string()), bulk(&micros.to_string()))
             }
             "INFO" => bulk(&format!("# Server\r\nrun_id:{}\r\n", self.run)),
-            "SCRIPT" => bulk(&"a".repeat(40)),
+            "SCRIPT" => {
+                self.knows_script = true;
+                bulk(&"a".repeat(40))
+            }
+            "EVALSHA" if !self.knows_script => "-NOSCRIPT No matching script. Please use EVAL.\r\n".to_owned(),
             "EVALSHA" => {
                 let keys: usize = words[2].parse().expect("a number of keys");
                 let (keys, arguments) = words[3..].split_at(keys);

@@ -32,6 +32,9 @@ end
 local clock, last = tonumber(state.clock) or 0, tonumber(state.last) or now
 local epoch, since = tonumber(state.epoch) or 0, tonumber(state.since) or now
 local is_new = state.run ~= run
+-- Nobody was heard for a while: all of them may have begun to earn, and some may do so until they are back.
+if is_new or now - last > SILENT then since = now end
+local is_young = now - since < YOUNG
 
 local heard, silent = 0, 0
 for _, other in pairs(nodes) do
@@ -39,16 +42,16 @@ for _, other in pairs(nodes) do
 end
 local pace = SHARES - silent
 -- Nodes that are not known yet may still go by their last share.
-if is_new or now - since < YOUNG then pace = heard end
+if is_young then pace = heard end
 pace = math.max(0, math.min(SHARES, pace))
 if now > last then clock = clock + math.floor((now - last) * pace / SHARES) end
 -- Later than all that is remembered.
-if is_new then clock = clock + 1; epoch, since = clock, now end
+if is_new then clock = clock + 1; epoch = clock end
 
 local others, count = 0, 1
 for id, other in pairs(nodes) do
   if id ~= node then
-    if now - other.seen > FORGOTTEN then
+    if now - other.seen > FORGOTTEN and not is_young then
       redis.call('HDEL', KEYS[1], 'node:' .. id)
     else
       others, count = others + other.share, count + 1

@@ -3,11 +3,13 @@
 use super::{CONNECT_TIMEOUT, Shared, Sharing, Stats, Step};
 use crate::config::snapshot::Snapshot;
 use crate::control::clock::clocks;
+use crate::control::journal;
 use crate::stdx::board::{Board, ledger};
 use crate::stdx::ledger::Ledger;
 use crate::stdx::time::Mono;
 use std::cell::RefCell;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +69,7 @@ impl Link {
         let said = self.sharing.borrow_mut().farewell();
         if let Some((address, bytes)) = said {
             // Who does not hear it finds out in a minute.
-            let _late = timeout(END_PATIENCE, say(&address, &bytes)).await;
+            let _late = timeout(END_PATIENCE, say(address, &bytes)).await;
         }
     }
 
@@ -82,44 +84,54 @@ impl Link {
 }
 
 async fn drive(sharing: Rc<RefCell<Sharing>>, ledger: Arc<Ledger>, changed: Rc<Notify>) {
-    let mut stream: Option<TcpStream> = None;
+    let mut line = Line::Down;
     let mut bytes = vec![0; READ_BYTES];
     loop {
         let (step, news) = {
             let mut sharing = sharing.borrow_mut();
             (sharing.next(&ledger, clocks().mono), sharing.take_news())
         };
-        news.iter().for_each(|line| eprintln!("shardgate: {line}"));
+        news.iter().for_each(|(level, words)| journal::write(*level, format_args!("{words}")));
         let failed = match step {
             Step::Rest => {
-                stream = None;
+                line = Line::Down;
                 changed.notified().await;
                 None
             }
             Step::Part(until) => {
-                stream = None;
+                line = Line::Down;
                 wait(until, &changed).await;
                 None
             }
-            Step::Connect(address) => match connect(&address).await {
-                Ok(connected) => {
-                    stream = Some(connected);
-                    sharing.borrow_mut().connected(clocks().mono);
-                    None
-                }
-                Err(error) => Some(format!("it cannot be reached: {error}")),
-            },
-            Step::Send(out) => match &mut stream {
+            Step::Connect(address) => {
+                line = Line::Connecting(Box::pin(connect(address)));
+                None
+            }
+            Step::Send(out) => match &mut line {
                 // It has room for a round, unless the other side has not read for long.
-                Some(stream) => timeout(super::ANSWER_TIMEOUT, stream.write_all(&out))
+                Line::Up(stream) => timeout(super::ANSWER_TIMEOUT, stream.write_all(&out))
                     .await
                     .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
                     .err()
                     .map(|error| format!("the connection is lost: {error}")),
-                None => Some("there is no connection".to_owned()),
+                Line::Connecting(_) | Line::Down => Some("there is no connection".to_owned()),
             },
-            Step::Listen(until) => match &mut stream {
-                Some(stream) => tokio::select! {
+            Step::Listen(until) => match &mut line {
+                Line::Connecting(connecting) => tokio::select! {
+                    connected = connecting => match connected {
+                        Ok(stream) => {
+                            line = Line::Up(stream);
+                            sharing.borrow_mut().connected(clocks().mono);
+                            None
+                        }
+                        Err(error) => {
+                            line = Line::Down;
+                            Some(format!("it cannot be reached: {error}"))
+                        }
+                    },
+                    () = wait(until, &changed) => None,
+                },
+                Line::Up(stream) => tokio::select! {
                     read = stream.read(&mut bytes) => match read {
                         Ok(0) => Some("it has closed the connection".to_owned()),
                         Ok(count) => {
@@ -130,7 +142,7 @@ async fn drive(sharing: Rc<RefCell<Sharing>>, ledger: Arc<Ledger>, changed: Rc<N
                     },
                     () = wait(until, &changed) => None,
                 },
-                None => Some("there is no connection".to_owned()),
+                Line::Down => Some("there is no connection".to_owned()),
             },
         };
         if let Some(why) = failed {
@@ -139,15 +151,22 @@ async fn drive(sharing: Rc<RefCell<Sharing>>, ledger: Arc<Ledger>, changed: Rc<N
     }
 }
 
-async fn connect(address: &str) -> io::Result<TcpStream> {
+/// To the store. While it is sought the keys of a node may have to begin to earn, so nothing waits for it alone.
+enum Line {
+    Down,
+    Connecting(Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>),
+    Up(TcpStream),
+}
+
+async fn connect(address: String) -> io::Result<TcpStream> {
     let late = |_| Err(io::ErrorKind::TimedOut.into());
-    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.unwrap_or_else(late)?;
+    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await.unwrap_or_else(late)?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
 /// On a connection of its own: the other one may be in the middle of a round.
-async fn say(address: &str, bytes: &[u8]) -> io::Result<()> {
+async fn say(address: String, bytes: &[u8]) -> io::Result<()> {
     let mut stream = connect(address).await?;
     stream.write_all(bytes).await?;
     // It has been carried out when the last answer is there, which is the last command's.

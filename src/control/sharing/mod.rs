@@ -27,6 +27,7 @@ use crate::stdx::hash::FixedMap;
 use crate::stdx::ledger::{Ledger, Terms, Want};
 use crate::stdx::rng::Rng;
 use crate::stdx::time::Mono;
+use crate::telemetry::level::Level;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ pub struct Sharing {
     cursor: usize,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
-    news: Vec<String>,
+    news: Vec<(Level, String)>,
     stats: Stats,
     rng: Rng,
 }
@@ -74,8 +75,9 @@ enum Phase {
     },
     Greeting {
         until: Mono,
-        /// Replies to come.
+        /// Replies to come, and before them those of a round that is not waited for any more.
         left: usize,
+        stale: usize,
     },
     Idle {
         next: Mono,
@@ -159,7 +161,13 @@ impl Sharing {
 
     /// Goes by another configuration. Limits begin with what this node has of all others.
     pub fn configure(&mut self, store: Option<&Store>, limits: Vec<Shared>, ledger: &Ledger, now: Mono) {
+        let before = std::mem::take(&mut self.limits);
         self.limits = limits.into_iter().map(|limit| (limit.number, limit)).collect();
+        // A number that is not in force is never given again, and nobody fills its keys: their debts run off, so that
+        // the slots are free for others.
+        for old in before.values().filter(|old| !self.limits.contains_key(&old.number)) {
+            ledger.share(old.number, old.terms, Holding::OF_NOBODY.of(old.terms), now);
+        }
         if self.store.as_ref() != store {
             self.store = store.cloned();
             self.part(ledger, now, Duration::ZERO);
@@ -198,11 +206,18 @@ impl Sharing {
         }
     }
 
+    /// With the store that was to be connected to; another configuration may have come between.
     pub fn connected(&mut self, now: Mono) {
+        if matches!(self.phase, Phase::Connecting { .. }) {
+            self.greet(0, now);
+        }
+    }
+
+    fn greet(&mut self, stale: usize, now: Mono) {
         let Some(store) = &self.store else { return };
         self.met = Met::default();
         let left = talk::greet(store, &mut self.outbox);
-        self.phase = Phase::Greeting { until: now + ANSWER_TIMEOUT, left };
+        self.phase = Phase::Greeting { until: now + ANSWER_TIMEOUT, left, stale };
     }
 
     /// Bytes have arrived, one or many.
@@ -232,7 +247,8 @@ impl Sharing {
                 (OnFailure::KeepShare, _) => "this node keeps its last share of them",
                 (OnFailure::Refuse, _) => "this node admits what it holds of them, and then nothing",
             };
-            self.news.push(format!("warning: limits are not shared, Redis at {}: {why}; {rest}", store.address));
+            let line = format!("limits are not shared, Redis at {}: {why}; {rest}", store.address);
+            self.news.push((Level::Warn, line));
         }
         self.stats.failures += 1;
         self.failures_in_a_row += 1;
@@ -251,7 +267,7 @@ impl Sharing {
     }
 
     /// What is worth a line.
-    pub fn take_news(&mut self) -> Vec<String> {
+    pub fn take_news(&mut self) -> Vec<(Level, String)> {
         std::mem::take(&mut self.news)
     }
 
@@ -300,11 +316,9 @@ impl Sharing {
     /// Asks for what was spent, or only says that this node lives.
     fn ask(&mut self, beat: Mono, ledger: &Ledger, now: Mono) -> Step {
         let mut wants = Vec::new();
-        self.limits.keys().for_each(|number| ledger.overflow_wants(*number, now, &mut wants));
         ledger.wants(&mut self.cursor, ROUND_KEYS_MAX, now, &mut wants);
         // Of limits that are not in force any more nothing is needed.
         wants.retain(|want| self.limits.contains_key(&want.limit));
-        wants.truncate(ROUND_KEYS_MAX);
         if wants.is_empty() && now < beat {
             let next = now + ROUND_EVERY;
             self.phase = Phase::Idle { next, beat };
@@ -348,6 +362,10 @@ impl Sharing {
 
     fn hear(&mut self, value: Value, ledger: &Ledger, now: Mono) -> Result<(), String> {
         match &mut self.phase {
+            Phase::Greeting { stale, .. } if *stale > 0 => {
+                *stale -= 1;
+                Ok(())
+            }
             Phase::Greeting { left, .. } => {
                 *left -= 1;
                 let left = *left;
@@ -361,8 +379,9 @@ impl Sharing {
             // The server forgot its scripts: it is told again, and what this call was for is asked for then.
             Phase::Asking { calls, .. } if matches!(&value, Value::Error(error) if error.starts_with("NOSCRIPT")) => {
                 calls.iter().flatten().for_each(|want| ledger.want_again(want));
+                let stale = calls.len().saturating_sub(1);
                 self.outbox.clear();
-                self.connected(now);
+                self.greet(stale, now);
                 Ok(())
             }
             Phase::Asking { calls, since, .. } => {
@@ -414,7 +433,7 @@ impl Sharing {
         if self.stats.breaker != Breaker::Closed {
             self.stats.breaker = Breaker::Closed;
             let address = self.store.as_ref().map_or("", |store| &*store.address);
-            self.news.push(format!("limits are shared through Redis at {address}, nodes: {nodes}"));
+            self.news.push((Level::Info, format!("limits are shared through Redis at {address}, nodes: {nodes}")));
         }
         Ok(())
     }

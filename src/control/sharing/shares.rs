@@ -26,6 +26,9 @@ pub struct Holding {
 }
 
 impl Holding {
+    /// Of a limit that is counted no more: its keys earn all of the rate.
+    pub const OF_NOBODY: Self = Self { share: SHARES, nodes: 1, is_apart: true };
+
     /// What the ledger goes by.
     pub fn of(self, terms: Terms) -> Share {
         if self.share == 0 {

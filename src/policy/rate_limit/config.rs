@@ -41,8 +41,8 @@ pub struct Config {
     /// `local`: each node counts by itself. `redis`: all nodes with the same `rate_limiting.redis` count together, by a
     /// `token_bucket` only. None of them waits for Redis: each holds some tokens of every key in advance, its part of
     /// half the burst. No more than that comes at once at one node, and `RateLimit-Remaining` is of it. A `burst` that
-    /// is less than the number of nodes and one counts as that. Redis knows keys by fingerprints alone. Default:
-    /// `local`.
+    /// is less than the number of nodes and one counts as that. A request costs 1: neither `cost_by_method` nor
+    /// `cost_header` goes with it. Redis knows keys by fingerprints alone. Default: `local`.
     pub policy: Option<Counting>,
     /// What is counted apart, all of them together: `client_address` (an IPv4 address or an IPv6 /64), `consumer`,
     /// `credential`, `{ header: NAME }`, `route`, `service`, or `global`, which is all in one. Requests without the

@@ -9,7 +9,7 @@ mod headers;
 mod state;
 
 pub use config::{Config, KeyPart, Requests};
-pub use state::{OTHERS, Refused, State};
+pub use state::{Charged, OTHERS, Refused, State};
 
 use self::config::{COST_MAX, MethodName, Period, Rule};
 use self::headers::{Common, Names};
@@ -145,6 +145,10 @@ impl Member for RateLimit {
             let what = format!("a cost of {dearest} where the burst is {}", limit.terms.burst);
             return Err(Invalid::new(what, "raise `burst`: such requests would always be refused"));
         }
+        if limits.iter().any(|limit| limit.is_shared) && (dearest > 1 || cost_header.is_some()) {
+            let help = "leave `cost_by_method` and `cost_header` out: a node may hold less of a key than that";
+            return Err(Invalid::new("a request that costs more than 1 with `policy: redis`", help));
+        }
         let names = limits.iter().map(|limit| Names::new(limit.period, limit.terms.burst)).collect();
         Ok(Self { limits, costs, cost_header, told: (!is_hidden).then_some(names), common: Common::new() })
     }
@@ -153,7 +157,11 @@ impl Member for RateLimit {
         let state = &mut context.state.borrow_mut().limits;
         let Some((ledger, leases)) = state.parts() else { return Verdict::Continue };
         let now = context.now.mono;
-        match self.with_charges(ledger, request, context, |charges| leases.admit(ledger, charges, now)) {
+        let admitted = self.with_charges(ledger, request, context, |charges| {
+            context.charged.note(charges);
+            leases.admit(ledger, charges, now)
+        });
+        match admitted {
             Ok(()) => Verdict::Continue,
             Err(refused) => {
                 let limit = self.limits.iter().filter(|limit| limit.number().is_some()).nth(refused.charge);
@@ -173,20 +181,24 @@ impl Member for RateLimit {
         let Some((ledger, leases)) = state.parts() else { return };
         let mut nearest: Option<(usize, Left)> = None;
         let mut wait = Duration::ZERO;
-        self.with_charges(ledger, request, context, |charges| {
-            for (place, charge) in charges.iter().enumerate() {
-                let mut left = leases.left(ledger, *charge, context.now.mono);
-                // What is told is what was configured, not this node's part of it.
-                left.burst = self.limits[place].terms.burst;
-                wait = wait.max(left.wait);
-                if let Some(names) = &self.told {
-                    names[place].write(left, response);
-                }
-                if nearest.is_none_or(|(_, other)| left.is_nearer_than(other)) {
-                    nearest = Some((place, left));
-                }
+        for (place, limit) in self.limits.iter().enumerate() {
+            let Some(number) = limit.number() else { continue };
+            // Whoever was refused before it came here was charged nothing.
+            let charge = context.charged.of(number).unwrap_or_else(|| {
+                let tag = ledger.tag(number, Key { parts: &limit.key, request, context });
+                Charge { tag, cost: self.cost(request) }
+            });
+            let mut left = leases.left(ledger, charge, context.now.mono);
+            // What is told is what was configured, not this node's part of it.
+            left.burst = limit.terms.burst;
+            wait = wait.max(left.wait);
+            if let Some(names) = &self.told {
+                names[place].write(left, response);
             }
-        });
+            if nearest.is_none_or(|(_, other)| left.is_nearer_than(other)) {
+                nearest = Some((place, left));
+            }
+        }
         if let (Some((place, left)), Some(names)) = (nearest, &self.told) {
             self.common.write(&names[place], left, response);
         }
@@ -386,6 +398,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_response_says_is_of_the_key_that_was_charged_whatever_became_of_the_request() {
+        let mut trial = trial("requests_per_minute: 2\nkey: [consumer]");
+        let mut anonymous = trial.request(GET);
+        let left = |lines: Vec<String>| lines.contains(&"RateLimit-Remaining: 1".to_owned());
+        assert!(left(anonymous.answered(200, &[])));
+        trial.request(GET);
+        // On its way it was found out who asks.
+        trial.identity = Some(Rc::new(Identity::new(Some("ann".into()), None, Box::default(), Box::default())));
+        let lines = trial.refused_before(GET).answered(200, &[]);
+        assert!(lines.contains(&"RateLimit-Remaining: 0".to_owned()), "{lines:?}");
+    }
+
+    #[test]
     fn what_a_lost_shard_held_is_written_off_though_nobody_asks_for_anything() {
         let board = Arc::new(Board::new(2, 1, 8));
         let terms = trial("requests_per_hour: 400").policy().limits()[0].terms;
@@ -440,6 +465,10 @@ mod tests {
             "{ requests_per_second: 2, cost_by_method: { POST: 3 } }",
             "a cost of 3 where the burst is 2: raise `burst`: such requests would always be refused",
         );
+        let dear = "a request that costs more than 1 with `policy: redis`: leave `cost_by_method` and `cost_header` \
+                    out: a node may hold less of a key than that";
+        refused("{ requests_per_second: 60, policy: redis, cost_by_method: { POST: 20 } }", dear);
+        refused("{ requests_per_day: 9, cost_header: x, limits: [{ requests_per_day: 9, policy: redis }] }", dear);
         Trial::<RateLimit>::unread("requests_per_second: 0", "expected a whole number from 1 to");
         Trial::<RateLimit>::unread("{ requests_per_second: 1, key: [clinet] }", "clinet");
     }

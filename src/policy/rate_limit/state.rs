@@ -3,8 +3,9 @@
 use super::super::Identity;
 use crate::stdx::board::Board;
 use crate::stdx::hash::{KeyedMap, keyed_map};
-use crate::stdx::ledger::{Leases, Ledger};
+use crate::stdx::ledger::{Charge, Leases, Ledger};
 use crate::stdx::time::Mono;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Of one shard. Without a board nothing is limited.
@@ -17,6 +18,12 @@ pub struct State {
     refused: KeyedMap<u64, Refused>,
 }
 
+/// What a request was charged, for its response: by then its head may have been edited, and more may be known of it.
+#[derive(Debug, Default)]
+pub struct Charged {
+    charges: RefCell<Vec<Charge>>,
+}
+
 /// Requests that were refused since the last report.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refused {
@@ -26,6 +33,22 @@ pub struct Refused {
     /// The period of the limit.
     pub limit: &'static str,
     pub count: u64,
+}
+
+impl Charged {
+    /// Another request begins.
+    pub fn forget(&self) {
+        self.charges.borrow_mut().clear();
+    }
+
+    pub(super) fn note(&self, charges: &[Charge]) {
+        self.charges.borrow_mut().extend_from_slice(charges);
+    }
+
+    /// Of the limit of that number.
+    pub(super) fn of(&self, limit: u16) -> Option<Charge> {
+        self.charges.borrow().iter().find(|charge| charge.tag.limit() == limit).copied()
+    }
 }
 
 impl Default for State {

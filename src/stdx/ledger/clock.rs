@@ -104,6 +104,10 @@ impl Line {
         self.size as u32
     }
 
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
     /// How long so many units of the clock take.
     pub fn duration(&self, units: u64) -> Duration {
         let nanos = (u128::from(units) << STEP_BITS).div_ceil(u128::from(self.whole_step.max(1)));

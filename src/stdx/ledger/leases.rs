@@ -116,7 +116,7 @@ impl Leases {
         let Some(meter) = ledger.meter(tag, now) else { return Left::default() };
         let entries = &self.sets[self.set(tag)].entries;
         let entry = entries.iter().find(|entry| entry.tag == Some(tag)).copied().unwrap_or_default();
-        let word = ledger.word(tag, entry.place);
+        let word = ledger.word(tag, entry.place, now);
         let told = meter.charge(word, entry.spent.into(), meter.out(word).saturating_sub(entry.outstanding()));
         let tokens = meter.free(told).clamp(0, meter.burst().into()) as u32;
         Left { burst: meter.burst(), tokens, wait: meter.wait(told, cost), full_in: meter.wait_full(told) }
@@ -188,7 +188,7 @@ impl Leases {
         let (set, way) = self.entry(ledger, charge.tag, now);
         let entry = self.sets[set].entries[way];
         let Some(meter) = ledger.meter(charge.tag, now) else { return Ok(()) };
-        let word = ledger.word(charge.tag, entry.place);
+        let word = ledger.word(charge.tag, entry.place, now);
         let enough = meter.free(word) + i64::from(entry.held) >= i64::from(charge.cost);
         if enough || entry.has(charge.cost) { Ok(()) } else { Err(meter.wait(word, charge.cost)) }
     }

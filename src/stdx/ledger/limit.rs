@@ -2,6 +2,7 @@
 
 use super::bucket::{self, Bucket};
 use super::clock::{Clock, Line, STEP_BITS};
+use super::table::Tag;
 use super::window::{self, UNITS_A_WINDOW};
 use crate::stdx::atomic::AtomicU64;
 use crate::stdx::time::Mono;
@@ -52,8 +53,9 @@ pub struct Limit {
     pub is_shared: bool,
     scale: Scale,
     clock: Clock,
-    /// One word for each group of keys that share it when the table is crowded. Nothing of it is ever out on lease.
-    pub overflow: [AtomicU64; OVERFLOWS],
+    /// One word for each part of the keys, which share it when the table is crowded. Nothing of it is ever out on
+    /// lease. None of a limit that nodes share: the store could not tell whose it fills.
+    overflow: Box<[AtomicU64]>,
 }
 
 /// What the words of a limit are measured in, for as long as it lives: chosen by its first terms.
@@ -74,9 +76,6 @@ pub struct Meter {
     line: Line,
     now: u64,
 }
-
-/// Keys of a limit that find no slot fall into so many groups.
-pub const OVERFLOWS: usize = 16;
 
 impl Scale {
     fn new(terms: Terms) -> Self {
@@ -116,9 +115,15 @@ impl Scale {
 }
 
 impl Limit {
-    pub fn new(terms: Terms, is_shared: bool) -> Self {
-        let overflow = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { algorithm: terms.algorithm, is_shared, scale: Scale::new(terms), clock: Clock::default(), overflow }
+    /// Its keys share so many words where they find no slot.
+    pub fn new(terms: Terms, overflows: usize) -> Self {
+        Self { is_shared: false, overflow: (0..overflows).map(|_| AtomicU64::new(0)).collect(), ..Self::shared(terms) }
+    }
+
+    /// One that nodes share.
+    pub fn shared(terms: Terms) -> Self {
+        let (scale, clock) = (Scale::new(terms), Clock::default());
+        Self { algorithm: terms.algorithm, is_shared: true, scale, clock, overflow: Box::default() }
     }
 
     /// Puts terms in force as of `now`, or says that they do not fit this limit's words. Only one thread may call this.
@@ -128,6 +133,18 @@ impl Limit {
             self.clock.set(self.scale.step(terms), self.scale.size(terms), now);
         }
         fits
+    }
+
+    /// How much longer it takes to work off a debt under these terms than under those in force, as a fraction.
+    pub fn slows_down(&self, terms: Terms) -> Option<(u64, u64)> {
+        let (before, after) = (self.clock.line().step(), self.scale.step(terms).max(1));
+        (after < before).then_some((before, after))
+    }
+
+    /// Where a key is counted that finds no slot.
+    pub fn overflow(&self, tag: Tag) -> Option<&AtomicU64> {
+        // By other bits than those that choose the group: crowded groups spread over all of them.
+        self.overflow.get((tag.hash() >> OVERFLOW_SHIFT) as usize % self.overflow.len().max(1))
     }
 
     /// The same of a limit that nodes share: what its keys hold here, and earn here.
@@ -231,6 +248,11 @@ impl Meter {
         })
     }
 
+    /// Whether its words mean what they do by the other.
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.line == other.line
+    }
+
     /// How long until all of it can be had.
     pub fn wait_full(&self, word: u64) -> Duration {
         self.line.duration(match self.algorithm {
@@ -240,6 +262,7 @@ impl Meter {
     }
 }
 
+const OVERFLOW_SHIFT: u32 = 40;
 /// Of [`Share::pace`].
 const PACE_BITS: u32 = 16;
 /// What a burst may take to be earned, in bits of clock units: 8 s of nanoseconds. The clock goes round in 2^17 times
@@ -263,7 +286,7 @@ mod tests {
     /// Spends all, and looks how many there are a while later, under other terms: never early, hardly late.
     #[track_caller]
     fn check(first: Terms, then: Terms, after: Duration, want: i64) {
-        let limit = Limit::new(first, false);
+        let limit = Limit::new(first, 0);
         let start = Mono::from_nanos(12_345_678_901);
         assert!(limit.set(first, start));
         let word = limit.meter(start).charge(0, first.burst, 0);
@@ -298,16 +321,13 @@ mod tests {
         check(at_first, bucket(50, SECOND, 50), Duration::ZERO, -50);
         check(at_first, bucket(600, SECOND * 60, 100), SECOND, 10);
         check(at_first, bucket(1, SECOND * 3_600, 100), SECOND * 7_200, 2);
-        assert!(
-            !Limit::new(at_first, false).set(bucket(1_000_000, SECOND, 1_000_000), Mono::ZERO),
-            "that fits no word"
-        );
+        assert!(!Limit::new(at_first, 0).set(bucket(1_000_000, SECOND, 1_000_000), Mono::ZERO), "that fits no word");
     }
 
     #[test]
     fn a_shared_limit_earns_only_its_part_and_tells_waits_by_the_whole() {
         let (terms, start) = (bucket(100, SECOND, 100), Mono::from_nanos(5_000_000_000));
-        let limit = Limit::new(terms, true);
+        let limit = Limit::shared(terms);
         let share = |size, pace, at| assert!(limit.set_share(terms, Share { size, pace }, at));
         share(20, 0, start);
         let word = limit.meter(start).charge(0, 20, 0);
@@ -318,6 +338,6 @@ mod tests {
         assert_eq!((free(SECOND), free(SECOND * 5 / 4)), (0, 6));
         share(10, 0, start + SECOND * 5 / 4);
         assert_eq!(free(SECOND * 2), -4);
-        assert!(!Limit::new(terms, false).set_share(terms, Share::default(), start), "that is a node's own");
+        assert!(!Limit::new(terms, 0).set_share(terms, Share::default(), start), "that is a node's own");
     }
 }

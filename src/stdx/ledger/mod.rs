@@ -6,8 +6,8 @@
 //! admitted.
 //!
 //! What errs, errs towards refusing: two keys of one hash share a bucket; a key that finds no slot shares one of its
-//! limit's overflow words, and is counted; what a lost shard held stays out until [`Ledger::write_off`], which takes it
-//! for spent.
+//! limit's overflow words, or is refused if nodes share the limit, and is counted; what a lost shard held stays out
+//! until [`Ledger::write_off`], which takes it for spent.
 
 mod bucket;
 mod clock;
@@ -23,7 +23,7 @@ pub use self::shared::Want;
 pub use self::table::{GROUP_SLOTS, Tag};
 pub use self::window::SIZE_MAX as WINDOW_SIZE_MAX;
 
-use self::limit::{Limit, Meter, OVERFLOWS};
+use self::limit::{Limit, Meter};
 use self::shared::Marks;
 use self::table::{Place, Seen, Table};
 use crate::stdx::atomic::{AtomicU32, AtomicU64, Ordering, fence, spin_loop};
@@ -44,8 +44,10 @@ pub struct Ledger {
     shared_seed: AtomicU64,
     /// Slots of shared limits that were spent from.
     marks: Marks,
-    /// Requests that were counted together with others, because no slot was free.
+    /// Requests that were counted together with others or refused, because no slot was free.
     overflows: AtomicU64,
+    /// One while a limit slows down and not all crowded groups are stamped accordingly.
+    slowing: AtomicU32,
     /// Odd while no leases are given, so that what is still out is a lost shard's.
     recall: AtomicU32,
     /// The `recall` that each shard has heeded.
@@ -89,6 +91,7 @@ impl Ledger {
             shared_seed: AtomicU64::new(seed),
             marks: Marks::new(slots),
             overflows: AtomicU64::new(0),
+            slowing: AtomicU32::new(0),
             recall: AtomicU32::new(0),
             heeded: (0..shards).map(|_| AtomicU32::new(0)).collect(),
         }
@@ -99,8 +102,22 @@ impl Ledger {
     /// common with: of another algorithm, or of a fraction of the burst.
     pub fn set(&self, limit: u16, terms: Terms, now: Mono) -> bool {
         let Some(cell) = self.limits.get(usize::from(limit)).filter(|_| limit > 0) else { return false };
-        let limit = cell.get_or_init(|| Box::new(Limit::new(terms, false)));
-        !limit.is_shared && limit.set(terms, now)
+        let limit = cell.get_or_init(|| Box::new(Limit::new(terms, self.overflow_words())));
+        let Some((before, after)) = limit.slows_down(terms) else { return !limit.is_shared && limit.set(terms, now) };
+        // Whoever goes by the slower pace sees this, or all that follows.
+        self.slowing.store(1, Ordering::Relaxed);
+        let is_set = !limit.is_shared && limit.set(terms, now);
+        self.table.crowd_longer(now, |until| {
+            let left = until.since(now).as_nanos() * u128::from(before);
+            now + Duration::from_nanos(u64::try_from(left.div_ceil(u128::from(after))).unwrap_or(u64::MAX))
+        });
+        self.slowing.store(0, Ordering::Release);
+        is_set
+    }
+
+    /// For the keys of a limit that find no slot: in a larger table there are more of them.
+    fn overflow_words(&self) -> usize {
+        (self.table.slots() / SLOTS_AN_OVERFLOW).clamp(OVERFLOWS_MIN, OVERFLOWS_MAX)
     }
 
     /// What a key of a limit is known by; of one that nodes share, to all of them.
@@ -122,7 +139,7 @@ impl Ledger {
         self.table.bytes() + self.marks.bytes() + size_of_val(&*self.limits)
     }
 
-    /// Requests that were counted together with others, because no slot was free.
+    /// Requests that were counted together with others or refused, because no slot was free.
     pub fn overflows(&self) -> u64 {
         self.overflows.load(Ordering::Relaxed)
     }
@@ -140,7 +157,7 @@ impl Ledger {
         let mut place = place;
         for _ in 0..TRIES_MAX {
             let Some(at) = place.or_else(|| self.locate(tag, now)) else {
-                match self.exchange_overflow(tag, order, meter) {
+                match self.exchange_overflow(tag, order, meter, now) {
                     Some(outcome) => return outcome,
                     None => continue,
                 }
@@ -185,10 +202,13 @@ impl Ledger {
         }
     }
 
-    /// The key's word as it is now.
-    fn word(&self, tag: Tag, place: Option<Place>) -> u64 {
+    /// The key's word as it is now; after its meter was read.
+    fn word(&self, tag: Tag, place: Option<Place>, now: Mono) -> u64 {
         let load = |place| self.table.load(place, tag).map(Seen::word);
-        let overflow = || self.overflow_of(tag).map_or(0, |word| word.load(Ordering::Acquire));
+        let overflow = || {
+            let owed = self.overflow_of(tag).filter(|_| self.may_owe(tag, now));
+            owed.map_or(0, |word| word.load(Ordering::Acquire))
+        };
         place.and_then(load).or_else(|| self.table.find(tag).and_then(load)).unwrap_or_else(overflow)
     }
 
@@ -208,17 +228,25 @@ impl Ledger {
     }
 
     fn locate(&self, tag: Tag, now: Mono) -> Option<Place> {
-        // Who was counted in the overflow owes it still.
+        // Who was counted in the overflow owes it still, and so may everybody of a group of which somebody was.
         let fresh = || match (self.overflow_of(tag), self.meter(tag, now)) {
-            (Some(overflow), Some(meter)) => meter.fresh(overflow.load(Ordering::Acquire)),
+            (Some(overflow), Some(meter)) if self.may_owe(tag, now) => meter.fresh(overflow.load(Ordering::Acquire)),
             _ => 0,
         };
         self.table.find(tag).or_else(|| self.table.claim(tag, fresh, |tag| self.meter(tag, now)))
     }
 
+    /// Whether a key may have been charged in the overflow what it has not earned back; after its meter was read.
+    fn may_owe(&self, tag: Tag, now: Mono) -> bool {
+        self.slowing.load(Ordering::Acquire) != 0 || self.table.crowded_until(tag) > now
+    }
+
     /// Nothing of an overflow is on lease. None if the key has found a slot meanwhile, or others were faster.
-    fn exchange_overflow(&self, tag: Tag, order: Order, meter: &Meter) -> Option<Outcome> {
-        let overflow = self.overflow_of(tag)?;
+    fn exchange_overflow(&self, tag: Tag, order: Order, meter: &Meter, now: Mono) -> Option<Outcome> {
+        let Some(overflow) = self.overflow_of(tag) else {
+            self.overflows.fetch_add(1, Ordering::Relaxed);
+            return Some(Outcome::Refused(CROWDED_WAIT));
+        };
         let word = overflow.load(Ordering::Acquire);
         if order.cost > 0 && meter.free(word) < i64::from(order.cost) {
             self.overflows.fetch_add(1, Ordering::Relaxed);
@@ -227,14 +255,28 @@ impl Ledger {
         let to = meter.charge(word, order.cost, 0);
         overflow.compare_exchange(word, to, Ordering::AcqRel, Ordering::Relaxed).ok()?;
         self.overflows.fetch_add(1, Ordering::Relaxed);
-        // Who brings this key to a slot has seen the charge, or is seen here. Then it is charged once more, there.
-        fence(Ordering::SeqCst);
+        self.stamp(tag, to, *meter, now);
         self.table.find(tag).is_none().then_some(Outcome::Taken { lease: 0, spot: Spot::Overflow })
     }
 
+    /// The key was charged in the overflow, whose word is this now.
+    fn stamp(&self, tag: Tag, word: u64, meter: Meter, now: Mono) {
+        let mut meter = meter;
+        loop {
+            // No key owes more than the word of all of them.
+            self.table.crowd(tag, now + meter.wait_full(word));
+            // Who brings this key to a slot has seen charge and stamp, or is seen afterwards. Then it is charged once
+            // more, there. And who slows the limit down has seen the stamp, or is seen here.
+            fence(Ordering::SeqCst);
+            match self.meter(tag, now) {
+                Some(other) if !other.is_as(&meter) => meter = other,
+                _ => return,
+            }
+        }
+    }
+
     fn overflow_of(&self, tag: Tag) -> Option<&AtomicU64> {
-        // By other bits than those that choose the group: crowded groups spread over all of them.
-        Some(&self.limit(tag)?.overflow[(tag.hash() >> 40) as usize % OVERFLOWS])
+        self.limit(tag)?.overflow(tag)
     }
 }
 
@@ -301,6 +343,10 @@ impl Ledger {
 
 /// The part of what a bucket holds that shards may have on lease together.
 const LEASED_SHARE: u32 = 4;
+/// Slots of the table for each word in which the keys of a limit are counted that find none.
+const SLOTS_AN_OVERFLOW: usize = 1 << 13;
+const OVERFLOWS_MIN: usize = 16;
+const OVERFLOWS_MAX: usize = 256;
 /// Times that an exchange is tried again because others were faster, or a slot changes hands.
 const TRIES_MAX: usize = 1024;
 /// After which it is worth another try.

@@ -2,11 +2,12 @@
 //!
 //! The clock of such a limit stands still, so that nobody earns anything by himself: whoever spends leaves a mark, and
 //! control asks the store for what was spent. While the store is away the clock may go at this node's share of the
-//! rate. What errs, errs towards refusing here too: a grant that finds its slot in other hands is lost.
+//! rate. What errs, errs towards refusing here too: a grant that finds its slot in other hands is lost, and a key that
+//! finds no slot is refused, as other nodes may know it by one.
 
 use super::limit::{Limit, Meter, Share, Terms};
 use super::table::{Place, Tag};
-use super::{Ledger, OVERFLOWS, TRIES_MAX};
+use super::{Ledger, TRIES_MAX};
 use crate::stdx::atomic::{AtomicU64, Ordering, fence};
 use crate::stdx::time::Mono;
 
@@ -17,13 +18,8 @@ pub struct Want {
     /// What all nodes know it by.
     pub hash: u64,
     pub tokens: u32,
-    spot: Spot,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Spot {
-    Slot(Place, Tag),
-    Overflow(usize),
+    place: Place,
+    tag: Tag,
 }
 
 /// A bit for each slot.
@@ -36,7 +32,7 @@ impl Ledger {
     /// Puts in force what this node has of a shared limit. Only one thread may call this. False as for `set`.
     pub fn share(&self, limit: u16, terms: Terms, share: Share, now: Mono) -> bool {
         let Some(cell) = self.limits.get(usize::from(limit)).filter(|_| limit > 0) else { return false };
-        cell.get_or_init(|| Box::new(Limit::new(terms, true))).set_share(terms, share, now)
+        cell.get_or_init(|| Box::new(Limit::shared(terms))).set_share(terms, share, now)
     }
 
     /// Whether it is filled by grants.
@@ -74,38 +70,22 @@ impl Ledger {
         }
     }
 
-    /// Adds what lacks where keys of a shared limit are counted together.
-    pub fn overflow_wants(&self, limit: u16, now: Mono, wants: &mut Vec<Want>) {
-        let Some(of) = self.limits.get(usize::from(limit)).and_then(|cell| cell.get()) else { return };
-        let meter = of.meter(now);
-        for (place, word) in of.overflow.iter().enumerate() {
-            let tokens = meter.spent(word.load(Ordering::Acquire));
-            if tokens > 0 {
-                // No key has so many bits.
-                let hash = u64::MAX - (OVERFLOWS - place) as u64;
-                wants.push(Want { limit, hash, tokens, spot: Spot::Overflow(place) });
-            }
-        }
-    }
-
     /// Fills a key with what was granted; what it does not lack any more is lost.
     pub fn deposit(&self, want: &Want, tokens: u32, now: Mono) {
-        match want.spot {
-            Spot::Slot(place, tag) => self.deposit_slot(place, tag, tokens, now),
-            Spot::Overflow(place) => {
-                let Some(limit) = self.limits[usize::from(want.limit)].get() else { return };
-                let meter = limit.meter(now);
-                let filled = |word| Some(meter.refund(word, tokens.min(meter.spent(word))));
-                let _ = limit.overflow[place].fetch_update(Ordering::AcqRel, Ordering::Relaxed, filled);
+        let Want { place, tag, .. } = *want;
+        let Some(meter) = self.meter(tag, now) else { return };
+        for _ in 0..TRIES_MAX {
+            let Some(seen) = self.table.load(place, tag) else { return };
+            let word = meter.refund(seen.word(), tokens.min(meter.spent(seen.word())));
+            if self.table.exchange(place, seen, word).is_some() {
+                return;
             }
         }
     }
 
     /// It is to be named again: not all that it lacks was granted.
     pub fn want_again(&self, want: &Want) {
-        if let Spot::Slot(place, _) = want.spot {
-            self.marks.set(place.index());
-        }
+        self.marks.set(want.place.index());
     }
 
     /// An exchange with the key's slot has come to its end: the store is to be asked for what lacks.
@@ -121,18 +101,7 @@ impl Ledger {
         let (place, tag) = self.table.place(slot)?;
         let meter = self.meter(tag, now).filter(|meter| meter.is_shared)?;
         let tokens = meter.spent(self.table.load(place, tag)?.word());
-        (tokens > 0).then_some(Want { limit: tag.limit(), hash: tag.hash(), tokens, spot: Spot::Slot(place, tag) })
-    }
-
-    fn deposit_slot(&self, place: Place, tag: Tag, tokens: u32, now: Mono) {
-        let Some(meter) = self.meter(tag, now) else { return };
-        for _ in 0..TRIES_MAX {
-            let Some(seen) = self.table.load(place, tag) else { return };
-            let word = meter.refund(seen.word(), tokens.min(meter.spent(seen.word())));
-            if self.table.exchange(place, seen, word).is_some() {
-                return;
-            }
-        }
+        (tokens > 0).then_some(Want { limit: tag.limit(), hash: tag.hash(), tokens, place, tag })
     }
 }
 
@@ -222,18 +191,17 @@ mod tests {
     }
 
     #[test]
-    fn keys_without_a_slot_are_filled_together() {
+    fn a_key_without_a_slot_is_refused_and_counted() {
         let ledger = Ledger::new(1, 1, 8, 1);
         assert!(ledger.share(1, TERMS, Share { size: 2, pace: 0 }, NOW));
         let mut leases = Leases::new(0, 16);
         let admitted: u32 = (0..400).map(|key| admit(&ledger, &mut leases, key, 2)).sum();
-        assert_eq!(admitted, 2 * (8 + OVERFLOWS as u32), "each slot and each overflow once");
-        let mut wants = Vec::new();
-        ledger.overflow_wants(1, NOW, &mut wants);
-        assert_eq!(wants.len(), OVERFLOWS);
+        assert_eq!((admitted, ledger.overflows()), (2 * 8, 2 * 392), "each slot, and nobody else");
+        let wants = wants(&ledger, 99);
+        assert_eq!(wants.len(), 8);
         wants.iter().for_each(|want| ledger.deposit(want, 1, NOW));
         let again: u32 = (0..400).map(|key| admit(&ledger, &mut leases, key, 2)).sum();
-        assert_eq!(again, OVERFLOWS as u32);
+        assert_eq!(again, 8, "who has a slot keeps it until it lacks nothing");
     }
 
     #[test]

@@ -10,9 +10,13 @@
 //! A slot's word is what decides. Taking from it is a compare-and-swap, so whoever still takes it for X's fails once it
 //! is reserved, and later too: a word's upper bits count the slot's owners. Two shards that bring the same key to two
 //! slots at the same time both write their tag before they look for the other's, so one of them sees it, and withdraws.
+//!
+//! A key that found its group crowded is counted elsewhere, and the group is stamped with when it owes nothing more
+//! there. Only who gets a slot before that may bring a debt with it.
 
 use super::limit::Meter;
 use crate::stdx::atomic::{AtomicU64, Ordering, fence};
+use crate::stdx::time::Mono;
 
 /// A keyed hash of what is limited, and below it the limit's number: never `NOBODY`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -21,6 +25,9 @@ pub struct Tag(u64);
 #[derive(Debug)]
 pub struct Table {
     groups: Box<[Group]>,
+    /// Until when keys of the group may owe what they were charged elsewhere, in nanoseconds; apart from the slots, as
+    /// hardly anybody looks at it.
+    crowded_until: Box<[AtomicU64]>,
 }
 
 /// The slots that a key may have, in two lines of the cache. Its hash says in which of them it is looked for first, so
@@ -94,7 +101,33 @@ impl Table {
     pub fn new(slots: usize) -> Self {
         assert!(slots.is_power_of_two() && slots >= GROUP_SLOTS, "groups are found by masking a hash");
         let free = |_| Slot { tag: AtomicU64::new(NOBODY), word: AtomicU64::new(0) };
-        Self { groups: (0..slots / GROUP_SLOTS).map(|_| Group { slots: std::array::from_fn(free) }).collect() }
+        let count = slots / GROUP_SLOTS;
+        Self {
+            groups: (0..count).map(|_| Group { slots: std::array::from_fn(free) }).collect(),
+            crowded_until: (0..count).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// A key of this group is counted elsewhere, and owes it until then. A fence is to follow.
+    pub fn crowd(&self, tag: Tag, until: Mono) {
+        self.crowded_until[self.index(tag)].fetch_max(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// When no key of this group owes anything elsewhere any more.
+    pub fn crowded_until(&self, tag: Tag) -> Mono {
+        Mono::from_nanos(self.crowded_until[self.index(tag)].load(Ordering::Relaxed))
+    }
+
+    /// What is owed takes longer from now on: every stamp that is still ahead is what `later` makes of it.
+    pub fn crowd_longer(&self, now: Mono, later: impl Fn(Mono) -> Mono) {
+        // Who has stamped a group since the terms were changed knows of them, or is seen here.
+        fence(Ordering::SeqCst);
+        for stamp in &self.crowded_until {
+            let _ = stamp.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |until| {
+                let until = Mono::from_nanos(until);
+                (until > now).then(|| later(until).as_nanos())
+            });
+        }
     }
 
     /// The key's slot, if it has one.
@@ -156,7 +189,7 @@ impl Table {
     }
 
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.groups)
+        size_of_val(&*self.groups) + size_of_val(&*self.crowded_until)
     }
 
     pub fn slots(&self) -> usize {
@@ -164,8 +197,12 @@ impl Table {
     }
 
     fn group(&self, tag: Tag) -> (&Group, u32) {
-        let index = tag.hash() as usize & (self.groups.len() - 1);
+        let index = self.index(tag);
         (&self.groups[index], (index * GROUP_SLOTS) as u32)
+    }
+
+    fn index(&self, tag: Tag) -> usize {
+        tag.hash() as usize & (self.groups.len() - 1)
     }
 
     fn slot(&self, place: Place) -> &Slot {

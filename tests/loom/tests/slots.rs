@@ -99,6 +99,24 @@ fn a_key_that_is_counted_in_the_overflow_owes_it_when_it_finds_a_slot() {
 }
 
 #[test]
+fn a_limit_that_slows_down_forgives_nobody_what_he_owes_in_the_overflow() {
+    explore(|| {
+        let ledger = ledger(1);
+        crowd(&ledger, GROUP_SLOTS, 1, seconds(999));
+        let theirs = ledger.clone();
+        // What was charged at 999.9 s would have been earned back by 1000.9 s, and is so by 1001.9 s.
+        let thread = thread::spawn(move || {
+            let slower = Terms { period: Duration::from_secs(2), ..terms(1, 1) };
+            assert!(theirs.set(LIMIT, slower, millis(999_900)));
+            admit(&theirs, &mut Leases::new(1, 4), 2, 1, millis(1_001_000))
+        });
+        let admitted = admit(&ledger, &mut Leases::new(0, 4), 2, 1, millis(999_900));
+        let admitted = admitted + thread.join().expect("a shard does not panic");
+        assert!(admitted <= 1, "{admitted}");
+    });
+}
+
+#[test]
 fn leases_are_never_more_than_there_is() {
     explore(|| {
         let ledger = ledger(12);
