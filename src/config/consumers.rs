@@ -12,6 +12,7 @@ use super::load::without_line_end;
 use super::problem::{Origin, Problem};
 use super::suggest::nearest;
 use super::translate::Translate;
+use crate::policy::authorize::{is_role, is_scope};
 use crate::policy::consumers::{Consumers, DIGEST_BYTES, Declared, Key, Password, Pepper};
 use crate::policy::{self, Invalid, Kind, Order, Policy, Read, basic_auth};
 use crate::stdx::base64::{self, Alphabet, Form};
@@ -147,8 +148,8 @@ fn consumer(given: Consumer, order: &Order, translate: &mut Translate<'_>) -> ir
     }
     ir::Consumer {
         groups: given.groups.into_iter().map(|group| translate.name(group)).collect(),
-        roles: words("role", given.roles, translate),
-        scopes: words("scope", given.scopes, translate),
+        roles: words("role", is_role, given.roles, translate),
+        scopes: words("scope", is_scope, given.scopes, translate),
         keys: given.keys.into_iter().filter_map(|given| key(given.value, translate)).collect(),
         passwords: given.passwords.into_iter().filter_map(|given| password(given, translate)).collect(),
         policies: overriding(given.policies, order, translate),
@@ -156,13 +157,17 @@ fn consumer(given: Consumer, order: &Order, translate: &mut Translate<'_>) -> ir
     }
 }
 
-/// Words as a scope of RFC 6749 §3.3 is one.
-fn words(kind: &str, given: Vec<Spanned<String>>, translate: &mut Translate<'_>) -> Vec<String> {
+/// Names that the policy `authorize` can ask for.
+fn words(
+    kind: &str,
+    is_name: fn(&str) -> bool,
+    given: Vec<Spanned<String>>,
+    translate: &mut Translate<'_>,
+) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for Spanned { value: word, referenced, .. } in given {
-        let fits = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
-        if !(1..=WORD_BYTES_MAX).contains(&word.len()) || !word.bytes().all(fits) {
-            let help = format!("write 1 to {WORD_BYTES_MAX} visible characters without a space, `\"` or `\\`");
+        if !is_name(&word) {
+            let help = "it is 1 to 128 bytes long, a scope without spaces, quotes and backslashes";
             translate.problem(referenced, format!("`{}` is not a {kind}", word.escape_debug()), help);
         } else if words.contains(&word) {
             translate.problem(referenced, format!("{kind} `{word}` is given twice"), "keep one");
@@ -316,7 +321,6 @@ const GROUPS_MAX: usize = 16;
 const WORDS_MAX: usize = 64;
 /// Keys or passwords of one consumer.
 const CREDENTIALS_MAX: usize = 8;
-const WORD_BYTES_MAX: usize = 128;
 const PREFIX_BYTES_MAX: usize = 32;
 const PEPPER_BYTES_MIN: usize = 16;
 const PEPPER_BYTES_MAX: usize = 1024;
@@ -352,7 +356,7 @@ mod tests {
 consumers:
   - name: ann
     groups: [staff, gold]
-    roles: [editor, reader]
+    roles: [editor, head of sales]
     scopes: [read, \"orders:write\"]
     keys:
       - {{ prefix: sg_1, hash: {HASH}, expires_at: \"2027-01-01T00:00:00Z\" }}
@@ -367,7 +371,7 @@ profiles:
         let consumers = load(&text, None).unwrap().plan.settings.consumers.clone();
         let ann = consumers.find("ann").unwrap();
         assert_eq!(ann.group_names().collect::<Vec<_>>(), ["staff", "gold"]);
-        assert_eq!(ann.roles().collect::<Vec<_>>(), ["editor", "reader"]);
+        assert_eq!(ann.roles().collect::<Vec<_>>(), ["editor", "head of sales"]);
         assert_eq!(ann.scopes().collect::<Vec<_>>(), ["read", "orders:write"]);
         let keys: Vec<_> = ann.keys().map(|(key, digest)| (key.prefix, digest[0], key.expires_at_s)).collect();
         assert_eq!(keys, [("sg_1", 0, Some(1_798_761_600)), ("sg_2", 4, None)]);
@@ -438,10 +442,14 @@ profiles:
     #[test]
     fn what_makes_no_sense_says_what_to_write() {
         check(
-            "consumer_groups: [{ name: gold }]\nconsumers: [{ name: a, groups: [glod], roles: [\"a b\"] }]",
+            "consumer_groups: [{ name: gold }]\n\
+             consumers: [{ name: a, groups: [glod], scopes: [\"a b\"], roles: [\"a\\tb\"] }]",
             &[
                 "f.yaml:4:33: there is no group `glod`: did you mean `gold`?",
-                "f.yaml:4:48: `a b` is not a role: write 1 to 128 visible characters without a space, `\"` or `\\`",
+                "f.yaml:4:49: `a b` is not a scope: it is 1 to 128 bytes long, a scope without spaces, quotes and \
+                 backslashes",
+                "f.yaml:4:65: `a\\tb` is not a role: it is 1 to 128 bytes long, a scope without spaces, quotes and \
+                 backslashes",
             ],
         );
         check(

@@ -360,10 +360,8 @@ fn authentication(text: &mut Text<'_>, status: &Status, counters: &Counters) {
     text.sample_f(family, &[], status.authentication.rate(counts));
     let family = "shardgate_api_key_last_used_timestamp_seconds";
     text.family(family, "gauge", "When a key of a consumer was last used, since the Unix epoch");
-    for key in status.keys.values() {
-        if let Some(at_s) = key.used_at_s {
-            text.sample(family, &[("consumer", &key.consumer), ("key", &key.prefix)], at_s);
-        }
+    for (at_s, key) in status::used_keys(&status.keys) {
+        text.sample(family, &[("consumer", &key.consumer), ("key", &key.prefix)], at_s);
     }
     let family = "shardgate_jwks_fetches_total";
     text.family(family, "counter", "Times that an issuer was asked for its keys, by outcome");

@@ -14,6 +14,7 @@ use crate::stdx::time::Mono;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::report::{Gauges, Limited, Report};
 use crate::telemetry::route_stats::{Block, NO_ROUTE};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -235,7 +236,35 @@ pub fn authentication(counters: &Counters) -> Counts {
     Counts { attempts: counters.authentication_attempts, failures }
 }
 
+/// Keys that were used, and when; if they are more than are told of, those that were used last.
+pub fn used_keys(keys: &BTreeMap<u32, KeyStatus>) -> Vec<(u64, &KeyStatus)> {
+    let mut used: Vec<_> = keys.values().filter_map(|key| Some((key.used_at_s?, key))).collect();
+    if used.len() > USED_KEYS_MAX {
+        used.select_nth_unstable_by_key(USED_KEYS_MAX, |(at_s, _)| Reverse(*at_s));
+        used.truncate(USED_KEYS_MAX);
+    }
+    used
+}
+
+/// Keys of which a scrape tells when they were used.
+const USED_KEYS_MAX: usize = 10_000;
 /// Routes, consumers and limits that refusals are told apart by.
 const LIMITED_MAX: usize = 10_000;
 /// A shard that has not turned for so long does not turn any more.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_keys_those_are_told_that_were_used_last() {
+        let key = |id: u32| KeyStatus { used_at_s: (id > 0).then_some(u64::from(id)), ..KeyStatus::default() };
+        let mut keys: BTreeMap<u32, KeyStatus> = (0..3).map(|id| (id, key(id))).collect();
+        assert_eq!(used_keys(&keys).iter().map(|(at_s, _)| *at_s).collect::<Vec<_>>(), [1, 2]);
+        let count = USED_KEYS_MAX as u32 + 2;
+        keys.extend((0..=count).map(|id| (id, key(id))));
+        let used = used_keys(&keys);
+        assert_eq!((used.len(), used.iter().map(|(at_s, _)| *at_s).min()), (USED_KEYS_MAX, Some(3)));
+    }
+}
