@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use crate::admin::metrics;
-use crate::harness::{Config, Finished, Gateway, Message, OK, Origin, wait_until};
+use crate::harness::{Config, Finished, Gateway, OK, Origin, wait_until};
+use crate::jwt::ask;
 
 /// A folder with a gateway's file and a pepper; gone when dropped.
 struct Folder(PathBuf);
@@ -49,13 +50,6 @@ impl Drop for Folder {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.0).ok();
     }
-}
-
-#[track_caller]
-fn ask(gateway: &Gateway, fields: &str) -> Message {
-    let mut client = gateway.client();
-    client.send(format!("GET / HTTP/1.1\r\nHost: a.test\r\n{fields}Connection: close\r\n\r\n"));
-    client.response()
 }
 
 #[track_caller]

@@ -158,7 +158,7 @@ fn published(address: SocketAddr, refresh_s: u32) -> String {
 }
 
 #[track_caller]
-fn ask(gateway: &Gateway, fields: &str) -> Message {
+pub fn ask(gateway: &Gateway, fields: &str) -> Message {
     let mut client = gateway.client();
     client.send(format!("GET / HTTP/1.1\r\nHost: a.test\r\n{fields}Connection: close\r\n\r\n"));
     client.response()
