@@ -38,7 +38,7 @@ pub use edit::{ArgumentValue, Edited, Given, Renamed};
 pub use grants::{Grants, NAMES_MAX, Role, Unusable, Vocabulary};
 pub use known::Known;
 pub use overrides::{ByKind, Override, Overrides};
-pub use place::{NotOne, Place};
+pub use place::Place;
 pub use rate_limit::Charged;
 pub use verdict::{Belonging, Body, Context, Identity, Invalid, Response, Verdict};
 

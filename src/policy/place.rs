@@ -16,15 +16,26 @@ pub enum Place {
 
 /// Why there is not one credential.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum NotOne {
+enum NotOne {
     Missing,
     /// There are two, or the same one twice.
     Several,
 }
 
 impl Place {
-    /// The request's one credential.
-    pub fn credential<'a>(places: &'a [Self], request: &'a RequestView<'_>) -> Result<&'a [u8], NotOne> {
+    /// The request's one credential; an error of the policy's own where there is none, or more than one.
+    pub fn credential<'a, E>(
+        places: &'a [Self],
+        request: &'a RequestView<'_>,
+        (missing, several): (E, E),
+    ) -> Result<&'a [u8], E> {
+        Self::one(places, request).map_err(|not_one| match not_one {
+            NotOne::Missing => missing,
+            NotOne::Several => several,
+        })
+    }
+
+    fn one<'a>(places: &'a [Self], request: &'a RequestView<'_>) -> Result<&'a [u8], NotOne> {
         let mut found = Err(NotOne::Missing);
         for place in places {
             let mut keep = |credential: Result<&'a [u8], NotOne>| match (found, credential) {

@@ -10,7 +10,7 @@ mod uses;
 pub use self::config::Config;
 pub use self::uses::Uses;
 
-use super::{Context, HeldKey, Hooks, Identity, Invalid, Member, NotOne, Place, State, Verdict};
+use super::{Context, HeldKey, Hooks, Identity, Invalid, Member, Place, State, Verdict};
 use crate::http::view::RequestView;
 use std::rc::Rc;
 
@@ -55,7 +55,7 @@ impl Member for ApiKey {
     fn on_request<'a>(&'a self, request: &mut RequestView<'_>, context: &mut Context<'_>) -> Verdict<'a> {
         let Config { places, hide_key, consumer_header } = &self.config;
         let now_s = context.now.wall.as_secs();
-        let decided = Place::credential(places, request).map_err(Refusal::of).and_then(|key| {
+        let decided = Place::credential(places, request, (Refusal::Missing, Refusal::Several)).and_then(|key| {
             is_key(key)?;
             Self::decide(key, now_s, &mut *context)
         });
@@ -102,13 +102,6 @@ fn is_key(sent: &[u8]) -> Result<(), Refusal> {
 }
 
 impl Refusal {
-    fn of(not_one: NotOne) -> Self {
-        match not_one {
-            NotOne::Missing => Self::Missing,
-            NotOne::Several => Self::Several,
-        }
-    }
-
     /// For the log and as a metric's label.
     pub const fn reason(self) -> &'static str {
         match self {

@@ -36,7 +36,7 @@ use self::jwks::Source;
 use self::keys::KeySet;
 use self::state::Adopted;
 use self::token::Token;
-use super::{Consumers, Context, Hooks, Invalid, Member, NotOne, Place, Verdict};
+use super::{Consumers, Context, Hooks, Invalid, Member, Place, Verdict};
 use crate::http::view::RequestView;
 
 /// The policy as it is configured, the same for all shards.
@@ -103,8 +103,7 @@ impl Member for Jwt {
 
     fn on_request<'a>(&'a self, request: &mut RequestView<'_>, context: &mut Context<'_>) -> Verdict<'a> {
         let now_s = context.now.wall.as_secs();
-        let decided = Place::credential(&self.config.places, request)
-            .map_err(Refusal::of)
+        let decided = Place::credential(&self.config.places, request, (Refusal::Missing, Refusal::Several))
             .and_then(|token| context.state.borrow_mut().jwt.decide(self, context.consumers, token, now_s));
         match decided {
             Ok(verified) => {
@@ -186,13 +185,6 @@ impl PartialEq for Jwt {
 impl Eq for Jwt {}
 
 impl Refusal {
-    fn of(not_one: NotOne) -> Self {
-        match not_one {
-            NotOne::Missing => Self::Missing,
-            NotOne::Several => Self::Several,
-        }
-    }
-
     /// For the log and as a metric's label.
     pub const fn reason(self) -> &'static str {
         match self {
