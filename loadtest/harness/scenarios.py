@@ -70,6 +70,10 @@ class Scenario:
     def bars(self):
         return []
 
+    def lines(self):
+        """The headers, as the load generator takes them."""
+        return [word for line in self.headers for word in ("--header", line)]
+
     def measured(self, server, *options):
         """One gated run: its own result, and the CPU time that the proxy took for it."""
         with self.bench.load(server, *options, "--gate") as load:
@@ -116,7 +120,7 @@ class Counts(Scenario):
         with callgrind.Callgrind() as counts, self.bench.start(proxy, counts.command, self.headers) as server:
 
             def ask(requests):
-                options = ("--rate", callgrind.RATE, "--requests", requests, *self._lines())
+                options = ("--rate", callgrind.RATE, "--requests", requests, *self.lines())
                 with self.bench.load(server, *options) as load:
                     load.ready()
                     load.result()
@@ -124,7 +128,7 @@ class Counts(Scenario):
             self.samples.add(self.metrics[0], proxy, counts.slope(server.pids()[-1], ask))
 
     def _count(self, server, requests, events):
-        with self.bench.load(server, "--rate", RATE, "--requests", requests, "--gate", *self._lines()) as load:
+        with self.bench.load(server, "--rate", RATE, "--requests", requests, "--gate", *self.lines()) as load:
             load.ready()
             counters = Counters(server.working_tid(), events)
             counters.start()
@@ -133,9 +137,6 @@ class Counts(Scenario):
             # The last answer is on its way to the client before the proxy has gone to sleep.
             time.sleep(0.05)
             return counters.stop()
-
-    def _lines(self):
-        return [word for line in self.headers for word in ("--header", line)]
 
     def floor_fits(self):
         """Whether the floor is one: None when it was not counted."""
@@ -358,6 +359,22 @@ class Slow(Scenario):
         return bars
 
 
-SCENARIOS = {"counts": Counts, "chain": Chain, "cpu": Cpu, "loops": Loops, "idle": Idle, "big": Big, "slow": Slow}
+class Train(Scenario):
+    """What a build that counts is run through, for the compiler to know what is hot: nothing is measured."""
+
+    title = "Training"
+    headers = Chain.headers
+    # A build that counts is slower.
+    rate = RATE // 4
+
+    def turn(self, proxy, server):
+        lines = self.lines() if proxy == CHAIN else []
+        for connections in Cpu.connections:
+            self.measured(server, "--connections", connections, "--rate", self.rate, "--seconds", 4, *lines)
+        if proxy != CHAIN:
+            self.measured(server, "--download", f"/bytes/{1 << 28}")
+
+
+SCENARIOS = {"train": Train, "counts": Counts, "chain": Chain, "cpu": Cpu, "loops": Loops, "idle": Idle, "big": Big, "slow": Slow}
 # Of the comparison with others.
-USUAL = [name for name in SCENARIOS if name != "loops"]
+USUAL = [name for name in SCENARIOS if name not in ("train", "loops")]

@@ -215,6 +215,11 @@ impl OpTable {
         }
     }
 
+    /// A receive that anything may be handed to.
+    pub(super) fn is_for_fresh(&self, id: OpId) -> bool {
+        matches!(self.armed(id), Some(Armed::Receive(_, Target::Fresh(_))))
+    }
+
     pub fn set_owner(&mut self, id: OpId, owner: Owner) {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.owner = owner;

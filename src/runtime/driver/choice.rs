@@ -61,7 +61,7 @@ fn try_uring() -> Result<(), Error> {
     for _ in 0..TRIAL_TURNS_MAX {
         let by = uring.read_clocks().mono + TRIAL_WAIT;
         uring.turn(by, &pool, &mut Vec::new())?;
-        if let Some(done) = uring.take(op) {
+        if let Some(done) = uring.take(op, &pool) {
             return match done {
                 Done::Received(Ok(Received::Data(buf))) if buf.bytes() == b"x" => Ok(()),
                 _ => Err(Error::Other(NOT_SUPPORTED)),

@@ -77,7 +77,7 @@ impl Driver {
     pub fn take(&mut self, id: OpId, pool: &Pool) -> Option<Done> {
         match self {
             Self::Epoll(epoll) => epoll.take(id, pool),
-            Self::Uring(uring) => uring.take(id),
+            Self::Uring(uring) => uring.take(id, pool),
             Self::Sim(node) => node.take(id),
         }
     }

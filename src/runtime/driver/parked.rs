@@ -19,6 +19,10 @@ impl Parked {
         self.queue.insert(place, (ticket, id));
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// The one that has waited longest.
     pub fn pop(&mut self) -> Option<OpId> {
         self.queue.pop_front().map(|(_, id)| id)

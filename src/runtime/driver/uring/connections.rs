@@ -1,14 +1,11 @@
 //! How connections come, go, and carry bytes.
 
-use super::{
-    ACCEPT, ACCEPTED_MAX, ARRIVAL, Close, Completion, Done, Early, Error, Listener, ListenerId, Rx, Socket, SocketId,
-    Stop, TX, Tx, Uring, Wait, Wanted, Window, key,
-};
+use super::{Close, Completion, Done, Early, Error, Rx, Socket, SocketId, TX, Tx, Uring, Wait, Wanted, Window, key};
 use crate::runtime::buffer::{Buf, Class, Pool};
 use crate::runtime::driver::uring::RX;
-use crate::runtime::op::{Armed, Owner, PIECES_MAX, Pieces, Received, Target};
+use crate::runtime::op::{Armed, OpId, Owner, PIECES_MAX, Pieces, Received, Target};
 use io_uring::{opcode, squeue, types};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 use rustix::io::{Errno, IoSlice};
 use rustix::net::{
@@ -18,102 +15,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 impl Uring {
-    pub(super) fn accept(&mut self, id: ListenerId) -> Result<Done, (Armed, Wait)> {
-        let Some(listener) = self.listeners.get_mut(key(id.0)) else {
-            return Ok(Done::Accepted(Err(Error::Reset)));
-        };
-        if listener.ready.is_empty() && listener.stop == Some(Stop::Dry) && !listener.armed {
-            accept_dry(listener);
-        }
-        let Some(accepted) = listener.ready.pop_front() else {
-            if listener.stop.is_some() && !listener.armed {
-                listener.accept = None;
-                return Ok(Done::Accepted(Err(Error::Stopped)));
-            }
-            if !listener.armed && !listener.polled {
-                listener.armed = true;
-                let (fd, flags) = (types::Fd(listener.fd.as_raw_fd()), SocketFlags::CLOEXEC.bits() as i32);
-                let entry = if self.quirks.multishot_accept {
-                    opcode::AcceptMulti::new(fd).flags(flags).build()
-                } else {
-                    opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut()).flags(flags).build()
-                };
-                self.push(entry, id.0 | ACCEPT);
-            }
-            return Err((Armed::Accept(id), Wait::Completion));
-        };
-        listener.accept = None;
-        Ok(Done::Accepted(accepted.and_then(|fd| {
-            if fd.as_raw_fd() >= self.descriptors_max {
-                self.counters.accepts_shed += 1;
-                return Err(Error::Exhausted);
-            }
-            // A connection that was reset meanwhile has no peer any more.
-            let peer = net::getpeername(&fd)?.ok_or(Error::Reset)?;
-            let peer = SocketAddr::try_from(peer).map_err(|_| Error::Reset)?;
-            Ok((self.insert(fd), peer))
-        })))
-    }
-
-    pub(super) fn accepted(&mut self, bits: u64, completion: Completion, pool: &Pool, told: &mut Vec<Owner>) {
-        let Some(listener) = self.listeners.get_mut(key(bits)) else { return };
-        listener.armed = completion.more();
-        match completion.error() {
-            None => {
-                // SAFETY: the kernel has just made this descriptor for this completion; nobody else knows it.
-                let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
-                listener.ready.push_back(Ok(fd));
-            }
-            Some(Errno::CANCELED | Errno::AGAIN | Errno::INTR) => {}
-            Some(Errno::MFILE | Errno::NFILE) => return self.shed_accept(bits, pool, told),
-            Some(errno) => listener.ready.push_back(Err(errno.into())),
-        }
-        if listener.armed && listener.ready.len() == ACCEPTED_MAX {
-            // Nobody asks for as many as come: the rest waits in the kernel.
-            self.cancel_entry(bits | ACCEPT);
-        }
-        self.resume_accept(bits, pool, told);
-    }
-
-    /// No descriptor is left: uses the spare one to accept and close, so that the peer is told and the queue moves.
-    fn shed_accept(&mut self, bits: u64, pool: &Pool, told: &mut Vec<Owner>) {
-        let Some(listener) = self.listeners.get_mut(key(bits)) else { return };
-        if !is_ready(&listener.fd) {
-            // The kernel looks for a descriptor before it looks for a connection: there is none to turn away yet.
-            listener.polled = true;
-            let entry = opcode::PollAdd::new(types::Fd(listener.fd.as_raw_fd()), u32::from(PollFlags::IN.bits()));
-            return self.push(entry.build(), bits | ARRIVAL);
-        }
-        self.spare = None;
-        let accepted = accept_connection(&listener.fd);
-        // Without even the spare one nobody is told; whoever accepts takes a rest then as well.
-        self.counters.accepts_shed += u64::from(accepted.is_ok());
-        listener.ready.push_back(Err(Error::Exhausted));
-        drop(accepted);
-        self.spare = crate::runtime::driver::open_spare();
-        self.resume_accept(bits, pool, told);
-    }
-
-    /// Somebody has arrived whom there may be no descriptor for.
-    pub(super) fn arrived(&mut self, bits: u64, pool: &Pool, told: &mut Vec<Owner>) {
-        let Some(listener) = self.listeners.get_mut(key(bits)) else { return };
-        listener.polled = false;
-        self.resume_accept(bits, pool, told);
-    }
-
-    /// Goes on with what waits for a connection, and lets go of the listener when nobody does any more.
-    fn resume_accept(&mut self, bits: u64, pool: &Pool, told: &mut Vec<Owner>) {
-        let Some(listener) = self.listeners.get(key(bits)) else { return };
-        let accept = listener.accept;
-        if listener.closing && listener.is_quiet() {
-            self.listeners.remove(key(bits));
-            self.closing_listeners -= 1;
-        }
-        if let Some(id) = accept {
-            self.carry_on(id, pool, told);
-        }
-    }
-
     pub(super) fn connect(&mut self, address: SocketAddr) -> Result<SocketId, Errno> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let fd = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -156,9 +57,65 @@ impl Uring {
         }
     }
 
+    /// The usual operation, without the detours of the others.
+    pub(super) fn submit_receive(
+        &mut self,
+        owner: Owner,
+        id: SocketId,
+        target: Target,
+        pool: &Pool,
+    ) -> Result<Done, OpId> {
+        match self.hand_over(id, target, pool) {
+            Ok(received) => {
+                self.inline_left -= 1;
+                Ok(Done::Received(received))
+            }
+            Err((target, wait)) => {
+                let op = self.ops.arm(owner, Armed::Receive(id, target));
+                if let Some(socket) = self.sockets.get_mut(key(id.0)) {
+                    debug_assert!(socket.receive.is_none(), "one receive a socket");
+                    socket.receive = Some(op);
+                }
+                self.note_wait(op, &wait);
+                Err(op)
+            }
+        }
+    }
+
+    /// What a receive brought lies with its socket until its owner asks.
+    pub fn take(&mut self, id: OpId, pool: &Pool) -> Option<Done> {
+        let Some(&Armed::Receive(socket, Target::Fresh(class))) = self.ops.armed(id) else {
+            return self.ops.take(id);
+        };
+        self.sockets.get(key(socket.0)).filter(|socket| socket.has_early())?;
+        match self.hand_over(socket, Target::Fresh(class), pool) {
+            Ok(received) => {
+                self.ops.end(id);
+                Some(Done::Received(received))
+            }
+            Err((_, wait)) => {
+                self.note_wait(id, &wait);
+                None
+            }
+        }
+    }
+
     pub(super) fn receive(&mut self, id: SocketId, target: Target, pool: &Pool) -> Result<Done, (Armed, Wait)> {
-        let Some(socket) = self.sockets.get_mut(key(id.0)) else { return Ok(Done::Received(Err(Error::Reset))) };
+        let handed = self.hand_over(id, target, pool);
+        handed.map(Done::Received).map_err(|(target, wait)| (Armed::Receive(id, target), wait))
+    }
+
+    /// What the socket has received already; has the kernel receive if that is nothing.
+    pub(super) fn hand_over(
+        &mut self,
+        id: SocketId,
+        target: Target,
+        pool: &Pool,
+    ) -> Result<Result<Received, Error>, (Target, Wait)> {
+        let Some(socket) = self.sockets.get_mut(key(id.0)) else { return Ok(Err(Error::Reset)) };
         let Some(early) = socket.early.take() else { return Err(self.arm_receive(id, target)) };
+        let ticket = std::mem::take(&mut socket.ticket);
+        let receive = socket.receive.take();
         let outcome = match (early, target) {
             (Early::Spare(mut spare), Target::Behind(mut buf)) => {
                 let count = spare.bytes().len().min(buf.spare_len());
@@ -180,33 +137,36 @@ impl Uring {
                         Ok(Received::Data(buf))
                     }
                     Err(spare) => {
-                        socket.early = Some(Early::Spare(spare));
-                        return Err((Armed::Receive(id, Target::Fresh(class)), Wait::Charge(group)));
+                        (socket.early, socket.ticket, socket.receive) = (Some(Early::Spare(spare)), ticket, receive);
+                        return Err((Target::Fresh(class), Wait::Charge(group)));
                     }
                 }
             }
-            (Early::Buf(buf), _) => Ok(Received::Data(buf)),
+            (Early::Buf(mut bytes), Target::Behind(mut buf)) => {
+                let count = bytes.len().min(buf.spare_len());
+                let fits = buf.push(&bytes.bytes()[..count]);
+                debug_assert!(fits, "as much as there is room for");
+                bytes.advance(count);
+                socket.early = (!bytes.is_empty()).then_some(Early::Buf(bytes));
+                Ok(Received::Data(buf))
+            }
+            (Early::Buf(buf), Target::Fresh(_)) => Ok(Received::Data(buf)),
             (Early::End(None), Target::Behind(buf)) => Ok(Received::End(Some(buf))),
             (Early::End(buf), _) => Ok(Received::End(buf)),
             (Early::Failed(error), _) => Err(error),
         };
-        if let Some(socket) = self.sockets.get_mut(key(id.0)) {
-            (socket.receive, socket.ticket) = (None, 0);
-        }
-        Ok(Done::Received(outcome))
+        Ok(outcome)
     }
 
     /// Has the kernel receive, unless it does.
-    fn arm_receive(&mut self, id: SocketId, target: Target) -> (Armed, Wait) {
+    fn arm_receive(&mut self, id: SocketId, target: Target) -> (Target, Wait) {
         let flying = self.flying;
-        let Some(socket) = self.sockets.get_mut(key(id.0)) else {
-            return (Armed::Receive(id, target), Wait::Completion);
-        };
+        let Some(socket) = self.sockets.get_mut(key(id.0)) else { return (target, Wait::Completion) };
         if !matches!(socket.rx, Rx::Idle) {
-            return (Armed::Receive(id, target), Wait::Completion);
+            return (target, Wait::Completion);
         }
         if flying >= super::FLYING_MAX {
-            return (Armed::Receive(id, target), Wait::Room);
+            return (target, Wait::Room);
         }
         let fd = types::Fd(socket.fd.as_raw_fd());
         // Looking first would find nothing, unless the last receive left something.
@@ -226,12 +186,12 @@ impl Uring {
             }
         };
         self.push(entry, id.0 | RX);
-        (Armed::Receive(id, target), Wait::Completion)
+        (target, Wait::Completion)
     }
 
     pub(super) fn received(&mut self, bits: u64, completion: Completion, pool: &Pool, told: &mut Vec<Owner>) {
         let mut taken = completion.buffer().and_then(|number| self.take_buffer(bits, number, completion.result));
-        if completion.error().is_some() {
+        if completion.result <= 0 {
             // Some kernels take a buffer for a receive that then fails.
             self.forget(taken.take());
         }
@@ -243,6 +203,22 @@ impl Uring {
             return self.let_go(SocketId(bits));
         }
         let window = if let Rx::Armed(class) = rx { Some(class) } else { None };
+        let taken = match (taken, socket.receive) {
+            // The usual end: bytes for one who waits for some. They count as in use at once, so that the window has
+            // its place back however late their owner comes, and lie here until then.
+            (Some(Early::Spare(spare)), Some(id)) if socket.ticket == 0 && self.ops.is_for_fresh(id) => {
+                let class = spare.class();
+                match pool.charge(spare) {
+                    Ok(buf) => {
+                        socket.early = Some(Early::Buf(buf));
+                        self.settle(class);
+                        return told.extend(self.ops.owner(id));
+                    }
+                    Err(spare) => Some(Early::Spare(spare)),
+                }
+            }
+            (taken, _) => taken,
+        };
         let behind = match rx {
             Rx::Behind(buf, Wanted::Yes) => Some(buf),
             Rx::Behind(_, Wanted::No) | Rx::Armed(_) | Rx::Idle => None,
@@ -251,12 +227,11 @@ impl Uring {
         let mut again = None;
         let early = match (completion.error(), taken, behind) {
             (None, None, Some(buf)) if completion.result > 0 => Some(grown(buf, completion.result)),
-            (None, Some(Early::Spare(spare)), _) if completion.result > 0 => Some(Early::Spare(spare)),
-            (None, taken, behind) => {
+            (None, Some(spare), _) => Some(spare),
+            (None, None, behind) => {
                 let failed = socket.failed;
                 // What was received for a buffer that is gone is lost with it, and says nothing of an end.
                 let ended = completion.result == 0;
-                self.forget(taken);
                 ended.then(|| failed.map_or(Early::End(behind), Early::Failed))
             }
             (Some(Errno::NOBUFS), ..) if let Some(class) = window => {
@@ -368,28 +343,6 @@ pub(super) fn close(fd: OwnedFd, how: Close) {
 pub(super) fn reclaim(descriptor: i32) {
     // SAFETY: the kernel has made this descriptor for a completion that nobody else has seen.
     drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
-}
-
-/// Takes every connection that has arrived.
-fn accept_dry(listener: &mut Listener) {
-    while listener.ready.len() < ACCEPTED_MAX && is_ready(&listener.fd) {
-        match accept_connection(&listener.fd) {
-            Ok(fd) => listener.ready.push_back(Ok(fd)),
-            Err(Errno::INTR | Errno::CONNABORTED) => {}
-            Err(_) => break,
-        }
-    }
-}
-
-/// For a moment at most, whatever has become of the connection that was seen to wait.
-pub(super) fn accept_connection(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
-    net::accept_with(listener, SocketFlags::CLOEXEC)
-}
-
-/// Whether a connection waits; the socket itself would wait for one.
-fn is_ready(fd: &OwnedFd) -> bool {
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&at_once)).is_ok_and(|ready| ready > 0)
 }
 
 fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {

@@ -4,6 +4,7 @@
 //! once: one system call, as it would be on epoll, and a turn less. One ring a shard, used by its thread alone.
 
 mod connections;
+mod listeners;
 mod quirks;
 mod ring;
 mod socket;
@@ -17,7 +18,6 @@ use super::clock::Clock;
 use super::parked::Parked;
 use super::{Close, DriverCounters, Stop};
 use crate::runtime::buffer::{Class, Pool};
-use crate::runtime::listener;
 use crate::runtime::mailbox::Bell;
 use crate::runtime::op::{Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, Reclaimed, Slot, SocketId};
 use crate::stdx::slab::{Key, Slab};
@@ -29,7 +29,6 @@ use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,6 +122,9 @@ impl Uring {
     pub fn submit(&mut self, op: Op, owner: Owner, pool: &Pool) -> Result<Done, OpId> {
         let armed = match op {
             Op::Accept(listener) => Armed::Accept(listener),
+            Op::Receive(socket, target) if self.inline_left > 0 => {
+                return self.submit_receive(owner, socket, target, pool);
+            }
             Op::Receive(socket, target) => Armed::Receive(socket, target),
             Op::Send(socket, pieces) => Armed::Send(socket, pieces),
             Op::Connect(address) => match self.connect(address) {
@@ -146,10 +148,6 @@ impl Uring {
                 Err(id)
             }
         }
-    }
-
-    pub fn take(&mut self, id: OpId) -> Option<Done> {
-        self.ops.take(id)
     }
 
     pub fn set_owner(&mut self, id: OpId, owner: Owner) {
@@ -199,61 +197,6 @@ impl Uring {
             self.note_completion(completion, pool, told);
         }
         self.broken.map_or(Ok(()), |errno| Err(errno.into()))
-    }
-
-    pub fn listen(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
-        self.adopt_listener(listener::open(address)?)
-    }
-
-    pub fn adopt_listener(&mut self, fd: OwnedFd) -> Result<ListenerId, Error> {
-        // The ring waits itself; of a socket that must not wait it would only report that it would have to.
-        rustix::io::ioctl_fionbio(&fd, false)?;
-        // An accept of our own looks first whether somebody has come. Others may accept on the same socket, and be
-        // faster: then it must not wait for the next.
-        net::sockopt::set_socket_timeout(&fd, net::sockopt::Timeout::Recv, Some(ACCEPT_WAIT_MAX))?;
-        let address = net::getsockname(&fd)?.try_into()?;
-        let ready = VecDeque::new();
-        let listener =
-            Listener { fd, address, armed: false, polled: false, ready, accept: None, stop: None, closing: false };
-        Ok(ListenerId(self.listeners.insert(listener).to_bits()))
-    }
-
-    pub fn stop_listener(&mut self, id: ListenerId, stop: Stop) {
-        let Some(listener) = self.listeners.get_mut(key(id.0)) else { return };
-        listener.stop = Some(stop);
-        let (armed, polled, accept) = (listener.armed, listener.polled, listener.accept);
-        self.cancel_listener(id, armed, polled);
-        if !armed && !polled {
-            self.put_off.extend(accept);
-        }
-    }
-
-    pub fn listener_address(&self, id: ListenerId) -> Option<SocketAddr> {
-        self.listeners.get(key(id.0)).map(|listener| listener.address)
-    }
-
-    pub fn close_listener(&mut self, id: ListenerId) {
-        if let Some(op) = self.listeners.get(key(id.0)).and_then(|listener| listener.accept) {
-            self.cancel(op);
-        }
-        let Some(listener) = self.listeners.get_mut(key(id.0)) else { return };
-        if listener.is_quiet() {
-            self.listeners.remove(key(id.0));
-            return;
-        }
-        listener.closing = true;
-        let (armed, polled) = (listener.armed, listener.polled);
-        self.closing_listeners += 1;
-        self.cancel_listener(id, armed, polled);
-    }
-
-    fn cancel_listener(&mut self, id: ListenerId, armed: bool, polled: bool) {
-        if armed {
-            self.cancel_entry(id.0 | ACCEPT);
-        }
-        if polled {
-            self.cancel_entry(id.0 | ARRIVAL);
-        }
     }
 
     pub fn release(&mut self, id: SocketId) -> Option<OwnedFd> {
@@ -387,6 +330,9 @@ impl Uring {
 
     /// Has as many receives tried again as find a buffer, and room in the ring.
     fn retry_starved(&mut self, pool: &Pool, told: &mut Vec<Owner>) {
+        if self.starved.iter().all(Parked::is_empty) && self.crowded.is_empty() {
+            return;
+        }
         let lent = self.windows.as_ref().map_or([0; 2], |windows| windows.each_ref().map(Window::lent));
         for (class, mut buffers) in lent.into_iter().enumerate() {
             while buffers > 0
@@ -542,7 +488,8 @@ const ACCEPT_WAIT_MAX: Duration = Duration::from_millis(1);
 const WINDOW_SHARE: usize = 64;
 const WINDOW_MIN: usize = 4;
 const WINDOW_HEADS_MAX: u16 = 256;
-const WINDOW_BODIES_MAX: u16 = 32;
+/// Half a megabyte, which a ring that has served bodies keeps.
+const WINDOW_BODIES_MAX: u16 = 8;
 /// How long, and how often, a ring that ends waits for what it cancelled.
 const DRAIN_WAIT: Duration = Duration::from_millis(10);
 const DRAIN_WAITS_MAX: usize = 200;
@@ -551,9 +498,11 @@ const DRAIN_WAITS_MAX: usize = 200;
 mod tests {
     use super::*;
     use crate::runtime::driver::choice::Choice;
-    use crate::runtime::driver::uring::connections::accept_connection;
+    use crate::runtime::driver::uring::listeners::accept_connection;
+    use crate::runtime::listener;
     use crate::runtime::op::Target;
     use crate::runtime::options::EventLoop;
+    use std::net::SocketAddr;
 
     /// A ring, where the kernel has them and lets us use them; else says what there is instead, and why.
     fn allowed() -> Option<Uring> {
@@ -586,13 +535,13 @@ mod tests {
         let op = uring.submit(Op::Receive(socket, Target::Fresh(Class::Head)), Owner::Token(0), &pool);
         let op = op.expect_err("the ring is full");
         uring.turn(Mono::ZERO, &pool, &mut Vec::new()).expect("a turn never fails");
-        assert!(uring.take(op).is_none() && uring.flying == FLYING_MAX);
+        assert!(uring.take(op, &pool).is_none() && uring.flying == FLYING_MAX);
         uring.flying = flying;
         let mut told = Vec::new();
         while told.is_empty() {
             uring.turn(Mono::NEVER, &pool, &mut told).expect("a turn never fails");
         }
-        assert!(matches!(uring.take(op), Some(Done::Received(Ok(_)))));
+        assert!(matches!(uring.take(op, &pool), Some(Done::Received(Ok(_)))));
         assert_eq!(uring.counters().receives_parked, 1);
     }
 }

@@ -83,6 +83,11 @@ impl Socket {
         }
     }
 
+    /// Something is here for the next who asks, who is not one of those that wait for memory.
+    pub fn has_early(&self) -> bool {
+        self.early.is_some() && self.ticket == 0
+    }
+
     /// The kernel does nothing with it.
     pub fn is_quiet(&self) -> bool {
         matches!((&self.rx, &self.tx), (Rx::Idle, Tx::Idle))
