@@ -12,6 +12,7 @@ use crate::upstream::{Place, Upstream};
 use crate::wire::{Connection, Reader};
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
@@ -24,7 +25,10 @@ pub async fn forward(
     response: &mut ResponseHead,
 ) -> Result<(Answered, Box<Upstream>), Failure> {
     let mut replay = Replay::new(exchange);
-    let mut upstream = acquire(exchange).await?;
+    let mut upstream = match pick(exchange) {
+        Ok(idle) => idle,
+        Err(address) => acquire(exchange, address).await?,
+    };
     loop {
         match transfer(exchange, &mut upstream, body, response, &mut replay).await {
             Ok(answered) => return Ok((answered, upstream)),
@@ -54,28 +58,33 @@ fn may_repeat(exchange: &Exchange<'_>, failure: Failure, upstream: &Upstream, re
         && (exchange.framing() == Framing::Empty || replay.is_whole(exchange))
 }
 
-/// An idle connection to the endpoint whose turn it is, or a new one; to the next endpoint if that cannot be reached.
-async fn acquire(exchange: &Exchange<'_>) -> Result<Box<Upstream>, Failure> {
+/// An idle connection to the endpoint whose turn it is, or else where a new one goes.
+fn pick(exchange: &Exchange<'_>) -> Result<Box<Upstream>, SocketAddr> {
     let (shared, service) = (exchange.shared, exchange.service);
-    let mut tries_left = CONNECTS_MAX.min(service.endpoints.len());
+    let picked = shared.balancer.borrow_mut().pick(service);
+    let address = service.endpoints[picked].address;
+    let idle = shared.pools.borrow_mut().take(service, address, shared.runtime.now().mono).ok_or(address)?;
+    shared.counters.borrow_mut().upstream_reuses += 1;
+    exchange.account.upstream.set(Some(address));
+    Ok(idle)
+}
+
+/// A new connection; if there is none to this endpoint, one to the next, idle or new.
+async fn acquire(exchange: &Exchange<'_>, mut address: SocketAddr) -> Result<Box<Upstream>, Failure> {
+    let mut tries_left = CONNECTS_MAX.min(exchange.service.endpoints.len());
     loop {
-        let picked = shared.balancer.borrow_mut().pick(service);
-        let address = service.endpoints[picked].address;
-        let idle = shared.pools.borrow_mut().take(service, address, shared.runtime.now().mono);
-        if let Some(upstream) = idle {
-            shared.counters.borrow_mut().upstream_reuses += 1;
-            exchange.account.upstream.set(Some(address));
-            return Ok(upstream);
-        }
         tries_left -= 1;
         match connect(exchange, address).await {
-            Err(_) if tries_left > 0 => {}
+            Err(_) if tries_left > 0 => match pick(exchange) {
+                Ok(idle) => return Ok(idle),
+                Err(next) => address = next,
+            },
             outcome => return outcome,
         }
     }
 }
 
-async fn connect(exchange: &Exchange<'_>, address: std::net::SocketAddr) -> Result<Box<Upstream>, Failure> {
+async fn connect(exchange: &Exchange<'_>, address: SocketAddr) -> Result<Box<Upstream>, Failure> {
     let runtime = &exchange.shared.runtime;
     exchange.account.upstream.set(Some(address));
     let place = place(exchange)?;
@@ -112,10 +121,8 @@ async fn transfer(
     response: &mut ResponseHead,
     replay: &mut Replay,
 ) -> Result<Answered, Failure> {
-    let endpoint = exchange.service.endpoints.iter().find(|endpoint| endpoint.address == upstream.address);
-    let endpoint = endpoint.map_or("", |endpoint| &*endpoint.name);
     let asks = exchange.request.expect_continue && !body.has_input() && !replay.has_begun() && exchange.body.is_none();
-    let head = exchange.forwarded_head(endpoint, asks)?;
+    let head = exchange.forwarded_head(upstream.address, asks)?;
     let Connection { stream, reader } = &mut upstream.connection;
     let watch = Watch::new(exchange);
     if exchange.framing() == Framing::Empty {
@@ -183,15 +190,15 @@ async fn both(
 
 /// Runs the direction down for a client that has nothing more to say, and after a while looks whether it is still
 /// there. One that only ended its own direction is (RFC 9112 §9.6); one that has reset the connection is not.
-async fn attentive(
+fn attentive(
     exchange: &Exchange<'_>,
     body: &mut Reader,
     mut down: Pin<&mut impl Future<Output = Result<Answered, Failure>>>,
-) -> Result<Answered, Failure> {
+) -> impl Future<Output = Result<Answered, Failure>> {
     let (runtime, client) = (&exchange.shared.runtime, exchange.client.stream);
     let looks_at = runtime.now().mono + ATTENTION_AFTER;
     let mut attention = Attention::Later;
-    poll_fn(|context| {
+    poll_fn(move |context| {
         if let Poll::Ready(answered) = down.as_mut().poll(context) {
             return Poll::Ready(answered);
         }
@@ -217,7 +224,6 @@ async fn attentive(
         attention = Attention::Over;
         Poll::Pending
     })
-    .await
 }
 
 /// Whether the client is looked at while its answer is awaited.

@@ -51,7 +51,7 @@ pub struct Exchange<'a> {
     pub service: &'a Service,
     pub settings: &'a Settings,
     pub account: &'a Account,
-    pub guarded: Guarded<'a>,
+    pub guarded: &'a Guarded<'a>,
     /// The whole body, if a policy has asked for it; what goes up is this.
     pub body: Option<Gathered>,
     /// When the whole exchange must be over.
@@ -89,7 +89,7 @@ pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downst
     notes.forget();
     let (peer, gate) = (downstream.peer.ip(), settings.gate(downstream.listener.entrance));
     let visit = Visit { shared, settings, bytes: head.bytes(), account: &account, notes, peer, gate };
-    let went = proceed(visit, request, response, downstream).await;
+    let went = proceed(&visit, request, response, downstream).await;
     let guarded = visit.with(request);
     let next = match went {
         Ok(next) => next,
@@ -123,18 +123,20 @@ fn count_policies(shared: &Shared, notes: &Notes) {
 }
 
 async fn proceed<'a>(
-    visit: Visit<'a>,
+    visit: &Visit<'a>,
     request: &mut RequestHead,
     response: &mut ResponseHead,
     downstream: &mut Downstream,
 ) -> Result<Next, Stop<'a>> {
-    let Visit { shared, settings, bytes, account, .. } = visit;
+    let Visit { shared, settings, bytes, account, .. } = *visit;
     downstream.connection.reader.begin_body(request.framing, &settings.body_limits());
     account.request_read.set(request.framing == Framing::Empty);
     let _in_flight = shared.enter(settings)?;
     let mut body = None;
     let gate = visit.gate.ok_or(Failure::ListenerGone)?;
-    if let Some(pause) = visit.with(request).pass(gate.chain.as_deref())? {
+    if let Some(chain) = gate.chain.as_deref()
+        && let Some(pause) = visit.with(request).pass(Some(chain))?
+    {
         pause::resume(visit.with(request), pause, &mut downstream.connection, &mut body).await?;
         if !shared.is_in_force(settings) {
             return Err(Failure::ConfigurationChanged.into());
@@ -149,12 +151,14 @@ async fn proceed<'a>(
     let rewritten = shared.rewrite(&routed, request);
     let Routed { mut record, rule } = routed;
     if record.waits() {
-        record = decide(visit, request, record, &mut downstream.connection, &mut body).await?;
+        record = decide(*visit, request, record, &mut downstream.connection, &mut body).await?;
     }
     let RouteRecord { route, service, settings, chain, .. } = &**account.record.get_or_init(|| record);
     let guarded = visit.with(request);
     // Also where there is no path to send on: who may not ask learns nothing of what a route makes of paths.
-    if let Some(pause) = guarded.pass(chain.as_deref())? {
+    if let Some(chain) = chain.as_deref()
+        && let Some(pause) = guarded.pass(Some(chain))?
+    {
         pause::resume(guarded, pause, &mut downstream.connection, &mut body).await?;
     }
     rewritten?;
@@ -178,7 +182,7 @@ async fn proceed<'a>(
         service,
         settings,
         account,
-        guarded,
+        guarded: &guarded,
         body,
         deadline: deadline(service, account),
     };
@@ -227,15 +231,20 @@ impl Exchange<'_> {
         })
     }
 
+    fn endpoint_name(&self, address: SocketAddr) -> &str {
+        let endpoint = self.service.endpoints.iter().find(|endpoint| endpoint.address == address);
+        endpoint.map_or("", |endpoint| &endpoint.name)
+    }
+
     /// The request's head for this upstream.
-    pub fn forwarded_head(&self, endpoint: &str, expect_continue: bool) -> Result<Buf, Failure> {
+    pub fn forwarded_head(&self, upstream: SocketAddr, expect_continue: bool) -> Result<Buf, Failure> {
         let authority = self.request.authority.of(self.bytes);
         let rewritten = self.route.rewrite.as_ref().and_then(|rewrite| rewrite.host.as_deref());
         let host = match self.route.preserve_host && !authority.is_empty() {
             _ if rewritten.is_some() => rewritten,
             true if self.request.target == Target::Origin => None,
             true => Some(authority),
-            false => Some(endpoint.as_bytes()),
+            false => Some(self.endpoint_name(upstream).as_bytes()),
         };
         let edits = self.guarded.visit.notes.request();
         let head = ForwardedRequest {

@@ -125,9 +125,11 @@ async fn pass_on(
 /// A 204 has no body (RFC 9112 §6.3). From an upstream that says otherwise one may follow, which the connection's next
 /// request would get for its answer.
 fn announces_body_without_right(head: &ResponseHead, bytes: &[u8]) -> bool {
+    if head.status != 204 {
+        return false;
+    }
     let length = head.value(bytes, Known::ContentLength);
-    head.status == 204
-        && (head.value(bytes, Known::TransferEncoding).is_some() || length.is_some_and(|length| length != b"0"))
+    head.value(bytes, Known::TransferEncoding).is_some() || length.is_some_and(|length| length != b"0")
 }
 
 /// Whether the client's connection ends with this response.

@@ -72,6 +72,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Copies a whole line, its CRLF included.
+    #[inline(always)]
     pub fn copy(&mut self, line: Range<usize>, out: &mut Writer<'_>) {
         if line.start == self.run.end {
             self.run.end = line.end;
@@ -81,17 +82,22 @@ impl<'a> Lines<'a> {
         }
     }
 
+    #[inline(always)]
     pub fn copy_field(&mut self, field: &Field, out: &mut Writer<'_>) {
         match field.line() {
             Some(line) => self.copy(line, out),
-            None => {
-                self.flush(out);
-                out.field(field.name.of(self.bytes), field.value.of(self.bytes));
-            }
+            None => self.spell(field, out),
         }
     }
 
+    #[cold]
+    fn spell(&mut self, field: &Field, out: &mut Writer<'_>) {
+        self.flush(out);
+        out.field(field.name.of(self.bytes), field.value.of(self.bytes));
+    }
+
     /// Copies what was put off. To be called before anything else is written, and at the end.
+    #[inline(never)]
     pub fn flush(&mut self, out: &mut Writer<'_>) {
         out.push(&self.bytes[std::mem::replace(&mut self.run, 0..0)]);
     }

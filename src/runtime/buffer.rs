@@ -3,6 +3,7 @@
 //! A buffer is owned by whoever holds it, the kernel included: an operation carries its buffers until its completion.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 /// The two sizes of buffer.
@@ -14,8 +15,9 @@ pub enum Class {
     Body,
 }
 
-/// A window of bytes in a buffer of the pool; dropping it gives the memory back. One word, because it is moved a lot.
-pub struct Buf(Option<Box<Window>>);
+/// A window of bytes in a buffer of the pool; dropping it gives the memory back. One word, and so is the absence of one,
+/// because it is moved a lot.
+pub struct Buf(ManuallyDrop<Box<Window>>);
 
 struct Window {
     memory: Box<[u8]>,
@@ -109,7 +111,7 @@ impl Pool {
         window.start = class.headroom_bytes() as u32;
         window.end = window.start;
         window.pool = Some(self.clone());
-        Some(Buf(Some(window)))
+        Some(Buf(ManuallyDrop::new(window)))
     }
 
     /// Memory for a buffer that is not in use yet, whatever the cap: whoever asks has a bound of its own.
@@ -128,7 +130,7 @@ impl Pool {
         }
         let mut window = spare.0;
         window.pool = Some(self.clone());
-        Ok(Buf(Some(window)))
+        Ok(Buf(ManuallyDrop::new(window)))
     }
 
     /// Counts one more buffer as in use, unless that is too much.
@@ -194,6 +196,7 @@ impl Pool {
 }
 
 impl Window {
+    #[cold]
     fn new(class: Class) -> Box<Self> {
         let memory = vec![0; class.memory_bytes()].into_boxed_slice();
         let limit = (class.headroom_bytes() + class.payload_bytes()) as u32;
@@ -241,11 +244,11 @@ impl Spare {
 
 impl Buf {
     fn window(&self) -> &Window {
-        self.0.as_ref().expect("only dropping takes it")
+        &self.0
     }
 
     fn window_mut(&mut self) -> &mut Window {
-        self.0.as_mut().expect("only dropping takes it")
+        &mut self.0
     }
 
     /// Where it came from and where others come from.
@@ -346,9 +349,11 @@ impl Buf {
     }
 }
 
+#[allow(unsafe_code, reason = "what is being dropped moves on without leaving a mark")]
 impl Drop for Buf {
     fn drop(&mut self) {
-        let Some(mut window) = self.0.take() else { return };
+        // SAFETY: taken once, as nothing is dropped twice, and nobody sees `self.0` afterwards.
+        let mut window = unsafe { ManuallyDrop::take(&mut self.0) };
         let Some(Pool(shared)) = window.pool.take() else { return };
         let class = window.class;
         shared.bytes_out.set(shared.bytes_out.get() - class.memory_bytes());

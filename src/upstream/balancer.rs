@@ -14,6 +14,9 @@ pub struct Balancer {
 impl Balancer {
     /// The index of the endpoint whose turn it is.
     pub fn pick(&mut self, service: &Service) -> usize {
+        if service.endpoints.len() == 1 {
+            return 0;
+        }
         let turn = self.turns.entry(service.id).or_default();
         // An endpoint may have gone since; the order then begins anew.
         let picked = *turn as usize % service.endpoints.len();

@@ -80,9 +80,7 @@ impl Pools {
         let pool = self.services.get_mut(&service.id)?.iter_mut().find(|pool| pool.address == address)?;
         while let Some(key) = pool.idle.pop_back() {
             let Some(idle) = self.idle.remove(key) else { continue };
-            if now.since(idle.since) < service.pool.idle_timeout
-                && now.since(idle.upstream.connected_at) < service.pool.age_max
-            {
+            if now < idle.since + service.pool.idle_timeout && now < idle.upstream.connected_at + service.pool.age_max {
                 let mut upstream = idle.upstream;
                 upstream.reused = true;
                 return Some(upstream);
@@ -93,12 +91,11 @@ impl Pools {
 
     /// Keeps a connection on which the last exchange came to a clean end. Closes it, or the one idle longest, if that
     /// is one too many.
-    pub fn put(&mut self, service: &Service, upstream: Box<Upstream>, now: Mono) {
+    pub fn put(&mut self, service: &Service, mut upstream: Box<Upstream>, now: Mono) {
         let idle_max = self.idle_max(&service.pool);
-        if idle_max == 0 || now.since(upstream.connected_at) >= service.pool.age_max {
+        if idle_max == 0 || now >= upstream.connected_at + service.pool.age_max {
             return;
         }
-        let mut upstream = upstream;
         upstream.connection.reader.rest();
         let address = upstream.address;
         let pools = self.services.entry(service.id).or_default();

@@ -231,13 +231,13 @@ where
                     Received::End(_) => return Poll::Ready(Err(ReadError::HeadTruncated)),
                 }
             }
-            // Empty lines begin nothing (RFC 9112 §2.2): some clients send one behind a body.
-            this.reader.head_begun = this.reader.input().iter().any(|byte| !b"\r\n".contains(byte));
             if let Some(input) = &this.reader.input
                 && let Some(length) = (this.parse)(input.bytes())?
             {
                 return Poll::Ready(Ok(length));
             }
+            // Empty lines begin nothing (RFC 9112 §2.2): some clients send one behind a body.
+            this.reader.head_begun = this.reader.input().iter().any(|byte| !b"\r\n".contains(byte));
             this.bytes_before = this.reader.input().len();
             this.receive = Some(match this.reader.input.take() {
                 None => this.stream.receive(Class::Head, this.deadline),

@@ -1,6 +1,6 @@
 //! The field lines (RFC 9112 §5): into the table, with what they say about framing and connection.
 
-use super::reader::{Reader, Stop};
+use super::reader::{Line, Reader, Stop};
 use super::refusal;
 use super::signals::Signals;
 use crate::http::error::HeadError;
@@ -44,28 +44,52 @@ pub(super) fn read<'a>(
     table.clear();
     let mut lines_left = rules.fields_max;
     loop {
-        if let [b'\r', b'\n', rest @ ..] = reader.rest {
-            return Ok(Reader { rest });
-        }
-        let (name, has_underscore) = reader.token();
-        match reader.rest {
-            [b':', rest @ ..] if !name.is_empty() => reader.rest = rest,
-            rest => return Err(refusal::name(name, rest)),
-        }
+        let line = match reader.plain_line() {
+            Some(line) => line,
+            None => match any_line(reader, rules, lines_left)? {
+                (Some(line), behind) => {
+                    reader = behind;
+                    line
+                }
+                (None, behind) => return Ok(behind),
+            },
+        };
         if lines_left == 0 {
             return Err(Stop::Refused(HeadError::TooManyFields));
         }
         lines_left -= 1;
-        let (value, is_plain) = reader.value()?;
-        // No known name has an underscore.
-        if has_underscore && !rules.keeps(name) {
+        if line.is_dropped {
             continue;
         }
-        let known = Known::of(name);
-        let (name, value_span) = (Span::within(bytes, name), Span::within(bytes, value));
-        table.push(Field { name, value: value_span, known, is_plain });
+        let known = Known::of(line.name);
+        let (name, value) = (Span::within(bytes, line.name), Span::within(bytes, line.value));
+        table.push(Field { name, value, known, is_plain: line.is_plain });
         if Signals::are_in(known) {
-            signals.read_field(table, known, value, bytes)?;
+            signals.read_field(table, known, line.value, bytes)?;
         }
     }
+}
+
+/// A line however it is written, or none where an empty one ends the head, and what is behind it.
+#[inline(never)]
+fn any_line(
+    mut reader: Reader<'_>,
+    rules: FieldRules,
+    lines_left: usize,
+) -> Result<(Option<Line<'_>>, Reader<'_>), Stop> {
+    if let [b'\r', b'\n', rest @ ..] = reader.rest {
+        return Ok((None, Reader { rest }));
+    }
+    let (name, has_underscore) = reader.token();
+    match reader.rest {
+        [b':', rest @ ..] if !name.is_empty() => reader.rest = rest,
+        rest => return Err(refusal::name(name, rest)),
+    }
+    if lines_left == 0 {
+        return Err(Stop::Refused(HeadError::TooManyFields));
+    }
+    let (value, is_plain) = reader.value()?;
+    // No known name has an underscore.
+    let is_dropped = has_underscore && !rules.keeps(name);
+    Ok((Some(Line { name, value, is_plain, is_dropped }), reader))
 }

@@ -1,7 +1,7 @@
 //! One pass over the bytes of a head: each is looked at once, in order.
 
 use super::refusal;
-use super::token::Token;
+use super::token::{self, Token};
 use crate::http::error::HeadError;
 use crate::http::method::Version;
 use crate::stdx::swar;
@@ -10,6 +10,16 @@ use crate::stdx::swar;
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     pub(super) rest: &'a [u8],
+}
+
+/// A field line.
+pub(super) struct Line<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) value: &'a [u8],
+    /// It is name, `: `, value and line end, as the gateway would write it.
+    pub(super) is_plain: bool,
+    /// It does not go on, for what its name is.
+    pub(super) is_dropped: bool,
 }
 
 /// Why reading ends before the head does.
@@ -95,9 +105,28 @@ impl<'a> Reader<'a> {
         Ok(digit(*a) * 100 + digit(*b) * 10 + digit(*c))
     }
 
-    /// What follows the colon, to the end of the line, without the whitespace around it (RFC 9112 §5), and whether that
-    /// is one space before it and none after, as nearly always.
+    /// A field line as nearly all are: a short name without underscore, a colon, one space, and a value that neither
+    /// begins nor ends with whitespace and holds no tab. `None`, and nothing is read, where it is not or is not whole.
     #[inline(always)]
+    pub(super) fn plain_line(&mut self) -> Option<Line<'a>> {
+        // Its bounds are known to hold what is looked at here.
+        let begin = self.rest.first_chunk::<{ token::SHORT + 2 }>()?;
+        let colon = token::short(begin)?;
+        if colon == 0 || begin[colon] != b':' || begin[colon + 1] != b' ' || begin[colon + 2] <= b' ' {
+            return None;
+        }
+        let behind = &self.rest[colon + 2..];
+        let (value, line_end) = behind.split_at(swar::find(behind, swar::control));
+        let (b"\r\n", rest) = line_end.split_first_chunk()? else { return None };
+        if *value.last()? <= b' ' {
+            return None;
+        }
+        self.rest = rest;
+        Some(Line { name: &begin[..colon], value, is_plain: true, is_dropped: false })
+    }
+
+    /// What follows the colon, to the end of the line, without the whitespace around it (RFC 9112 §5), and whether that
+    /// is one space before it and none after.
     pub(super) fn value(&mut self) -> Result<(&'a [u8], bool), Stop> {
         let after_one_space = match self.rest {
             [b' ', rest @ ..] if rest.first().is_some_and(|&first| first > b' ') => Some(rest),

@@ -112,18 +112,16 @@ fn list(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
+/// However high they are.
+const DIGITS_THAT_FIT: usize = u64::MAX.ilog10() as usize;
+
 fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    let mut number: u64 = 0;
-    for &digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        number = number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
-    }
-    Some(number)
+    let value = |digit: &u8| if digit.is_ascii_digit() { Some(u64::from(digit - b'0')) } else { None };
+    let (first, others) = digits.split_at(digits.len().min(DIGITS_THAT_FIT));
+    let number = first.iter().try_fold(0, |number, digit| Some(number * 10 + value(digit)?))?;
+    let number =
+        others.iter().try_fold(number, |number: u64, digit| number.checked_mul(10)?.checked_add(value(digit)?));
+    number.filter(|_| !digits.is_empty())
 }
 
 /// A body whose end can be found but not its payload is a thing we do not do (501); anything else is malformed.

@@ -11,9 +11,7 @@ impl Token {
     /// The longest there is.
     #[inline(always)]
     pub(super) fn of(bytes: &[u8]) -> Self {
-        // Nearly all tokens are short and without underscore, and a loop of known length is unrolled.
-        let short = bytes.first_chunk::<SHORT>().and_then(|short| short.iter().position(|&byte| class(byte) != PLAIN));
-        match short {
+        match short(bytes) {
             Some(len) if bytes[len] != b'_' => Self { len, has_underscore: false },
             _ => Self::of_any(bytes),
         }
@@ -25,6 +23,13 @@ impl Token {
     }
 }
 
+/// How long the token is at the beginning of `bytes`, if it ends within [`SHORT`] of them or has an underscore there, and
+/// what it is then: nearly all tokens are short and without underscore. A loop of known length is unrolled.
+#[inline(always)]
+pub(super) fn short(bytes: &[u8]) -> Option<usize> {
+    bytes.first_chunk::<SHORT>()?.iter().position(|&byte| class(byte) != PLAIN)
+}
+
 pub(super) fn is_token_byte(byte: u8) -> bool {
     class(byte) != NONE
 }
@@ -33,7 +38,7 @@ fn class(byte: u8) -> u8 {
     CLASSES[usize::from(byte)]
 }
 
-const SHORT: usize = 16;
+pub(super) const SHORT: usize = 16;
 
 const NONE: u8 = 0;
 const PLAIN: u8 = 1;
