@@ -9,6 +9,7 @@ use super::attach;
 use super::consumers;
 use super::ids::{Ids, Limits, Names};
 use super::ir::{self, Ir, Name};
+use super::limits;
 use super::permissions;
 use super::problem::{Origin, Problem};
 use super::snapshot::{Listener, Snapshot};
@@ -51,6 +52,9 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
     compile.unidentified(&ir.listeners, &gates, &ir.routes, &chains);
     compile.twice_identified(&ir.listeners, &gates, &ir.routes, &chains);
     compile.rivals(&ir.listeners, &gates, &ir.routes, &chains);
+    let gated = ir.listeners.iter().zip(&gates);
+    let unknowable = gated.filter_map(|(listener, gate)| limits::unknowable(listener, gate.as_deref()?));
+    compile.problems.extend(unknowable);
     let listeners = compile.listeners(ir.listeners, &mut ids.listeners);
     let gate = |(listener, chain): (&Listener, _)| Gate { entrance: listener.entrance(), chain };
     let gates = listeners.iter().zip(gates).map(gate).collect();

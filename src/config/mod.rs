@@ -16,6 +16,7 @@ pub mod ids;
 pub mod ir;
 pub mod keyring;
 pub mod last_good;
+mod limits;
 pub mod load;
 pub mod matcher;
 pub mod model;

@@ -12,6 +12,9 @@ pub struct Chain {
     /// Sorted by the order, and no two of one kind.
     slots: Box<[Slot]>,
     hooks: Hooks,
+    /// The places of those that have something to say to a request, and to its answer.
+    on_request: Box<[usize]>,
+    on_response: Box<[usize]>,
     /// The place of the last of those that find out who asks.
     door: Option<usize>,
 }
@@ -112,8 +115,10 @@ impl Chain {
 
     fn sorted(kept: Vec<Slot>) -> Option<Self> {
         let hooks = kept.iter().fold(Hooks::default(), |hooks, slot| hooks.and(slot.hooks()));
+        let with = |hook| (0..kept.len()).filter(|place| kept[*place].hooks().has(hook)).collect();
+        let (on_request, on_response) = (with(Hooks::REQUEST), with(Hooks::RESPONSE));
         let door = kept.iter().rposition(|slot| slot.kind.authenticates());
-        (!kept.is_empty()).then(|| Self { slots: kept.into(), hooks, door })
+        (!kept.is_empty()).then(|| Self { slots: kept.into(), hooks, on_request, on_response, door })
     }
 
     /// Those that one of its policies has.
@@ -133,8 +138,8 @@ impl Chain {
         request: &mut RequestView<'_>,
         context: &mut Context<'_>,
     ) -> (Verdict<'a>, usize) {
-        for (place, slot) in self.with(Hooks::REQUEST).filter(|(place, _)| *place >= from) {
-            let Some(policy) = slot.of(context.identity.as_deref(), Hooks::REQUEST) else { continue };
+        for place in self.on_request.iter().copied().filter(|place| *place >= from) {
+            let Some(policy) = self.slots[place].of(context.identity.as_deref()) else { continue };
             let verdict = policy.on_request(request, context);
             match self.heard(place, verdict, &mut context.door) {
                 Verdict::Continue => {}
@@ -154,7 +159,7 @@ impl Chain {
         context: &mut Context<'_>,
     ) -> Verdict<'a> {
         // Nobody else has been asked meanwhile, so that it is the same one.
-        let Some(policy) = self.slots[place].of(context.identity.as_deref(), Hooks::REQUEST) else {
+        let Some(policy) = self.slots[place].of(context.identity.as_deref()) else {
             return Verdict::Continue;
         };
         let verdict = policy.on_request_body(request, body, context);
@@ -169,7 +174,7 @@ impl Chain {
         reply: Reply,
         context: &mut Context<'_>,
     ) -> Verdict<'a> {
-        let Some(policy) = self.slots[place].of(context.identity.as_deref(), Hooks::REQUEST) else {
+        let Some(policy) = self.slots[place].of(context.identity.as_deref()) else {
             return Verdict::Continue;
         };
         let verdict = policy.on_reply(request, reply, context);
@@ -184,7 +189,8 @@ impl Chain {
         mut body: Option<&mut Body<'_>>,
         context: &Context<'_>,
     ) {
-        for policy in self.of(context.identity.as_deref(), Hooks::RESPONSE) {
+        for place in &self.on_response {
+            let Some(policy) = self.slots[*place].of(context.identity.as_deref()) else { continue };
             if let Some(body) = &mut body {
                 policy.on_response_body(response, body);
             }
@@ -194,7 +200,7 @@ impl Chain {
 
     /// How many bytes a response may have of whose body one of the policies wants to see the whole.
     pub fn wants_response_body(&self, response: &ResponseView<'_>, identity: Option<&Identity>) -> Option<u64> {
-        let policies = self.of(identity, Hooks::RESPONSE_BODY);
+        let policies = self.slots.iter().filter_map(|slot| slot.of(identity));
         policies.filter_map(|policy| policy.wants_response_body(response)).max()
     }
 
@@ -216,6 +222,7 @@ impl Chain {
 
     /// What the verdict of the policy at that place means beside those of its like. A credential that is wrong refuses
     /// the request at once; one that is missing only after nobody else has found one; and two are one too many.
+    #[inline]
     fn heard<'a>(&self, place: usize, verdict: Verdict<'a>, door: &mut Door) -> Verdict<'a> {
         let kind = self.slots[place].kind;
         if !kind.authenticates() {
@@ -236,16 +243,6 @@ impl Chain {
             _ => Verdict::Continue,
         }
     }
-
-    /// What a request of this identity meets.
-    fn of(&self, identity: Option<&Identity>, hook: Hooks) -> impl Iterator<Item = &Policy> {
-        self.with(hook).filter_map(move |(_, slot)| slot.of(identity, hook))
-    }
-
-    fn with(&self, hook: Hooks) -> impl Iterator<Item = (usize, &Slot)> {
-        let slots = if self.hooks.has(hook) { &*self.slots } else { &[] };
-        slots.iter().enumerate()
-    }
 }
 
 impl Slot {
@@ -253,11 +250,10 @@ impl Slot {
         Self { kind: policy.kind(), policy: Some(policy), scope, overrides: None }
     }
 
-    /// What a request of this identity meets here, if it has that hook.
-    fn of(&self, identity: Option<&Identity>, hook: Hooks) -> Option<&Policy> {
-        let own = self.overrides.as_ref().zip(identity.and_then(|identity| identity.belonging.as_ref()));
-        let own = own.and_then(|(overrides, belonging)| overrides.find(belonging));
-        own.or(self.policy.as_deref()).filter(|policy| policy.hooks().has(hook))
+    /// What a request of this identity meets here. It does nothing where it has no hook.
+    fn of(&self, identity: Option<&Identity>) -> Option<&Policy> {
+        let own = self.overrides.as_ref().and_then(|overrides| overrides.find(identity?.belonging.as_ref()?));
+        own.or(self.policy.as_deref())
     }
 
     fn hooks(&self) -> Hooks {

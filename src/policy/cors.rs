@@ -111,9 +111,9 @@ impl Member for Cors {
         headers.remove(&ALLOW_ORIGIN);
         headers.remove(&ALLOW_CREDENTIALS);
         let Some(origin) = self.allowed(request.headers.only(&ORIGIN)) else { return };
-        headers.set(&ALLOW_ORIGIN, origin);
+        headers.add(&ALLOW_ORIGIN, origin);
         if self.credentials {
-            headers.set(&ALLOW_CREDENTIALS, b"true");
+            headers.add(&ALLOW_CREDENTIALS, b"true");
         }
         if self.answers(request) {
             self.tell(request, headers);
@@ -138,7 +138,7 @@ impl Cors {
             _ if self.is_any => Some(b"*"),
             (None, [Origin::Exact(only)]) => Some(only.as_bytes()),
             (None, _) => None,
-            (Some(origin), origins) => Some(origin).filter(|origin| origins.iter().any(|allowed| allowed.is(origin))),
+            (Some(origin), origins) => origins.iter().any(|allowed| allowed.is(origin)).then_some(origin),
         }
     }
 

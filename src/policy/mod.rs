@@ -45,7 +45,7 @@ pub use verdict::{Belonging, Body, Context, Identity, Invalid, Response, Verdict
 use crate::http::view::{ArgumentName, RequestView, ResponseView};
 use std::io;
 
-/// What each policy's file has. Hooks that are not in `HOOKS` are never called.
+/// What each policy's file has. Hooks that are not in `HOOKS` do nothing.
 pub trait Member: Sized {
     /// What the operator writes. Its comments are the user's documentation.
     type Config;

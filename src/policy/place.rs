@@ -85,7 +85,6 @@ impl Place {
 
 /// Two lines of one header are two credentials, whatever they are: one of them could be a service's choice.
 fn in_header<'a>(request: &'a RequestView<'_>, name: &'a FieldName, keep: &mut impl FnMut(Result<&'a [u8], NotOne>)) {
-    let is_authorization = name.is(b"Authorization");
     let mut values = request.headers.values(name);
     let Some(first) = values.next() else { return };
     if values.next().is_some() {
@@ -94,7 +93,7 @@ fn in_header<'a>(request: &'a RequestView<'_>, name: &'a FieldName, keep: &mut i
     keep(match bearer(first) {
         Some(credential) => Ok(credential),
         // Another scheme is another policy's.
-        None if is_authorization => Err(NotOne::Missing),
+        None if name.is(b"Authorization") => Err(NotOne::Missing),
         None => Ok(first),
     });
 }
@@ -102,7 +101,8 @@ fn in_header<'a>(request: &'a RequestView<'_>, name: &'a FieldName, keep: &mut i
 /// What follows the scheme (RFC 6750 §2.1), which has no case.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(BEARER.len())?;
-    if !scheme.eq_ignore_ascii_case(BEARER) {
+    // As nearly all write it, or in another case.
+    if scheme != BEARER && !scheme.eq_ignore_ascii_case(BEARER) {
         return None;
     }
     match rest.first() {

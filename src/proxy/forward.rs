@@ -273,7 +273,7 @@ fn write_edited(
     let kept = fields.iter().enumerate().filter(|(index, field)| !edits.drops(*index) && !is_written(field));
     kept.for_each(|(_, field)| lines.copy_field(field, out));
     lines.flush(out);
-    edits.lines().for_each(|line| out.push(line));
+    out.push(edits.lines());
 }
 
 /// Whether a request's field is for the client's connection only, or is written anew, or is not its sender's to say.

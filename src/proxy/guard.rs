@@ -239,7 +239,8 @@ impl<'a> Guarded<'a> {
         stays_behind: impl FnMut(usize) -> bool,
         mut body: Option<&mut Body<'_>>,
     ) -> Option<Ref<'a, Edits>> {
-        if !self.answers_meet_policies() {
+        let chains = self.chains();
+        if !chains.iter().flatten().any(|chain| chain.hooks().has(Hooks::RESPONSE)) {
             return None;
         }
         self.begin();
@@ -249,7 +250,7 @@ impl<'a> Guarded<'a> {
         edits.begin(fields, stays_behind);
         let request = RequestView::new(self.head, bytes, &mut request);
         let mut response = ResponseView { status, headers: Headers::new(fields, &mut edits) };
-        for chain in self.chains() {
+        for chain in chains.into_iter().flatten() {
             chain.on_response(&request, &mut response, body.as_deref_mut(), &context);
         }
         drop(edits);
@@ -259,36 +260,33 @@ impl<'a> Guarded<'a> {
     /// How many bytes a service's response with these fields may have for its policies to see the whole of its body;
     /// `None` if none of them wants to.
     pub fn wants_response_body(&self, status: u16, fields: Fields<'_>) -> Option<u64> {
-        if !self.chains().any(|chain| chain.hooks().has(Hooks::RESPONSE_BODY)) {
+        let chains = self.chains();
+        if !chains.iter().flatten().any(|chain| chain.hooks().has(Hooks::RESPONSE_BODY)) {
             return None;
         }
         let mut edits = self.visit.notes.response.borrow_mut();
         edits.begin(fields, |_| false);
         let response = ResponseView { status, headers: Headers::new(fields, &mut edits) };
         let identity = self.visit.notes.identity();
-        self.chains().filter_map(|chain| chain.wants_response_body(&response, identity.as_deref())).max()
-    }
-
-    /// Whether there is a policy for what is answered.
-    pub fn answers_meet_policies(&self) -> bool {
-        self.chains().any(|chain| chain.hooks().has(Hooks::RESPONSE))
+        let chains = chains.into_iter().flatten();
+        chains.filter_map(|chain| chain.wants_response_body(&response, identity.as_deref())).max()
     }
 
     /// Which policies would have let the request in that was refused because it had no credential.
     pub fn doors(self) -> impl Iterator<Item = Kind> {
         let refusal = self.visit.notes.refusal().filter(|refusal| refusal.is_for_want_of_credentials());
         let by = move |chain: &&Chain| chain.doors().any(|kind| refusal.is_some_and(|refusal| refusal.kind() == kind));
-        self.chains().find(by).into_iter().flat_map(Chain::doors)
+        self.chains().into_iter().flatten().find(by).into_iter().flat_map(Chain::doors)
     }
 
-    fn chains(self) -> impl Iterator<Item = &'a Chain> {
+    fn chains(self) -> [Option<&'a Chain>; 3] {
         let Visit { settings, account, gate, .. } = self.visit;
         let [before, chain] = match (account.undecided.get(), account.record.get()) {
             (None, None) => [None, settings.chain.as_deref()],
             (Some(undecided), None) => [undecided.chain.as_deref(), undecided.rest.as_deref()],
             (before, record) => [before, record].map(|record| record?.chain.as_deref()),
         };
-        [gate.and_then(|gate| gate.chain.as_deref()), before, chain].into_iter().flatten()
+        [gate.and_then(|gate| gate.chain.as_deref()), before, chain]
     }
 
     /// Makes the notes this exchange's own. What would not go on to a service is not there for policies.
@@ -311,19 +309,20 @@ impl<'a> Guarded<'a> {
     fn context(&self) -> Context<'a> {
         let Visit { shared, settings, bytes, account, notes, .. } = self.visit;
         let client = self.visit.client(self.head);
+        let found = account.found().map(|record| &**record);
         Context {
             client,
             is_https: self.is_https(),
             is_exempt: self.visit.settings.bypass_local && self.is_local(client),
             request_id: account.request_id.bytes(bytes),
             body_bytes_max: notes.body_bytes_max.get(),
-            consumers: account.found().map_or(&settings.consumers, |record| &record.settings.consumers),
+            consumers: found.map_or(&settings.consumers, |record| &record.settings.consumers),
             identity: notes.identity.borrow().clone(),
             former: None,
             door: notes.door.get(),
             now: shared.runtime.now(),
-            route: account.found().map(|record| record.route.id),
-            service: account.found().and_then(|record| Some(record.service.as_ref()?.id)),
+            route: found.map(|record| record.route.id),
+            service: found.and_then(|record| Some(record.service.as_ref()?.id)),
             refusal: notes.refusal(),
             would_refuse: notes.would_refuse(),
             charged: &notes.charged,
@@ -343,8 +342,8 @@ impl<'a> Guarded<'a> {
     /// The client's own connection is encrypted, as a trusted peer says.
     pub fn is_https(&self) -> bool {
         let Visit { bytes, account, .. } = self.visit;
-        let scheme = self.head.value(bytes, Known::XForwardedProto).filter(|_| account.peer_is_trusted);
-        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"))
+        let scheme = || self.head.value(bytes, Known::XForwardedProto);
+        account.peer_is_trusted && scheme().is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"))
     }
 }
 

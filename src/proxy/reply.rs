@@ -121,7 +121,7 @@ impl Reply<'_> {
         out.push(b"\r\n");
         let kept = fields.iter().enumerate().filter(|(index, _)| edits.is_none_or(|edits| !edits.drops(*index)));
         kept.for_each(|(_, (name, value))| out.field(name, value));
-        edits.into_iter().flat_map(Edits::lines).for_each(|line| out.push(line));
+        out.push(edits.map_or(b"", Edits::lines));
         if !matches!(status, 204 | 304) {
             out.length(body.len() as u64);
         }

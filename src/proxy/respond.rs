@@ -13,12 +13,13 @@ use crate::http::error::HeadError;
 use crate::http::field::Known;
 use crate::http::h1::Scan;
 use crate::http::head::{ResponseHead, Version};
-use crate::http::view::Fields;
+use crate::http::view::{Edits, Fields};
 use crate::policy::Body;
 use crate::runtime::wait::until;
 use crate::runtime::{Buf, Error as IoError, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 use crate::wire::{Encoder, Piece, ReadError, Reader};
+use std::cell::Ref;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -98,28 +99,42 @@ async fn pass_on(
     framing: Framing,
 ) -> Result<bool, Failure> {
     let close = closes(exchange, framing);
-    let adds_nothing =
-        !close && exchange.request.version == Version::Http11 && !exchange.guarded.answers_meet_policies();
-    let bytes = &reader.input()[..length];
-    let left_out = if adds_nothing { trim::left_out(head, bytes, framing) } else { None };
-    let opening = match left_out {
-        Some(left_out) => {
-            let start = left_out.remove_from(&mut reader.input_mut()[..length]);
-            reader.skip(start);
-            Opening::Trimmed { head_bytes: length - start }
-        }
-        None => {
-            let written = forwarded(exchange, head, bytes, framing, close, None)?;
-            reader.skip(length);
-            Opening::Written(written)
-        }
-    };
+    let opening = opening(exchange, reader, (head, length), framing, close)?;
     if framing == Framing::UntilClose {
         // Whatever cuts this response short, a panic or the shard's end: an end would make it look whole.
         exchange.client.stream.reset_on_drop();
     }
     body(exchange, stream, reader, Encoder::new(framing), (head.status, opening)).await?;
     Ok(close)
+}
+
+/// The head that goes down: the one that came, where it lies, unless that is not how we would write it.
+fn opening(
+    exchange: &Exchange<'_>,
+    reader: &mut Reader,
+    (head, length): (&ResponseHead, usize),
+    framing: Framing,
+    close: bool,
+) -> Result<Opening, Failure> {
+    let bytes = &reader.input()[..length];
+    let edits = edited(exchange, &forward(exchange, head, bytes, framing, close), None)?;
+    let adds_nothing = !close && exchange.request.version == Version::Http11;
+    let left_out = if adds_nothing { trim::left_out(head, bytes, framing, edits.as_deref()) } else { None };
+    let more = edits.as_ref().map_or(&[][..], |edits| edits.lines());
+    match left_out {
+        Some(left_out) if more.is_empty() || reader.insert(length - trim::LAST_LINE.len(), more) => {
+            let head_bytes = length + more.len();
+            let start = left_out.remove_from(&mut reader.input_mut()[..head_bytes]);
+            reader.skip(start);
+            Ok(Opening::Trimmed { head_bytes: head_bytes - start })
+        }
+        _ => {
+            let response = forward(exchange, head, &reader.input()[..length], framing, close);
+            let written = write(exchange, &ForwardedResponse { edits: edits.as_deref(), ..response })?;
+            reader.skip(length);
+            Ok(Opening::Written(written))
+        }
+    }
 }
 
 /// A 204 has no body (RFC 9112 §6.3). From an upstream that says otherwise one may follow, which the connection's next
@@ -152,10 +167,25 @@ pub(super) fn forwarded(
     close: bool,
     mut body: Option<&mut Body<'_>>,
 ) -> Result<Buf, Failure> {
+    let mut response = forward(exchange, head, bytes, framing, close);
+    let edits = edited(exchange, &response, body.as_deref_mut())?;
+    if let Some(body) = body {
+        response.framing = Framing::Length(body.bytes().len() as u64);
+    }
+    response.edits = edits.as_deref();
+    write(exchange, &response)
+}
+
+/// The response as it would go down without policies.
+fn forward<'a>(
+    exchange: &Exchange<'a>,
+    head: &'a ResponseHead,
+    bytes: &'a [u8],
+    framing: Framing,
+    close: bool,
+) -> ForwardedResponse<'a> {
     let fields = Fields::Read(head.fields(), bytes);
-    let length_unknown =
-        framing == Framing::Empty && exchange.guarded.wants_response_body(head.status, fields).is_some();
-    let mut response = ForwardedResponse {
+    ForwardedResponse {
         head,
         bytes,
         framing,
@@ -163,24 +193,32 @@ pub(super) fn forwarded(
         request_version: exchange.request.version,
         switch: head.status == 101,
         close,
-        length_unknown,
+        length_unknown: framing == Framing::Empty
+            && exchange.guarded.wants_response_body(head.status, fields).is_some(),
         edits: None,
-    };
-    let edits = match head.status {
-        // These say nothing of the answer.
-        100..=199 => None,
-        status => {
-            let stays_behind = |index: usize| response.is_for_one_hop(&head.fields()[index]);
-            exchange.guarded.answer(status, fields, stays_behind, body.as_deref_mut())
-        }
-    };
+    }
+}
+
+/// What policies make of it, if there is one for it.
+fn edited<'a>(
+    exchange: &Exchange<'a>,
+    response: &ForwardedResponse<'_>,
+    body: Option<&mut Body<'_>>,
+) -> Result<Option<Ref<'a, Edits>>, Failure> {
+    let ForwardedResponse { head, bytes, .. } = *response;
+    if head.status < 200 {
+        // Interim ones say nothing of the answer.
+        return Ok(None);
+    }
+    let stays_behind = |index: usize| response.is_for_one_hop(&head.fields()[index]);
+    let edits = exchange.guarded.answer(head.status, Fields::Read(head.fields(), bytes), stays_behind, body);
     if edits.as_ref().is_some_and(|edits| edits.overflowed()) {
         return Err(failed(UpstreamFailure::Head(HeadError::HeadTooLarge)));
     }
-    if let Some(body) = body {
-        response.framing = Framing::Length(body.bytes().len() as u64);
-    }
-    response.edits = edits.as_deref();
+    Ok(edits)
+}
+
+fn write(exchange: &Exchange<'_>, response: &ForwardedResponse<'_>) -> Result<Buf, Failure> {
     response.write(exchange.shared.runtime.pool()).map_err(|error| match error {
         Unwritten::NoBuffer => Failure::NoBuffer,
         Unwritten::TooLarge => failed(UpstreamFailure::Head(HeadError::HeadTooLarge)),

@@ -1,31 +1,38 @@
-//! A response's head made ours where it lies, by leaving lines out: that saves a buffer, and a copy of all that came.
+//! A response's head made ours where it lies, by leaving lines out and letting others in: that saves a buffer, and a
+//! copy of all that came.
 
 use super::forward::{NOT_RESPONDED, is_stopped_down};
 use crate::http::body::Framing;
 use crate::http::field::Known;
 use crate::http::head::{ResponseHead, Version};
+use crate::http::view::Edits;
 use std::ops::Range;
 
-/// The lines of `head`, which lies in `bytes`, that must go for the rest to be what goes down. `None` if something is
-/// to be added or spelt otherwise: then the head is written anew.
+/// The lines of `head`, which lies in `bytes`, that must go for the rest to be what goes down, but for what policies
+/// add. `None` if something is to be spelt otherwise: then the head is written anew.
 ///
 /// That is for a body whose length is told and a client that stays: `Content-Length` says what we would say, where the
 /// upstream says it.
-pub fn left_out(head: &ResponseHead, bytes: &[u8], framing: Framing) -> Option<LeftOut> {
+pub fn left_out(head: &ResponseHead, bytes: &[u8], framing: Framing, edits: Option<&Edits>) -> Option<LeftOut> {
     let Framing::Length(length) = framing else { return None };
     if head.version != Version::Http11 || head.reason.len == 0 {
         return None;
     }
     let (mut left_out, mut is_framed) = (LeftOut::default(), false);
-    for field in head.fields() {
+    for (index, field) in head.fields().iter().enumerate() {
         let line = field.line()?;
+        let goes = || match edits {
+            None => is_stopped_down(head, bytes, field, NOT_RESPONDED),
+            // What is stopped was dropped before they saw it.
+            Some(edits) => edits.drops(index),
+        };
         if field.known == Known::ContentLength {
             let is_ours = field.value.of(bytes) == itoa::Buffer::new().format(length).as_bytes();
             if is_framed || !is_ours {
                 return None;
             }
             is_framed = true;
-        } else if is_stopped_down(head, bytes, field, NOT_RESPONDED) {
+        } else if goes() {
             left_out.push(line)?;
         }
     }
@@ -57,6 +64,8 @@ impl LeftOut {
     }
 }
 
+/// A head ends with it.
+pub const LAST_LINE: &[u8] = b"\r\n";
 /// Each costs a move of what stands before it; an upstream of ours sends two or three.
 const LINES_MAX: usize = 4;
 
@@ -79,7 +88,7 @@ mod tests {
         let mut bytes = format!("HTTP/1.1 200 OK\r\n{fields}\r\n").into_bytes();
         let mut head = ResponseHead::new();
         assert_eq!(head.parse(&bytes, &limits, &mut Scan::new()), Ok(Some(bytes.len())), "{fields}");
-        let start = left_out(&head, &bytes, Framing::Length(5)).map(|left_out| left_out.remove_from(&mut bytes));
+        let start = left_out(&head, &bytes, Framing::Length(5), None).map(|left_out| left_out.remove_from(&mut bytes));
         let edited = start.map(|start| String::from_utf8(bytes.split_off(start)).unwrap());
         assert_eq!(edited, expected.map(|fields| format!("HTTP/1.1 200 OK\r\n{fields}\r\n")), "{fields}");
     }

@@ -115,6 +115,18 @@ impl Reader {
         self.input.as_mut().map_or(&mut [], Buf::bytes_mut)
     }
 
+    /// Lets bytes into the input at that place. False if there is no room for them.
+    #[must_use]
+    pub fn insert(&mut self, at: usize, more: &[u8]) -> bool {
+        let Some(input) = self.input.as_mut().filter(|input| input.spare_len() >= more.len()) else { return false };
+        let end = input.len();
+        input.grow(more.len());
+        let bytes = input.bytes_mut();
+        bytes.copy_within(at..end, at + more.len());
+        bytes[at..at + more.len()].copy_from_slice(more);
+        true
+    }
+
     /// Drops the first `length` bytes of the input: a head that nobody needs any more.
     pub fn skip(&mut self, length: usize) {
         if let Some(input) = &mut self.input {

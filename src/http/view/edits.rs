@@ -1,7 +1,7 @@
 //! What policies change of one head, noted until it is written.
 
-use super::Fields;
-use super::name::{Mark, Marks};
+use super::name::Lengths;
+use super::{FieldName, Fields};
 use crate::http::head::FIELDS_MAX;
 
 /// Memory for the edits of one head after another: it grows to what the largest needed, within bounds.
@@ -9,14 +9,12 @@ use crate::http::head::FIELDS_MAX;
 pub struct Edits {
     /// A bit for each field of the head that does not go on.
     dropped: [u64; WORDS],
-    added: Vec<Added>,
-    /// The lines of `added`, as they are written; room for more behind them.
-    text: Vec<u8>,
-    text_len: usize,
-    /// Nothing else is in the text.
-    is_whole: bool,
-    /// The marks of all names, those of the head too: most that are asked for are not there.
-    pub(super) marks: Marks,
+    /// The names of the others.
+    pub(super) lengths: Lengths,
+    /// What goes on behind them, as it is written: bytes that a policy gives are copied here, and from here to the
+    /// wire.
+    lines: Vec<u8>,
+    lines_lengths: Lengths,
     /// The query, if it was edited; empty for none.
     pub(super) query: Option<Vec<u8>>,
     pub(super) query_spare: Vec<u8>,
@@ -26,21 +24,22 @@ pub struct Edits {
     pub(super) edited: bool,
 }
 
-/// A field behind those of the head: where its line and its value lie in the text.
-#[derive(Clone, Copy, Debug)]
-struct Added {
-    start: u32,
-    value_start: u32,
-    end: u32,
+/// One of the lines: where it begins, where its name, its value and itself end.
+struct Line {
+    start: usize,
+    name_end: usize,
+    value_end: usize,
+    end: usize,
 }
 
 impl Edits {
     /// Forgets the head before. Fields of the next one for which `stays_behind` is true are not there for policies:
     /// they would not go on either.
+    #[inline]
     pub fn begin(&mut self, fields: Fields<'_>, mut stays_behind: impl FnMut(usize) -> bool) {
         self.dropped = [0; WORDS];
-        self.added.clear();
-        (self.text_len, self.is_whole, self.marks) = (0, true, Marks::default());
+        (self.lengths, self.lines_lengths) = (Lengths::default(), Lengths::default());
+        self.lines.clear();
         if let Some(query) = self.query.take() {
             self.query_spare = query;
         }
@@ -49,31 +48,27 @@ impl Edits {
             if stays_behind(index) {
                 self.drop_field(index);
             } else {
-                self.marks.insert(Mark::of(fields.name(index)));
+                self.lengths.insert(fields.name_len(index));
             }
         }
     }
 
     /// Whether the field of this index does not go on.
+    #[inline]
     pub fn drops(&self, index: usize) -> bool {
         self.dropped[index / BITS] >> (index % BITS) & 1 == 1
     }
 
-    /// The fields behind those of the head.
+    /// What is to be written behind the fields of the head.
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
+    /// The same, taken apart into names and values.
     pub fn added(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.added.iter().map(|added| added.of(&self.text))
-    }
-
-    /// One of them by its place.
-    pub(super) fn added_at(&self, place: usize) -> Option<(&[u8], &[u8])> {
-        self.added.get(place).map(|added| added.of(&self.text))
-    }
-
-    /// The same as lines, each or several at once.
-    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        let (whole, lines) =
-            if self.is_whole { (Some(&self.text[..self.text_len]), &[][..]) } else { (None, &self.added[..]) };
-        whole.into_iter().chain(lines.iter().map(|added| &self.text[added.start as usize..added.end as usize]))
+        let next = |start| Line::at(&self.lines, start);
+        let lines = std::iter::successors(next(0), move |line| next(line.end));
+        lines.map(|line| (&self.lines[line.start..line.name_end], line.value(&self.lines)))
     }
 
     /// The query in place of the head's; the inner `None` is none at all.
@@ -93,98 +88,95 @@ impl Edits {
 
     /// How much longer than the head the edited one can be.
     pub fn bytes_more(&self) -> usize {
-        self.text_len + self.query.as_ref().map_or(0, Vec::len)
+        self.lines.len() + self.query.as_ref().map_or(0, Vec::len)
     }
 
     pub(super) fn drop_field(&mut self, index: usize) {
         self.dropped[index / BITS] |= 1 << (index % BITS);
     }
 
-    pub(super) fn add(&mut self, name: &[u8], mark: Mark, value: &[u8]) {
-        let line_len = name.len() + SEPARATOR.len() + value.len() + LINE_END.len();
-        if self.added.len() == EDITS_MAX || self.text_len + line_len > TEXT_BYTES_MAX {
+    /// Adds what `write` writes, which are whole lines, as the names have these lengths.
+    #[inline]
+    pub(super) fn write(&mut self, lengths: Lengths, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.lines.len();
+        write(&mut self.lines);
+        self.lines_lengths.join(lengths);
+        if self.lines.len() > TEXT_BYTES_MAX {
+            self.lines.truncate(before);
             self.overflowed = true;
-            return;
-        }
-        let added = self.place(name.len(), value.len());
-        let (to_name, rest) = self.text[added.start as usize..self.text_len].split_at_mut(name.len());
-        let (to_separator, rest) = rest.split_at_mut(SEPARATOR.len());
-        let (to_value, to_end) = rest.split_at_mut(value.len());
-        to_name.copy_from_slice(name);
-        to_separator.copy_from_slice(SEPARATOR);
-        to_value.copy_from_slice(value);
-        to_end.copy_from_slice(LINE_END);
-        self.added.push(added);
-        self.marks.insert(mark);
-    }
-
-    /// Removes added fields by name.
-    pub(super) fn remove_added(&mut self, name_len: usize, is_it: impl Fn(&[u8]) -> bool) {
-        let Self { added, text, is_whole, .. } = self;
-        let is_it = |added: &Added| added.name_len() == name_len && is_it(added.of(text).0);
-        if added.iter().any(is_it) {
-            added.retain(|added| !is_it(added));
-            *is_whole = false;
         }
     }
 
-    /// Gives added fields of one name another.
-    pub(super) fn rename_added(&mut self, is_it: impl Fn(&[u8]) -> bool, name: &[u8]) {
-        for index in 0..self.added.len() {
-            let (own, value) = self.added[index].of(&self.text);
-            if is_it(own) {
-                let (from, value_len) = (self.added[index].value_start as usize, value.len());
-                let added = self.place(name.len(), value_len);
-                let (start, to) = (added.start as usize, added.value_start as usize);
-                self.text[start..][..name.len()].copy_from_slice(name);
-                self.text[to - SEPARATOR.len()..to].copy_from_slice(SEPARATOR);
-                self.text.copy_within(from..from + value_len + LINE_END.len(), to);
-                self.added[index] = added;
-                self.marks.insert(Mark::of(name));
-                self.is_whole = false;
-                self.overflowed |= self.text_len > TEXT_BYTES_MAX;
-            }
-        }
+    /// Whether a name of one of these lengths may be there.
+    pub(super) fn may_have(&self, lengths: Lengths) -> bool {
+        self.lengths.have(lengths) || self.lines_lengths.have(lengths)
     }
 
-    /// A place for a line at the end of the text.
-    #[inline(always)]
-    fn place(&mut self, name_len: usize, value_len: usize) -> Added {
-        let start = self.text_len;
-        let value_start = start + name_len + SEPARATOR.len();
-        let end = value_start + value_len + LINE_END.len();
-        if self.text.len() < end {
-            self.grow(end);
+    /// The next value of that name at or behind this place in the lines, and the place behind it.
+    pub(super) fn find_added(&self, start: usize, name: &FieldName) -> Option<(&[u8], usize)> {
+        if !self.lines_lengths.have(name.lengths()) {
+            return None;
         }
-        self.text_len = end;
-        Added { start: start as u32, value_start: value_start as u32, end: end as u32 }
+        let line = self.find_line(start, name)?;
+        Some((line.value(&self.lines), line.end))
     }
 
     #[cold]
-    fn grow(&mut self, end: usize) {
-        self.text.resize(end.next_power_of_two().max(TEXT_BYTES_USUAL), 0);
+    fn find_line(&self, mut start: usize, name: &FieldName) -> Option<Line> {
+        loop {
+            let line = Line::at(&self.lines, start)?;
+            if name.is(&self.lines[line.start..line.name_end]) {
+                return Some(line);
+            }
+            start = line.end;
+        }
+    }
+
+    /// Takes away lines by name.
+    #[inline]
+    pub(super) fn remove_added(&mut self, name: &FieldName) {
+        if self.lines_lengths.have(name.lengths()) {
+            self.remove_lines(name);
+        }
+    }
+
+    #[cold]
+    fn remove_lines(&mut self, name: &FieldName) {
+        let mut at = 0;
+        while let Some(line) = self.find_line(at, name) {
+            self.lines.drain(line.start..line.end);
+            at = line.start;
+        }
+    }
+
+    /// Gives lines of one name another.
+    pub(super) fn rename_added(&mut self, from: &FieldName, to: &FieldName) {
+        let mut at = 0;
+        while let Some(line) = self.find_line(at, from) {
+            self.lines.splice(line.start..line.name_end, to.text().bytes()).for_each(drop);
+            at = line.end - (line.name_end - line.start) + to.text().len();
+            self.lines_lengths.join(to.lengths());
+        }
+        self.overflowed |= self.lines.len() > TEXT_BYTES_MAX;
     }
 }
 
-impl Added {
-    fn name_len(self) -> usize {
-        (self.value_start - self.start) as usize - SEPARATOR.len()
+impl Line {
+    /// The line that begins there. Neither has a name a colon nor a value a line end.
+    fn at(lines: &[u8], start: usize) -> Option<Self> {
+        let end = start + memchr::memchr(LINE_END[1], &lines[start..])? + 1;
+        let name_end = start + memchr::memchr(SEPARATOR[0], &lines[start..end])?;
+        Some(Self { start, name_end, value_end: end - LINE_END.len(), end })
     }
 
-    /// Name and value.
-    fn of(self, text: &[u8]) -> (&[u8], &[u8]) {
-        let (start, value_start, end) = (self.start as usize, self.value_start as usize, self.end as usize);
-        (&text[start..value_start - SEPARATOR.len()], &text[value_start..end - LINE_END.len()])
+    fn value<'a>(&self, lines: &'a [u8]) -> &'a [u8] {
+        &lines[self.name_end + SEPARATOR.len()..self.value_end]
     }
 }
 
-/// Fields that policies may add to one head.
-pub const EDITS_MAX: usize = 64;
-/// Their lines; also an edited query.
+/// The lines that policies may add to one head; also an edited query.
 pub const TEXT_BYTES_MAX: usize = 16 << 10;
 const BITS: usize = u64::BITS as usize;
 const WORDS: usize = FIELDS_MAX.div_ceil(BITS);
-/// What a few lines take.
-const TEXT_BYTES_USUAL: usize = 1 << 10;
-const SEPARATOR: &[u8] = b": ";
-const LINE_END: &[u8] = b"\r\n";
+pub(super) const SEPARATOR: &[u8; 2] = b": ";
+pub(super) const LINE_END: &[u8; 2] = b"\r\n";

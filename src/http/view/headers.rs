@@ -1,6 +1,7 @@
 //! The fields of a head, read and edited.
 
-use super::{Edits, FieldName};
+use super::edits::{LINE_END, SEPARATOR};
+use super::{Edits, FieldName, FieldNames};
 use crate::http::field::Field;
 
 /// The fields that the edits are of.
@@ -27,20 +28,28 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn name(self, index: usize) -> &'a [u8] {
+    pub(super) fn name_len(self, index: usize) -> usize {
+        match self {
+            Self::Read(fields, _) => usize::from(fields[index].name.len),
+            Self::Own(fields) => fields[index].0.len(),
+        }
+    }
+
+    fn name(self, index: usize) -> &'a [u8] {
         match self {
             Self::Read(fields, bytes) => fields[index].name.of(bytes),
             Self::Own(fields) => fields[index].0,
         }
     }
 
-    #[inline(always)]
-    fn is(self, index: usize, name: &FieldName) -> bool {
-        name.is(self.name(index))
+    fn value(self, index: usize) -> &'a [u8] {
+        match self {
+            Self::Read(fields, bytes) => fields[index].value.of(bytes),
+            Self::Own(fields) => fields[index].1,
+        }
     }
 
     /// The first one from there on that has this name.
-    #[inline]
     fn find(self, from: usize, name: &FieldName) -> Option<usize> {
         let len = name.text().len();
         let mut from = from;
@@ -52,17 +61,10 @@ impl<'a> Fields<'a> {
                 Self::Own(fields) => fields.get(from..)?.iter().position(|(name, _)| name.len() == len),
             };
             let found = from + place?;
-            if self.is(found, name) {
+            if name.is(self.name(found)) {
                 return Some(found);
             }
             from = found + 1;
-        }
-    }
-
-    fn value(self, index: usize) -> &'a [u8] {
-        match self {
-            Self::Read(fields, bytes) => fields[index].value.of(bytes),
-            Self::Own(fields) => fields[index].1,
         }
     }
 }
@@ -75,30 +77,34 @@ impl<'a> Headers<'a> {
 
     /// The value of each line of that name.
     pub fn values<'b>(&'b self, name: &'b FieldName) -> impl Iterator<Item = &'b [u8]> {
-        let (fields, edits) = (self.fields, &*self.edits);
-        let (mut at, mut added) = if self.may_have(name) { (0, 0) } else { (usize::MAX, usize::MAX) };
-        std::iter::from_fn(move || {
-            while let Some(found) = fields.find(at, name) {
-                at = found + 1;
-                if !edits.drops(found) {
-                    return Some(fields.value(found));
-                }
-            }
-            at = usize::MAX;
-            while let Some((other, value)) = edits.added_at(added) {
-                added += 1;
-                if name.is(other) {
-                    return Some(value);
-                }
-            }
-            None
-        })
+        let (mut at, mut line) = (0, 0);
+        let sent = std::iter::from_fn(move || {
+            let found = self.find(at, name)?;
+            at = found + 1;
+            Some(self.fields.value(found))
+        });
+        sent.chain(std::iter::from_fn(move || {
+            let (value, end) = self.edits.find_added(line, name)?;
+            line = end;
+            Some(value)
+        }))
     }
 
-    /// Whether one of the names may be this one.
+    /// The first field of the head from there on that has this name and goes on.
     #[inline]
-    fn may_have(&self, name: &FieldName) -> bool {
-        self.edits.marks.contains(name.mark())
+    fn find(&self, from: usize, name: &FieldName) -> Option<usize> {
+        if self.edits.lengths.have(name.lengths()) { self.find_kept(from, name) } else { None }
+    }
+
+    fn find_kept(&self, from: usize, name: &FieldName) -> Option<usize> {
+        let mut from = from;
+        loop {
+            let found = self.fields.find(from, name)?;
+            if !self.edits.drops(found) {
+                return Some(found);
+            }
+            from = found + 1;
+        }
     }
 
     pub fn has(&self, name: &FieldName) -> bool {
@@ -111,20 +117,18 @@ impl<'a> Headers<'a> {
         values.next().filter(|_| values.next().is_none())
     }
 
+    #[inline]
     pub fn remove(&mut self, name: &FieldName) {
-        self.edits.edited = true;
-        if !self.may_have(name) {
-            return;
-        }
         self.remove_sent(name);
-        self.edits.remove_added(name.text().len(), |other| name.is(other));
+        self.edits.remove_added(name);
     }
 
     /// Takes away what was sent under that name, and leaves what was set since.
+    #[inline]
     pub fn remove_sent(&mut self, name: &FieldName) {
         self.edits.edited = true;
         let mut at = 0;
-        while let Some(found) = self.fields.find(at, name) {
+        while let Some(found) = self.find(at, name) {
             self.edits.drop_field(found);
             at = found + 1;
         }
@@ -136,10 +140,27 @@ impl<'a> Headers<'a> {
         self.add(name, value);
     }
 
+    /// Several headers have the values that `write` gives them, each in a whole line, and no others.
+    #[inline]
+    pub fn set_lines(&mut self, names: &FieldNames, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.edits.may_have(names.lengths()) {
+            names.iter().for_each(|name| self.remove(name));
+        }
+        self.edits.edited = true;
+        self.edits.write(names.lengths(), write);
+    }
+
     /// One more line.
     pub fn add(&mut self, name: &FieldName, value: &[u8]) {
         self.edits.edited = true;
-        self.edits.add(name.text().as_bytes(), name.mark(), value);
+        self.edits.write(name.lengths(), |lines| {
+            let name = name.text().as_bytes();
+            lines.reserve(name.len() + SEPARATOR.len() + value.len() + LINE_END.len());
+            lines.extend_from_slice(name);
+            lines.extend_from_slice(SEPARATOR);
+            lines.extend_from_slice(value);
+            lines.extend_from_slice(LINE_END);
+        });
     }
 
     /// Gives every line of one name another, which they then share with no line that had it before.
@@ -151,12 +172,12 @@ impl<'a> Headers<'a> {
         if !from.is(to.text().as_bytes()) {
             self.remove(to);
         }
-        self.edits.rename_added(|other| from.is(other), to.text().as_bytes());
-        for index in 0..self.fields.len() {
-            if self.fields.is(index, from) && !self.edits.drops(index) {
-                self.edits.drop_field(index);
-                self.edits.add(to.text().as_bytes(), to.mark(), self.fields.value(index));
-            }
+        self.edits.rename_added(from, to);
+        let mut at = 0;
+        while let Some(found) = self.find(at, from) {
+            self.edits.drop_field(found);
+            self.add(to, self.fields.value(found));
+            at = found + 1;
         }
     }
 }

@@ -17,9 +17,9 @@ mod query;
 pub mod sample;
 
 pub use super::head::Method;
-pub use edits::{EDITS_MAX, Edits, TEXT_BYTES_MAX};
+pub use edits::{Edits, TEXT_BYTES_MAX};
 pub use headers::{Fields, Headers};
-pub use name::{ArgumentName, FieldName, FieldValue};
+pub use name::{ArgumentName, FieldName, FieldNames, FieldValue};
 pub use query::without_values;
 
 use super::body::Framing;
@@ -181,14 +181,32 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_set_together_and_found_one_by_one() {
+        let names = FieldNames::new(["X-Role", "B"].map(name));
+        check(
+            HEAD,
+            |view| {
+                view.headers.add(&name("b"), b"0");
+                view.headers.set_lines(&names, |lines| lines.extend_from_slice(b"X-Role: none\r\nB: 1: 2\r\n"));
+                assert_eq!(view.headers.only(&name("b")), Some(&b"1: 2"[..]));
+                view.headers.rename(&name("X-Role"), &name("X-Was"));
+                view.headers.set_lines(&FieldNames::new([name("C")]), |lines| lines.extend_from_slice(b"C: \r\n"));
+                assert_eq!(view.headers.only(&name("c")), Some(&b""[..]));
+            },
+            &["Accept: */*", "X-Was: none", "B: 1: 2", "C: "],
+            Some("a=1&b=2&a=3"),
+        );
+    }
+
+    #[test]
     fn edits_have_bounds() {
         let mut edits = Edits::default();
         let fields = [];
         let mut headers = Headers::new(Fields::Own(&fields), &mut edits);
-        (0..EDITS_MAX).for_each(|_| headers.add(&name("A"), b"1"));
+        (0..TEXT_BYTES_MAX / 6).for_each(|_| headers.add(&name("A"), b"1"));
         assert!(!edits.overflowed());
         Headers::new(Fields::Own(&fields), &mut edits).add(&name("A"), b"1");
-        assert!(edits.overflowed());
+        assert!(edits.overflowed() && edits.lines().len() <= TEXT_BYTES_MAX);
         edits.begin(Fields::Own(&fields), |_| false);
         assert!(!edits.overflowed());
         let mut headers = Headers::new(Fields::Own(&fields), &mut edits);

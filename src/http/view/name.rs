@@ -12,9 +12,13 @@ use crate::stdx::parsed::parsed;
 /// A header's name. Names are the same in any case, and with `_` for `-`: many programs cannot tell those apart, and
 /// what one of them would take for the name must not slip past a policy.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct FieldName {
-    text: Cow<'static, str>,
-    mark: Mark,
+pub struct FieldName(Cow<'static, str>);
+
+/// Names that are written together.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FieldNames {
+    names: Box<[FieldName]>,
+    lengths: Lengths,
 }
 
 /// A header's value: no control bytes, no space around it.
@@ -32,32 +36,32 @@ impl FieldName {
     pub fn new(text: &str) -> Option<Self> {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         let fits = (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_token);
-        fits.then(|| Self { text: text.to_owned().into(), mark: Mark::of(text.as_bytes()) })
+        fits.then(|| Self(text.to_owned().into()))
     }
 
     /// A name of ours, which is one.
     pub const fn fixed(text: &'static str) -> Self {
-        Self { text: Cow::Borrowed(text), mark: Mark::of(text.as_bytes()) }
+        Self(Cow::Borrowed(text))
     }
 
     /// As it is written out.
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0
     }
 
-    pub(super) fn mark(&self) -> Mark {
-        self.mark
+    pub(super) fn lengths(&self) -> Lengths {
+        Lengths::of(self.0.len())
     }
 
     pub fn is(&self, name: &[u8]) -> bool {
-        let own = self.text.as_bytes();
+        let own = self.0.as_bytes();
         name.len() == own.len() && (name == own || name.iter().zip(own).all(|(a, b)| fold(*a) == fold(*b)))
     }
 
     /// The gateway writes this header itself or decides by it, so that no policy may touch it.
     pub fn is_the_gateways(&self) -> bool {
         !matches!(
-            Known::of(&self.text.bytes().map(fold).collect::<Vec<_>>()),
+            Known::of(&self.0.bytes().map(fold).collect::<Vec<_>>()),
             Known::Other
                 | Known::Authorization
                 | Known::Cookie
@@ -73,37 +77,44 @@ const fn fold(byte: u8) -> u8 {
     if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
 }
 
-/// What few names share that are not the same.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Mark(u8);
+/// How long some names are: most of what is looked for is not there, and nearly always this says so.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Lengths(u64);
 
-/// The marks of a head's names.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Marks([u64; 4]);
+impl FieldNames {
+    pub fn new(names: impl IntoIterator<Item = FieldName>) -> Self {
+        let names: Box<[FieldName]> = names.into_iter().collect();
+        let mut lengths = Lengths::default();
+        names.iter().for_each(|name| lengths.join(name.lengths()));
+        Self { names, lengths }
+    }
 
-impl Mark {
-    /// The names of one family often begin and end alike, and differ in length or before their last letter.
-    #[inline(always)]
-    pub(super) const fn of(name: &[u8]) -> Self {
-        let [letter, last] = match name {
-            [.., letter, last] => [fold(*letter), fold(*last)],
-            [last] => [0, fold(*last)],
-            [] => [0, 0],
-        };
-        let length = (name.len() as u8).wrapping_mul(37);
-        Self(length.wrapping_add(letter.wrapping_mul(5)).wrapping_add(last.wrapping_mul(11)))
+    pub fn iter(&self) -> impl Iterator<Item = &FieldName> {
+        self.names.iter()
+    }
+
+    pub(super) fn lengths(&self) -> Lengths {
+        self.lengths
     }
 }
 
-impl Marks {
-    #[inline(always)]
-    pub(super) fn insert(&mut self, Mark(mark): Mark) {
-        self.0[usize::from(mark >> 6)] |= 1 << (mark & 63);
+impl Lengths {
+    /// Of one name. Lengths that differ by a multiple of 64 are not told apart.
+    pub(super) fn of(len: usize) -> Self {
+        Self(1 << (len % u64::BITS as usize))
     }
 
-    #[inline(always)]
-    pub(super) fn contains(&self, Mark(mark): Mark) -> bool {
-        self.0[usize::from(mark >> 6)] >> (mark & 63) & 1 == 1
+    pub(super) fn insert(&mut self, len: usize) {
+        self.join(Self::of(len));
+    }
+
+    pub(super) fn join(&mut self, Self(others): Self) {
+        self.0 |= others;
+    }
+
+    /// Whether one of the others is among them.
+    pub(super) fn have(self, Self(others): Self) -> bool {
+        self.0 & others != 0
     }
 }
 
@@ -177,9 +188,7 @@ mod tests {
         let name = FieldName::new("X-User-Role").unwrap();
         for same in ["X-User-Role", "x-user-role", "X_User-ROLE"] {
             assert!(name.is(same.as_bytes()), "{same}");
-            assert_eq!(Mark::of(same.as_bytes()), name.mark(), "{same}");
         }
-        assert_eq!((Mark::of(b"a_"), Mark::of(b"_b")), (Mark::of(b"A-"), Mark::of(b"-B")));
         for other in ["X-User-Rol", "X-User-Roles", "X-User.Role", "XXUser-Role", ""] {
             assert!(!name.is(other.as_bytes()), "{other}");
         }

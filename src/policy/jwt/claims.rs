@@ -76,7 +76,8 @@ impl Claims {
     pub fn verified(&self, config: &Config, consumers: &Consumers) -> Result<Verified, Refusal> {
         let consumer = match &config.consumer_claim {
             None => None,
-            Some(path) => Some(scalar(self.find(path).ok_or(Refusal::ClaimMissing)?).ok_or(Refusal::ClaimUnusable)?),
+            // The service may be told of it in a header.
+            Some(path) => Some(sendable(scalar(self.find(path).ok_or(Refusal::ClaimMissing)?))?),
         };
         let words = |path: &Option<ClaimPath>, spaces| {
             path.as_ref().map_or(Ok(Box::default()), |path| self.words(path, spaces))
@@ -139,10 +140,15 @@ fn header(value: &Value) -> Result<Option<Box<str>>, Refusal> {
             }
             elements.join(",").into()
         }
-        _ => scalar(value).ok_or(Refusal::ClaimUnusable)?,
+        _ => return sendable(scalar(value)).map(Some),
     };
-    let is_unusable = has_spaces_around(&text) || text.bytes().any(|byte| byte.is_ascii_control());
-    if is_unusable { Err(Refusal::ClaimUnusable) } else { Ok(Some(text)) }
+    sendable(Some(text)).map(Some)
+}
+
+/// A text that is all of a header's value, and no line more.
+fn sendable(text: Option<Box<str>>) -> Result<Box<str>, Refusal> {
+    let is_sendable = |text: &Box<str>| !has_spaces_around(text) && !text.bytes().any(|byte| byte.is_ascii_control());
+    text.filter(is_sendable).ok_or(Refusal::ClaimUnusable)
 }
 
 /// Nobody who reads a header sees them (RFC 9110 §5.5): `ann ` would be `ann`.
@@ -236,6 +242,8 @@ mod tests {
             (r#"{"account":{"name":"ann"}}"#, Ok(("ann", 0, 0))),
             (r#"{"account":"ann"}"#, Err(Refusal::ClaimMissing)),
             (r#"{"account":{"name":["ann"]}}"#, Err(Refusal::ClaimUnusable)),
+            (r#"{"account":{"name":"ann\r\nX-Admin: 1"}}"#, Err(Refusal::ClaimUnusable)),
+            (r#"{"account":{"name":"ann "}}"#, Err(Refusal::ClaimUnusable)),
             (r#"{"account":{"name":"ann"},"roles":[1]}"#, Err(Refusal::ClaimUnusable)),
             (r#"{"account":{"name":"ann"},"roles":{"admin":true}}"#, Err(Refusal::ClaimUnusable)),
         ] {

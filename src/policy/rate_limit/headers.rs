@@ -3,97 +3,86 @@
 use std::time::Duration;
 
 use super::config::Period;
-use crate::http::view::{FieldName, ResponseView};
+use crate::http::view::{FieldName, FieldNames, ResponseView};
 use crate::stdx::ledger::Left;
 
-/// The names of one limit's headers, made when the configuration is read.
+/// All that a policy says of its limits, but for the numbers that change: made when the configuration is read.
 #[derive(Debug, Eq, PartialEq)]
-pub struct Names {
-    limit: FieldName,
-    remaining: FieldName,
-    /// The limit as the draft's `RateLimit-Policy` has it.
-    policy: String,
-    period: &'static str,
+pub struct Told {
+    names: FieldNames,
+    /// Of each limit.
+    limits: Box<[Texts]>,
 }
 
-/// The names that are the same for all.
+/// What stands before each number that changes.
 #[derive(Debug, Eq, PartialEq)]
-pub struct Common {
-    limit: FieldName,
-    remaining: FieldName,
-    reset: FieldName,
-    draft: FieldName,
-    draft_policy: FieldName,
-    retry_after: FieldName,
+struct Texts {
+    /// Kong's lines, before the tokens that are left.
+    own: Box<[u8]>,
+    /// Those of the limit that is nearest to its end, before the tokens that are left.
+    nearest: Box<[u8]>,
+    /// The draft's, before the tokens once more.
+    draft: Box<[u8]>,
 }
 
-impl Names {
-    pub fn new(period: Period, burst: u32) -> Self {
-        let name = |what: &str| field(&format!("X-RateLimit-{what}-{}", period.title));
-        let policy = format!("\"{}\";q={burst};w={}", period.name, period.seconds);
-        Self { limit: name("Limit"), remaining: name("Remaining"), policy, period: period.name }
+impl Told {
+    /// `limits` are the period and the burst of each.
+    pub fn new(limits: impl Iterator<Item = (Period, u32)> + Clone) -> Self {
+        let own = limits.clone().flat_map(|(period, _)| [own("Limit", period), own("Remaining", period)]);
+        let names = own.map(|name| FieldName::new(&name).expect("names of ours are tokens"));
+        let names = FieldNames::new(names.chain(COMMON.map(FieldName::fixed)));
+        Self { names, limits: limits.map(|(period, burst)| Texts::new(period, burst)).collect() }
     }
 
-    /// What Kong says of each limit.
-    pub fn write(&self, left: Left, response: &mut ResponseView<'_>) {
-        let mut number = itoa::Buffer::new();
-        response.headers.set(&self.limit, number.format(left.burst).as_bytes());
-        response.headers.set(&self.remaining, number.format(left.tokens).as_bytes());
+    /// Says what each limit has left, by its place.
+    pub fn write(&self, left: impl Iterator<Item = (usize, Left)>, response: &mut ResponseView<'_>) {
+        response.headers.set_lines(&self.names, |lines| {
+            let mut nearest: Option<(usize, Left)> = None;
+            for (place, left) in left {
+                lines.extend_from_slice(&self.limits[place].own);
+                lines.extend_from_slice(itoa::Buffer::new().format(left.tokens).as_bytes());
+                lines.extend_from_slice(b"\r\n");
+                if nearest.is_none_or(|(_, other)| left.is_nearer_than(other)) {
+                    nearest = Some((place, left));
+                }
+            }
+            if let Some((place, left)) = nearest {
+                self.limits[place].write_nearest(left, lines);
+            }
+        });
     }
 }
 
-impl Common {
-    pub fn new() -> Self {
+impl Texts {
+    fn new(period: Period, burst: u32) -> Self {
+        let Period { name, seconds, .. } = period;
+        let bytes = |text: String| text.into_bytes().into_boxed_slice();
+        let (limit, remaining) = (own("Limit", period), own("Remaining", period));
         Self {
-            limit: field("RateLimit-Limit"),
-            remaining: field("RateLimit-Remaining"),
-            reset: field("RateLimit-Reset"),
-            draft: field("RateLimit"),
-            draft_policy: field("RateLimit-Policy"),
-            retry_after: field("Retry-After"),
+            own: bytes(format!("{limit}: {burst}\r\n{remaining}: ")),
+            nearest: bytes(format!("RateLimit-Limit: {burst}\r\nRateLimit-Remaining: ")),
+            draft: bytes(format!("\r\nRateLimit-Policy: \"{name}\";q={burst};w={seconds}\r\nRateLimit: \"{name}\";r=")),
         }
     }
 
-    /// What is said of the limit that is nearest to its end.
-    pub fn write(&self, names: &Names, left: Left, response: &mut ResponseView<'_>) {
-        let headers = &mut response.headers;
-        let mut number = itoa::Buffer::new();
-        headers.set(&self.limit, number.format(left.burst).as_bytes());
-        headers.set(&self.remaining, number.format(left.tokens).as_bytes());
-        headers.set(&self.reset, number.format(seconds(left.full_in)).as_bytes());
-        headers.set(&self.draft_policy, names.policy.as_bytes());
-        let mut text = Text { bytes: [0; TEXT_BYTES_MAX], length: 0 };
-        text.push(b"\"");
-        text.push(names.period.as_bytes());
-        text.push(b"\";r=");
-        text.push(number.format(left.tokens).as_bytes());
-        text.push(b";t=");
-        text.push(number.format(seconds(left.full_in)).as_bytes());
-        headers.set(&self.draft, text.bytes());
-    }
-
-    /// RFC 9110 §10.2.3.
-    pub fn retry_after(&self, wait: Duration, response: &mut ResponseView<'_>) {
-        let wait = seconds(wait).clamp(1, RETRY_AFTER_S_MAX);
-        response.headers.set(&self.retry_after, itoa::Buffer::new().format(wait).as_bytes());
+    fn write_nearest(&self, left: Left, lines: &mut Vec<u8>) {
+        let (mut tokens, mut reset) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let (tokens, reset) = (tokens.format(left.tokens).as_bytes(), reset.format(seconds(left.full_in)).as_bytes());
+        let pieces: [&[u8]; 9] =
+            [&self.nearest, tokens, b"\r\nRateLimit-Reset: ", reset, &self.draft, tokens, b";t=", reset, b"\r\n"];
+        pieces.into_iter().for_each(|piece| lines.extend_from_slice(piece));
     }
 }
 
-/// A short value, put together without an allocation.
-struct Text {
-    bytes: [u8; TEXT_BYTES_MAX],
-    length: usize,
+/// RFC 9110 §10.2.3.
+pub fn retry_after(wait: Duration, response: &mut ResponseView<'_>) {
+    let wait = seconds(wait).clamp(1, RETRY_AFTER_S_MAX);
+    response.headers.set(&RETRY_AFTER, itoa::Buffer::new().format(wait).as_bytes());
 }
 
-impl Text {
-    fn push(&mut self, more: &[u8]) {
-        self.bytes[self.length..self.length + more.len()].copy_from_slice(more);
-        self.length += more.len();
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
+/// The name of a header of Kong's.
+fn own(what: &str, period: Period) -> String {
+    format!("X-RateLimit-{what}-{}", period.title)
 }
 
 /// Rounded up: who comes back then is not refused.
@@ -101,11 +90,9 @@ fn seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
 
-fn field(name: &str) -> FieldName {
-    FieldName::new(name).expect("names of ours are tokens")
-}
-
-/// A period's name, a u32, a u64, and what is around them.
-const TEXT_BYTES_MAX: usize = 64;
+/// What the lines are called that are of one limit only.
+const COMMON: [&str; 5] =
+    ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy", "RateLimit"];
+static RETRY_AFTER: FieldName = FieldName::fixed("Retry-After");
 /// A client that can never be admitted comes back tomorrow.
 const RETRY_AFTER_S_MAX: u64 = 86_400;

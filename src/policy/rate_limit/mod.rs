@@ -12,14 +12,13 @@ pub use config::{Config, KeyPart, Requests};
 pub use state::{Charged, OTHERS, Refused, State};
 
 use self::config::{COST_MAX, MethodName, Period, Rule};
-use self::headers::{Common, Names};
+use self::headers::{Told, retry_after};
 use super::{Context, Hooks, Invalid, Member, Verdict};
 use crate::http::view::{FieldName, Method, RequestView, ResponseView};
 use crate::stdx::board::client_key;
 use crate::stdx::ledger::{CHARGES_MAX, Charge, Ledger, Left, Terms};
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Error {
@@ -32,8 +31,7 @@ pub struct RateLimit {
     costs: Box<[(Method, u32)]>,
     cost_header: Option<FieldName>,
     /// None where clients are told nothing.
-    told: Option<Box<[Names]>>,
-    common: Common,
+    told: Option<Told>,
 }
 
 /// One limit.
@@ -68,6 +66,10 @@ impl Limit {
     pub fn name(&self) -> String {
         let shared = if self.is_shared { "shared, " } else { "" };
         format!("{shared}{} by {:?}", self.period.name, self.key)
+    }
+
+    pub fn key(&self) -> &[KeyPart] {
+        &self.key
     }
 
     pub fn number(&self) -> Option<u16> {
@@ -149,8 +151,8 @@ impl Member for RateLimit {
             let help = "leave `cost_by_method` and `cost_header` out: a node may hold less of a key than that";
             return Err(Invalid::new("a request that costs more than 1 with `policy: redis`", help));
         }
-        let names = limits.iter().map(|limit| Names::new(limit.period, limit.terms.burst)).collect();
-        Ok(Self { limits, costs, cost_header, told: (!is_hidden).then_some(names), common: Common::new() })
+        let told = (!is_hidden).then(|| Told::new(limits.iter().map(|limit| (limit.period, limit.terms.burst))));
+        Ok(Self { limits, costs, cost_header, told })
     }
 
     fn on_request<'a>(&'a self, request: &mut RequestView<'_>, context: &mut Context<'_>) -> Verdict<'a> {
@@ -179,31 +181,24 @@ impl Member for RateLimit {
         }
         let state = &mut context.state.borrow_mut().limits;
         let Some((ledger, leases)) = state.parts() else { return };
-        let mut nearest: Option<(usize, Left)> = None;
-        let mut wait = Duration::ZERO;
-        for (place, limit) in self.limits.iter().enumerate() {
-            let Some(number) = limit.number() else { continue };
+        let left = |(place, limit): (usize, &Limit)| {
+            let number = limit.number()?;
             // Whoever was refused before it came here was charged nothing.
             let charge = context.charged.of(number).unwrap_or_else(|| {
                 let tag = ledger.tag(number, Key { parts: &limit.key, request, context });
                 Charge { tag, cost: self.cost(request) }
             });
-            let mut left = leases.left(ledger, charge, context.now.mono);
+            let left = leases.left(ledger, charge, context.now.mono);
             // What is told is what was configured, not this node's part of it.
-            left.burst = limit.terms.burst;
-            wait = wait.max(left.wait);
-            if let Some(names) = &self.told {
-                names[place].write(left, response);
-            }
-            if nearest.is_none_or(|(_, other)| left.is_nearer_than(other)) {
-                nearest = Some((place, left));
-            }
-        }
-        if let (Some((place, left)), Some(names)) = (nearest, &self.told) {
-            self.common.write(&names[place], left, response);
+            Some((place, Left { burst: limit.terms.burst, ..left }))
+        };
+        let left = self.limits.iter().enumerate().filter_map(left);
+        if let Some(told) = &self.told {
+            told.write(left.clone(), response);
         }
         if is_refused {
-            self.common.retry_after(wait, response);
+            let waits = left.map(|(_, left)| left.wait);
+            retry_after(waits.max().unwrap_or_default(), response);
         }
     }
 }
