@@ -45,6 +45,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "runtime::listener",
             "runtime::mailbox",
             "runtime::options",
+            // For the limit ledger, which control makes.
+            "runtime::pages",
             "runtime::Error",
             "runtime::Stop",
             "runtime::Runtime",

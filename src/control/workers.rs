@@ -17,6 +17,7 @@ use crate::proxy::Plan;
 use crate::runtime::calls::{Asked, Calls};
 use crate::runtime::driver::choice::Choice;
 use crate::runtime::mailbox::{Bell, Latest, Outbox, mailbox};
+use crate::runtime::pages::prefer_large;
 use crate::runtime::{Error, Runtime};
 use crate::shard::{Listen, Mail, Parts, Publication, Shard};
 use crate::stdx::board::Board;
@@ -88,7 +89,7 @@ impl Workers {
     pub fn start(shards: usize, beginning: Beginning) -> Result<(Self, Addresses), StartError> {
         let Beginning { plan, keys: book, questions, listeners, logs, reporters, .. } = beginning;
         let Beginning { event_loop, pins, ledger, on_end, .. } = beginning;
-        let board = Board::new(shards, random_seed()?, HANDOFF_MARGIN_MIN);
+        let board = Board::new(shards, random_seed()?, HANDOFF_MARGIN_MIN).preparing(prefer_large);
         let board = Arc::new(match ledger {
             Some(ledger) => board.with(ledger),
             None => board,

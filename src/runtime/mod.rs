@@ -21,6 +21,7 @@ pub mod listener;
 pub mod mailbox;
 pub mod op;
 pub mod options;
+pub mod pages;
 pub mod tcp;
 pub mod timer;
 pub mod wait;

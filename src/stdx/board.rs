@@ -3,7 +3,7 @@
 //! Nothing here is touched once a request. A connection touches it at its accept and at its end; a place among those
 //! in flight is taken from a [`Lease`], which asks the board once for many.
 
-use super::ledger::{LIMITS_MAX, Ledger, Terms};
+use super::ledger::{LIMITS_MAX, Ledger, Prepare, Terms};
 use super::time::Mono;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -24,6 +24,7 @@ pub struct Board {
     pub connections_per_service: Tally,
     /// Made when there is a limit.
     ledger: OnceLock<Arc<Ledger>>,
+    prepare: Prepare,
     seed: u64,
 }
 
@@ -78,8 +79,14 @@ impl Board {
             connections_per_client: Tally::new(CLIENT_CELLS, seed),
             connections_per_service: Tally::new(SERVICE_CELLS, seed.rotate_left(32)),
             ledger: OnceLock::new(),
+            prepare: |_| (),
             seed,
         }
+    }
+
+    /// Whose ledger has its memory prepared.
+    pub fn preparing(self, prepare: Prepare) -> Self {
+        Self { prepare, ..self }
     }
 
     /// With a ledger that was there before, as that of as many shards which begin anew: what was spent of limits stays
@@ -100,7 +107,7 @@ impl Board {
 
     /// The same, for whoever puts a limit there.
     pub fn ledger_made(&self) -> &Arc<Ledger> {
-        self.ledger.get_or_init(|| ledger(self.shards(), self.seed.rotate_left(48)))
+        self.ledger.get_or_init(|| ledger(self.shards(), self.seed.rotate_left(48), self.prepare))
     }
 
     /// Puts limits in force, by their numbers, for all shards at once. Only control does.
@@ -280,8 +287,8 @@ impl Tally {
 }
 
 /// A node's ledger.
-pub fn ledger(shards: usize, seed: u64) -> Arc<Ledger> {
-    Arc::new(Ledger::new(shards, seed, LEDGER_SLOTS, LIMITS_MAX))
+pub fn ledger(shards: usize, seed: u64, prepare: Prepare) -> Arc<Ledger> {
+    Arc::new(Ledger::prepared(shards, seed, LEDGER_SLOTS, LIMITS_MAX, prepare))
 }
 
 /// What a client is counted under: its IPv4 address, or its IPv6 /64, which is what a site hands to one machine.

@@ -2,14 +2,15 @@
 //! Its plan is swapped while it serves, connections are handed from shard to shard, and it may be told to end.
 
 use crate::client::Client;
-use crate::generate::{self, JSON_BYTES_MAX, Manners};
+use crate::generate::{self, Customs, JSON_BYTES_MAX, Manners};
 use crate::judge::{Measure, judge};
 use crate::ledger::Ledger;
+use crate::limits::{Events, Key, Limits};
 use crate::origin::Origin;
 use crate::script::Script;
 use shardgate::policy::{Answer, Chain, Consumers, Declared, Order, Password, Policy, Question, Scope, Slot};
-use shardgate::proxy::limits::Limits;
-use shardgate::proxy::{Calls, Entrance, Gate, Plan, Settings};
+use shardgate::proxy::limits::Limits as Bounds;
+use shardgate::proxy::{Calls, Entrance, Gate, OwnLimits, Plan, Settings};
 use shardgate::route::{Action, HostRule, PathRule, Route, Rule, Table};
 use shardgate::runtime::calls::Asked;
 use shardgate::runtime::driver::Driver;
@@ -22,6 +23,7 @@ use shardgate::stdx::board::Board;
 use shardgate::stdx::rng::Rng;
 use shardgate::telemetry::counters::Counters;
 use shardgate::upstream::service::{Endpoint, PoolLimits, Retry, Service, Timeouts};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +35,7 @@ pub struct Report {
     pub swaps: u64,
     /// What the gateway counted.
     pub counters: Counters,
+    pub limits: Events,
     pub census: Census,
     pub transcript_hash: u64,
     pub transcript: Vec<Line>,
@@ -43,6 +46,8 @@ struct Cluster {
     rng: Rng,
     shards: Vec<Node>,
     board: Arc<Board>,
+    limits: Option<Limits>,
+    has_policies: bool,
     /// All that have been in force, one after the other.
     plans: Vec<Arc<Plan>>,
     /// Before which rounds the next ones are, the last first.
@@ -54,6 +59,8 @@ struct Cluster {
     measure: Measure,
     /// The gateway is told to end after so many rounds, whatever is under way.
     drain_after: Option<usize>,
+    /// And when a shard first holds a lease.
+    drains_at_lease: bool,
     /// How long the shards are given that are still to be told to end, each when it happens.
     draining: Option<Duration>,
     questions: Inbox<Asked<Question, Answer>>,
@@ -71,6 +78,9 @@ struct Node {
     outbox: Outbox<Mail>,
     publications: Latest<Publication>,
 }
+
+/// What the requests of each route meet, as a plan has it.
+type Chains = Vec<Box<[Option<Arc<Chain>>]>>;
 
 /// The kinds of run, from the friendliest on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -94,6 +104,7 @@ struct Weather {
     manners: Manners,
     measure: Measure,
     plan: Plan,
+    has_policies: bool,
     patience: Duration,
     scarce: bool,
 }
@@ -103,13 +114,22 @@ pub fn run(seed: u64, record: bool) -> Report {
     let mut wrong = cluster.serve().err().into_iter().collect::<Vec<_>>();
     if wrong.is_empty() {
         wrong.extend(cluster.end());
-        wrong.extend(judge(&cluster.ledger, cluster.measure));
+        wrong.extend(judge(&cluster.ledger, cluster.measure, cluster.limits.as_ref()));
+    }
+    let mut limits = Events::default();
+    if let Some(in_force) = &mut cluster.limits {
+        if wrong.is_empty() {
+            wrong.extend(in_force.judge(&cluster.ledger, cluster.measure, cluster.world.now()));
+        }
+        in_force.events.handoffs = cluster.counters.handoffs_received;
+        limits = in_force.events;
     }
     Report {
         wrong,
         exchanges: cluster.ledger.scripts.len(),
         swaps: cluster.plans.len() as u64 - 1,
         counters: cluster.counters,
+        limits,
         census: cluster.world.census(),
         transcript_hash: cluster.world.transcript_hash(),
         transcript: cluster.world.transcript(),
@@ -124,19 +144,41 @@ impl Cluster {
         if record {
             world.record_transcript();
         }
-        let scripts = (0..rng.between(4, 16) as usize).map(|id| {
-            let script = generate::script(&mut rng, id, weather.manners, weather.plan.chains[0][0].is_some());
-            let pause_ms = if weather.scarce { 0 } else { script.pause_ms };
+        let Weather { manners, has_policies, .. } = weather;
+        let shards = rng.between(1, 8) as usize;
+        let mut limits = rng.chance(300).then(|| {
+            // The host behind those of the shards and of the origin.
+            let client = IpAddr::from([10, 0, 0, shards as u8 + 2]);
+            let who = if has_policies { Key::Consumer(CONSUMER) } else { Key::Client(client) };
+            let key = if rng.chance(500) { Key::Global } else { who };
+            Limits::draw(&mut rng, shards, key)
+        });
+        let is_crowded = !weather.scarce && limits.as_ref().is_some_and(|limits| limits.is_crowded);
+        let body_bytes_max = if is_crowded { SMALL_BODY_BYTES_MAX } else { u64::MAX };
+        let customs = Customs { manners, has_policies, body_bytes_max };
+        let (few, many) = if is_crowded { (40, 100) } else { (4, 16) };
+        let scripts = (0..rng.between(few, many) as usize).map(|id| {
+            let script = generate::script(&mut rng, id, customs);
+            let pause_ms = if weather.scarce || is_crowded { 0 } else { script.pause_ms };
             Script { pipelined: script.pipelined && !weather.scarce, pause_ms, ..script }
         });
         let ledger = Rc::new(Ledger::new(scripts.collect()));
         let mut swaps: Vec<usize> = Vec::new();
-        if rng.chance(500) {
+        if rng.chance(if is_crowded { 800 } else { 500 }) {
             swaps.extend((0..rng.between(1, SWAPS_MAX)).map(|_| rng.below(SWAP_ROUNDS) as usize));
             swaps.sort_unstable_by(|a, b| b.cmp(a));
         }
-        let plan = Arc::new(if swaps.is_empty() { weather.plan } else { numbered(&weather.plan, 0) });
-        let board = Arc::new(Board::new(rng.between(1, 8) as usize, rng.next_u64(), rng.below(3) as u32));
+        let mut plan = if swaps.is_empty() { weather.plan } else { numbered(&weather.plan, 0) };
+        (plan.chains, plan.limits) = chains(has_policies, limits.as_ref(), 0);
+        let plan = Arc::new(plan);
+        let board = Board::new(shards, rng.next_u64(), rng.below(3) as u32);
+        let board = Arc::new(match &mut limits {
+            Some(limits) => {
+                limits.put_in_force(&plan.limits, world.now());
+                board.with(limits.tokens.clone())
+            }
+            None => board,
+        });
         let (ask, questions) = mailbox(QUESTIONS_MAX, None);
         let shards = start_shards(&world, &plan, &board, &ask, &mut rng);
         let node = |name| Runtime::new(Driver::Sim(world.node(name)), HARNESS_BUFFER_BYTES);
@@ -147,7 +189,8 @@ impl Cluster {
             let served = Origin { ledger, runtime, number, seed, patience: weather.patience };
             origin.spawn(served.listen(listener));
         }
-        let mut shares = vec![Vec::new(); if weather.scarce { 8 } else { rng.between(1, 4) as usize }];
+        let clients_max = if is_crowded { 16 } else { 4 };
+        let mut shares = vec![Vec::new(); if weather.scarce { 8 } else { rng.between(1, clients_max) as usize }];
         for id in 0..ledger.scripts.len() {
             let share = rng.below(shares.len() as u64) as usize;
             shares[share].push(id);
@@ -160,6 +203,7 @@ impl Cluster {
         // As often while all connect as when they are long there.
         let rounds_max = 1 << rng.between(2, 12);
         let drain_after = rng.chance(250).then(|| rng.below(rounds_max) as usize);
+        let drains_at_lease = is_crowded && rng.chance(300);
         let (measure, counters, plans) = (weather.measure, Counters::default(), vec![plan]);
         let (draining, answers_late, asked) = (None, weather.manners == Manners::Any, Vec::new());
         Self {
@@ -167,6 +211,8 @@ impl Cluster {
             rng,
             shards,
             board,
+            limits,
+            has_policies,
             plans,
             swaps,
             counters,
@@ -175,6 +221,7 @@ impl Cluster {
             ledger,
             measure,
             drain_after,
+            drains_at_lease,
             draining,
             questions,
             asked,
@@ -191,7 +238,8 @@ impl Cluster {
             while self.swaps.pop_if(|round| *round <= rounds).is_some() {
                 self.swap();
             }
-            if self.drain_after == Some(rounds) {
+            if self.drain_after == Some(rounds) || self.drains_at_lease && self.on_lease() > 0 {
+                self.drains_at_lease = false;
                 self.drain_early();
             }
             if rounds > ROUNDS_MAX {
@@ -214,19 +262,30 @@ impl Cluster {
             match turn {
                 0 => turn_host(&self.origin),
                 1 => turn_host(&self.clients),
-                shard => {
-                    let shard = &mut self.shards[shard - 2].shard;
-                    if let Some(running) = shard {
-                        let goes_on = running.turn(self.world.now()).expect("a turn never fails");
-                        if !goes_on {
-                            self.counters.merge(&running.counters());
-                            *shard = None;
-                        }
-                    }
-                }
+                shard => self.turn_shard(shard - 2),
             }
         }
         self.note_plan();
+    }
+
+    /// Tokens that shards hold.
+    fn on_lease(&self) -> u32 {
+        self.limits.as_ref().map_or(0, |limits| limits.on_lease(self.world.now()))
+    }
+
+    fn turn_shard(&mut self, shard: usize) {
+        let before = self.on_lease();
+        let Some(running) = &mut self.shards[shard].shard else { return };
+        let goes_on = running.turn(self.world.now()).expect("a turn never fails");
+        let after = self.limits.as_ref().map_or(0, |limits| limits.on_lease(self.world.now()));
+        if let Some(limits) = &mut self.limits {
+            limits.events.leases += u64::from(before == 0 && after > 0);
+            limits.events.returns += u64::from(!goes_on && after < before);
+        }
+        if !goes_on {
+            self.counters.merge(&running.counters());
+            self.shards[shard].shard = None;
+        }
     }
 
     /// Answers what policies have asked, where it may be at any time and at times not at all.
@@ -247,7 +306,12 @@ impl Cluster {
     /// From now on requests meet another plan, which each shard finds when it looks.
     fn swap(&mut self) {
         let generation = self.plans.len() as u64;
-        let plan = Arc::new(numbered(&self.plans[0], generation));
+        let mut plan = numbered(&self.plans[0], generation);
+        (plan.chains, plan.limits) = chains(self.has_policies, self.limits.as_ref(), generation);
+        if let Some(limits) = &mut self.limits {
+            limits.put_in_force(&plan.limits, self.world.now());
+        }
+        let plan = Arc::new(plan);
         self.plans.push(plan.clone());
         for node in &self.shards {
             let _displaced = node.publications.publish(Publication { generation, plan: plan.clone() });
@@ -277,7 +341,13 @@ impl Cluster {
             return;
         }
         self.measure.all_end = false;
-        self.draining = Some(Duration::from_millis(self.rng.below(DRAIN_PATIENCE_MS_MAX)));
+        self.draining = Some(self.drain_patience());
+    }
+
+    /// At times so short that shards end in the middle of things.
+    fn drain_patience(&mut self) -> Duration {
+        let most = if self.rng.chance(500) { DRAIN_PATIENCE_MS_MAX } else { DRAIN_IMPATIENCE_MS_MAX };
+        Duration::from_millis(self.rng.below(most))
     }
 
     /// Tells some of those that are to end, as threads hear of it when they do.
@@ -294,7 +364,7 @@ impl Cluster {
 
     /// Drains the gateway, then everybody goes; says what is left that should not be.
     fn end(&mut self) -> Vec<String> {
-        self.draining = Some(Duration::from_millis(self.rng.below(DRAIN_PATIENCE_MS_MAX)));
+        self.draining = Some(self.drain_patience());
         self.shards.iter_mut().for_each(|node| node.is_told = false);
         let mut rounds = 0;
         while self.shards.iter().any(|node| node.shard.is_some()) && rounds < ROUNDS_MAX {
@@ -397,7 +467,7 @@ fn weather(rng: &mut Rng) -> Weather {
         Sky::Crowded => (Faults::benign().with(Fault::AcceptExhausted, 100), Manners::Any),
         Sky::Hostile => (Faults::hostile(), Manners::Any),
     };
-    let (mut limits, mut timeouts, mut retry) = (Limits::default(), Timeouts::default(), Retry::default());
+    let (mut limits, mut timeouts, mut retry) = (Bounds::default(), Timeouts::default(), Retry::default());
     if manners == Manners::Strict {
         be_patient(&mut limits, &mut timeouts);
     } else {
@@ -418,12 +488,12 @@ fn weather(rng: &mut Rng) -> Weather {
     let patience = if all_end { 2 * VERY_LONG } else { PATIENCE };
     // They hold bodies, for which there is no memory under a scarce sky.
     let has_policies = sky != Sky::Scarce && rng.chance(500);
-    let plan = plan(limits, timeouts, retry, has_policies);
-    Weather { faults, manners, measure, plan, patience, scarce: sky == Sky::Scarce }
+    let plan = plan(limits, timeouts, retry);
+    Weather { faults, manners, measure, plan, has_policies, patience, scarce: sky == Sky::Scarce }
 }
 
 /// Nobody is to fail for being slow.
-fn be_patient(limits: &mut Limits, timeouts: &mut Timeouts) {
+fn be_patient(limits: &mut Bounds, timeouts: &mut Timeouts) {
     limits.body_rate_min = 0;
     limits.header_read_timeout = VERY_LONG;
     limits.idle_timeout = VERY_LONG;
@@ -435,7 +505,7 @@ fn be_patient(limits: &mut Limits, timeouts: &mut Timeouts) {
 }
 
 /// Limits so low that some exchanges meet them.
-fn tighten(rng: &mut Rng, limits: &mut Limits) {
+fn tighten(rng: &mut Rng, limits: &mut Bounds) {
     if rng.chance(200) {
         limits.requests_per_connection_max = rng.between(1, 4) as u32;
     }
@@ -456,7 +526,8 @@ fn tighten(rng: &mut Rng, limits: &mut Limits) {
     }
 }
 
-fn plan(limits: Limits, timeouts: Timeouts, retry: Retry, has_policies: bool) -> Plan {
+/// Without policies.
+fn plan(limits: Bounds, timeouts: Timeouts, retry: Retry) -> Plan {
     let endpoints = ORIGINS.map(|address| Endpoint { address: address.into(), name: "origin.internal:9000".into() });
     let service = Service {
         id: 0,
@@ -483,30 +554,44 @@ fn plan(limits: Limits, timeouts: Timeouts, retry: Retry, has_policies: bool) ->
     let table = Table::compile(&routes);
     let password = Password { username: "ann".to_owned(), hash: HASH.to_owned() };
     let consumers =
-        Consumers::new([], &[Declared { name: "Ann", passwords: vec![&password], ..Declared::default() }], None);
+        Consumers::new([], &[Declared { name: CONSUMER, passwords: vec![&password], ..Declared::default() }], None);
     let gates = vec![Gate { entrance: Entrance::new(GATEWAY.into(), 0), chain: None }];
     let settings = Settings { limits, gates, consumers: Arc::new(consumers), ..Settings::default() };
-    let chain = has_policies.then(chain).map(Arc::new);
-    let (services, chains) = (vec![Arc::new(service)], vec![[chain].into()]);
+    let (services, chains) = (vec![Arc::new(service)], vec![[None].into()]);
     Plan { services, routes, table, chains, limits: Vec::new(), shared: Vec::new(), settings }
 }
 
-/// What asks for a password, and changes bodies of JSON, those of answers up to a size.
-fn chain() -> Chain {
+/// What requests meet under the plan of this number, and its limits.
+fn chains(has_policies: bool, limits: Option<&Limits>, generation: u64) -> (Chains, OwnLimits) {
+    let mut policies = if has_policies { policies() } else { Vec::new() };
+    let mut in_force = Vec::new();
+    if let Some(limits) = limits {
+        let (policy, limits) = limits.policy(generation);
+        policies.push(policy);
+        in_force = limits;
+    }
+    let slots = policies.into_iter().map(|policy| Slot::new(policy, Scope::Route));
+    let chain = Chain::new(slots, &Order::default(), &[]).map(Arc::new);
+    (vec![[chain].into()], in_force)
+}
+
+/// What asks for a password, and changes bodies of JSON, those of answers up to a size. Everybody may ask.
+fn policies() -> Vec<Arc<Policy>> {
     let transform = "remove: { body: [dropped] }, add: { body: [\"added:x\"] }";
     let policies = [
+        "ip_filter: { allow: [10.0.0.0/16] }".to_owned(),
         "basic_auth: { hide_password: true, remember_s: 0 }".to_owned(),
         format!("request_transform: {{ {transform}, body_bytes_max: 1000000 }}"),
         format!("response_transform: {{ {transform}, body_bytes_max: {JSON_BYTES_MAX} }}"),
     ];
-    let slots = policies.map(|policy| {
+    let read = |policy: String| {
         let config = serde_saphyr::from_str(&policy).expect("it is a policy");
-        Slot::new(Arc::new(Policy::new(config).expect("it makes sense")), Scope::Route)
-    });
-    Chain::new(slots, &Order::default(), &[]).expect("it has policies")
+        Arc::new(Policy::new(config).expect("it makes sense"))
+    };
+    policies.map(read).into()
 }
 
-/// The same plan with a number: see `judge`.
+/// The same plan with a number, and without policies: see `judge`.
 fn numbered(plan: &Plan, generation: u64) -> Plan {
     let address = ORIGINS[origin_of(generation)].into();
     let endpoint = Endpoint { address, ..plan.services[0].endpoints[0].clone() };
@@ -518,7 +603,7 @@ fn numbered(plan: &Plan, generation: u64) -> Plan {
         services: vec![Arc::new(service)],
         table: Table::compile(&routes),
         routes,
-        chains: plan.chains.clone(),
+        chains: vec![[None].into()],
         limits: Vec::new(),
         shared: Vec::new(),
         settings,
@@ -532,14 +617,19 @@ pub fn origin_of(generation: u64) -> usize {
 
 /// "secret", at the least cost there is.
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2hhcmRnYXRlLXNhbHQxNg$kT6Amhi7GpkKW2dqX/aX6Lu9frrDHao18BSt2mctV5A";
+/// Whose password that is.
+const CONSUMER: &str = "Ann";
 /// Of all shards.
 const QUESTIONS_MAX: usize = 64;
 const GATEWAY: ([u8; 4], u16) = ([10, 0, 0, 1], 80);
 const ORIGINS: [([u8; 4], u16); 2] = [([10, 0, 0, 101], 9000), ([10, 0, 0, 102], 9000)];
 const HARNESS_BUFFER_BYTES: usize = 1 << 30;
+/// Of runs with many exchanges.
+const SMALL_BODY_BYTES_MAX: u64 = 200;
 const PATIENCE: Duration = Duration::from_secs(600);
 const VERY_LONG: Duration = Duration::from_secs(1_000_000);
 const DRAIN_PATIENCE_MS_MAX: u64 = 5000;
+const DRAIN_IMPATIENCE_MS_MAX: u64 = 20;
 const SWAPS_MAX: u64 = 8;
 /// Most runs take some hundreds.
 const SWAP_ROUNDS: u64 = 1000;

@@ -12,16 +12,25 @@ pub enum Manners {
     Any,
 }
 
-/// With `has_policies`, the gateway asks for a password and changes bodies of JSON.
-pub fn script(rng: &mut Rng, id: usize, manners: Manners, has_policies: bool) -> Script {
+/// What the exchanges of a run have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Customs {
+    pub manners: Manners,
+    /// The gateway asks for a password and changes bodies of JSON.
+    pub has_policies: bool,
+    pub body_bytes_max: u64,
+}
+
+pub fn script(rng: &mut Rng, id: usize, customs: Customs) -> Script {
+    let Customs { manners, has_policies, .. } = customs;
     let any = manners == Manners::Any;
     let kind = match rng.below(100) {
         0..8 => Kind::Tunnel,
         8..14 if any => Kind::Malformed,
         _ => Kind::Exchange,
     };
-    let mut request = request(rng, id, kind, has_policies);
-    let mut answer = answer(rng, id, kind, &request, any);
+    let mut request = request(rng, id, kind, customs);
+    let mut answer = answer(rng, id, kind, &request, customs);
     if has_policies {
         // The password is taken away, and then no trailer may bring it back.
         request.trailers.iter_mut().for_each(|(_, _, passes)| *passes = false);
@@ -49,7 +58,7 @@ fn conduct(rng: &mut Rng, request: &Request) -> Conduct {
     }
 }
 
-fn request(rng: &mut Rng, id: usize, kind: Kind, has_policies: bool) -> Request {
+fn request(rng: &mut Rng, id: usize, kind: Kind, customs: Customs) -> Request {
     let tunnel = kind == Kind::Tunnel;
     let method = if tunnel { "GET" } else { pick(rng, &METHODS) };
     let http10 = !tunnel && rng.chance(80);
@@ -64,13 +73,13 @@ fn request(rng: &mut Rng, id: usize, kind: Kind, has_policies: bool) -> Request 
         (true, true) => Coding::Length,
         (true, false) => pick(rng, &[Coding::Length, Coding::Chunked]),
     };
-    let body = if has_body || tunnel { body(rng) } else { Vec::new() };
+    let body = if has_body || tunnel { body(rng, customs.body_bytes_max) } else { Vec::new() };
     let (body, passed, is_json) = if has_body { or_json(rng, body, usize::MAX) } else { (body.clone(), body, false) };
     let trailers = if coding == Coding::Chunked { trailers(rng) } else { Fields::new() };
     let expects_continue = has_body && !http10 && rng.chance(150);
     let closes = tunnel || rng.chance(100);
     let mut fields = request_fields(rng, id);
-    if has_policies {
+    if customs.has_policies {
         fields.push(("Authorization", PASSWORD.into(), false));
     }
     if is_json {
@@ -155,7 +164,8 @@ fn with_some_of<const N: usize>(rng: &mut Rng, fields: Fields, choices: [(&'stat
     fields
 }
 
-fn answer(rng: &mut Rng, id: usize, kind: Kind, request: &Request, any: bool) -> Answer {
+fn answer(rng: &mut Rng, id: usize, kind: Kind, request: &Request, customs: Customs) -> Answer {
+    let any = customs.manners == Manners::Any;
     let status = match kind {
         Kind::Tunnel => 101,
         _ => pick(rng, &[200, 200, 200, 200, 201, 204, 304, 404, 500]),
@@ -165,7 +175,7 @@ fn answer(rng: &mut Rng, id: usize, kind: Kind, request: &Request, any: bool) ->
         (Kind::Tunnel, _) | (_, false) => Coding::None,
         _ => pick(rng, &[Coding::Length, Coding::Length, Coding::Chunked, Coding::Chunked, Coding::UntilClose]),
     };
-    let body = if has_body { body(rng) } else { Vec::new() };
+    let body = if has_body { body(rng, customs.body_bytes_max) } else { Vec::new() };
     let (body, passed, is_json) = if kind == Kind::Exchange && has_body {
         or_json(rng, body, JSON_BYTES_MAX)
     } else {
@@ -252,13 +262,14 @@ fn trailers(rng: &mut Rng) -> Fields {
     choices.into_iter().filter(|_| rng.chance(150)).collect()
 }
 
-fn body(rng: &mut Rng) -> Vec<u8> {
+fn body(rng: &mut Rng, bytes_max: u64) -> Vec<u8> {
     let len = match rng.below(100) {
         0..8 => 0,
         8..60 => rng.below(200),
         60..92 => rng.below(6_000),
         _ => rng.below(150_000),
     };
+    let len = len.min(bytes_max);
     let mut bytes = Vec::with_capacity(len as usize + 8);
     while bytes.len() < len as usize {
         bytes.extend_from_slice(&rng.next_u64().to_le_bytes());

@@ -3,6 +3,7 @@
 use crate::cluster;
 use crate::generate::HOST;
 use crate::ledger::{Ledger, Outcome, Reply, Seen};
+use crate::limits::{self, Limits};
 use crate::script::{Coding, Conduct, Fields, Flaw, Kind, Script, When};
 use crate::wire::Broken;
 use shardgate::runtime::op::Error;
@@ -18,7 +19,7 @@ pub struct Measure {
     pub drained: bool,
 }
 
-pub fn judge(ledger: &Ledger, measure: Measure) -> Vec<String> {
+pub fn judge(ledger: &Ledger, measure: Measure, limits: Option<&Limits>) -> Vec<String> {
     let mut wrong = ledger.take_violations();
     let (seen, outcomes) = (ledger.seen.borrow(), ledger.outcomes.borrow());
     for script in &ledger.scripts {
@@ -36,7 +37,7 @@ pub fn judge(ledger: &Ledger, measure: Measure) -> Vec<String> {
         let excused = matches!(outcome, Some(Outcome::Answered(reply)) if poisoned(reply))
             && ledger.excess_was_under_way(script.id);
         if !excused {
-            judge_outcome(script, outcome.as_ref(), times, measure, &mut found);
+            judge_outcome(script, outcome.as_ref(), times, (measure, limits), &mut found);
         }
         if !found.is_empty() {
             wrong.push(format!("exchange {}: {}; {}", script.id, describe(script), came_of(outcome.as_ref())));
@@ -123,15 +124,24 @@ fn judge_plan(ledger: &Ledger, script: &Script, seen: &Seen, found: &mut Vec<Str
     }
 }
 
-fn judge_outcome(script: &Script, outcome: Option<&Outcome>, times: usize, measure: Measure, found: &mut Vec<String>) {
+fn judge_outcome(
+    script: &Script,
+    outcome: Option<&Outcome>,
+    times: usize,
+    (measure, limits): (Measure, Option<&Limits>),
+    found: &mut Vec<String>,
+) {
     match outcome {
         None => found.push("it never came to an end".into()),
         Some(Outcome::Answered(reply)) if reply.head.value("X-Answer").is_some() => {
             judge_reply(script, reply, times, found);
+            limits.into_iter().for_each(|limits| limits.judge_told(reply, found));
         }
         Some(Outcome::Answered(reply)) => {
             judge_refusal(reply, found);
-            if measure.all_succeed {
+            if limits.is_some() && reply.status == 429 {
+                Limits::judge_refusal(reply, times, found);
+            } else if measure.all_succeed {
                 found.push(format!("the gateway answered {} {:?}", reply.status, text(&reply.body.bytes)));
             }
         }
@@ -166,7 +176,8 @@ fn judge_reply(script: &Script, reply: &Reply, times: usize, found: &mut Vec<Str
         found.push(format!("the client got {} for {}", reply.status, answer.status));
     }
     let wanted = passing(&answer.fields);
-    let got = without(&reply.head.fields, &FRAMING_FIELDS);
+    let mut got = without(&reply.head.fields, &FRAMING_FIELDS);
+    got.retain(|(name, _)| !limits::is_told_by(name));
     if got != wanted {
         found.push(format!("the client got the fields {got:?} for {wanted:?}"));
     }

@@ -28,6 +28,8 @@ pub struct Ledger {
 pub struct Seen {
     /// Which of the origins it is.
     pub origin: usize,
+    /// When its head was read.
+    pub at: Mono,
     pub head: Head,
     pub body: Body,
     /// Absent while it is being read.
@@ -76,9 +78,9 @@ impl Ledger {
     }
 
     /// Notes that the origin has read the head; returns the place for the rest.
-    pub fn saw(&self, id: usize, origin: usize, head: Head) -> usize {
+    pub fn saw(&self, id: usize, origin: usize, at: Mono, head: Head) -> usize {
         let mut seen = self.seen.borrow_mut();
-        seen[id].push(Seen { origin, head, body: Body::default(), end: None });
+        seen[id].push(Seen { origin, at, head, body: Body::default(), end: None });
         seen[id].len() - 1
     }
 
@@ -111,6 +113,12 @@ impl Ledger {
     pub fn plan_before(&self, id: usize) -> Option<u64> {
         let (began, adopted) = (self.began.borrow()[id], self.adopted.borrow());
         adopted.iter().rev().find(|(at, _)| *at < began).map(|(_, generation)| *generation)
+    }
+
+    /// Of every request that came to an origin: when its client began with it, and when it was seen first.
+    pub fn admitted(&self) -> Vec<(Mono, Mono)> {
+        let (began, seen) = (self.began.borrow(), self.seen.borrow());
+        began.iter().zip(&*seen).filter_map(|(began, seen)| Some((*began, seen.first()?.at))).collect()
     }
 
     pub fn violate(&self, what: String) {

@@ -8,6 +8,7 @@ mod cluster;
 mod generate;
 mod judge;
 mod ledger;
+mod limits;
 mod origin;
 mod script;
 mod wire;
@@ -25,6 +26,8 @@ struct Total {
     handoffs: u64,
     /// Hand-offs that found a full mailbox.
     handoffs_refused: u64,
+    /// With limits in the way.
+    limits: limits::Events,
     census: Census,
     failure: Option<(u64, String)>,
 }
@@ -36,8 +39,9 @@ fn every_exchange_is_what_it_was_to_be_or_fails_visibly() {
     }
     let seeds = number("SHARDGATE_SEEDS").unwrap_or(SEEDS);
     let total = run_all(seeds);
-    let Total { exchanges, swaps, handoffs, handoffs_refused, census, .. } = &total;
+    let Total { exchanges, swaps, handoffs, handoffs_refused, limits, census, .. } = &total;
     println!("{seeds} seeds, {exchanges} exchanges, {swaps} swaps, {handoffs} hand-offs, {handoffs_refused} refused");
+    println!("{limits}");
     println!("{census}");
     if let Some((seed, what)) = total.failure {
         panic!("{what}\nreplay it: make sim SEED={seed}");
@@ -47,6 +51,7 @@ fn every_exchange_is_what_it_was_to_be_or_fails_visibly() {
         assert_eq!(total.census.below(wanted), [], "faults that happened less than {wanted} times");
         let rarest = total.swaps.min(total.handoffs).min(total.handoffs_refused);
         assert!(rarest >= wanted, "swaps and hand-offs happened {rarest} times");
+        assert!(total.limits.rarest() >= wanted, "too little happened with limits in the way: {}", total.limits);
     }
 }
 
@@ -78,11 +83,12 @@ fn run_all(seeds: u64) -> Total {
                 break;
             }
             match catch_unwind(AssertUnwindSafe(|| cluster::run(seed, false))) {
-                Ok(Report { wrong, exchanges, swaps, counters, census, .. }) => {
+                Ok(Report { wrong, exchanges, swaps, counters, limits, census, .. }) => {
                     total.exchanges += exchanges as u64;
                     total.swaps += swaps;
                     total.handoffs += counters.handoffs_received;
                     total.handoffs_refused += counters.handoffs_refused;
+                    total.limits.add(limits);
                     total.census.add(&census);
                     total.failure = (!wrong.is_empty()).then(|| (seed, wrong.join("\n")));
                 }
@@ -105,6 +111,7 @@ fn run_all(seeds: u64) -> Total {
             total.swaps += part.swaps;
             total.handoffs += part.handoffs;
             total.handoffs_refused += part.handoffs_refused;
+            total.limits.add(part.limits);
             total.census.add(&part.census);
             total.failure = total.failure.or(part.failure);
         }

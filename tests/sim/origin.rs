@@ -40,7 +40,7 @@ async fn serve(ledger: Rc<Ledger>, number: usize, wire: Wire) {
         let Some(script) = ledger.script_of(&head.start[1]) else {
             return ledger.violate(format!("the origin got a request that nobody sent: {:?}", head.start));
         };
-        let place = ledger.saw(script.id, number, head.clone());
+        let place = ledger.saw(script.id, number, wire.runtime.now().mono, head.clone());
         if !answer(&ledger, &wire, script, place, &head).await {
             return;
         }

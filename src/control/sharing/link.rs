@@ -4,6 +4,7 @@ use super::{CONNECT_TIMEOUT, Shared, Sharing, Stats, Step};
 use crate::config::snapshot::Snapshot;
 use crate::control::clock::clocks;
 use crate::control::journal;
+use crate::runtime::pages::prefer_large;
 use crate::stdx::board::{Board, ledger};
 use crate::stdx::ledger::Ledger;
 use crate::stdx::time::Mono;
@@ -39,7 +40,7 @@ impl Link {
         if snapshot.plan.shared.is_empty() {
             return None;
         }
-        let ledger = ledger(shards, seed);
+        let ledger = ledger(shards, seed, prefer_large);
         self.configure_on(snapshot, &ledger);
         let answered = async {
             while self.stats().is_none_or(|stats| stats.holding.share == 0 && stats.failures == 0) {

@@ -47,7 +47,7 @@ impl Left {
 pub struct Leases {
     shard: usize,
     sets: Box<[Set]>,
-    /// Sets that may hold a lease, each once.
+    /// Entries that may hold a lease, by their numbers, each once.
     listed: Vec<u32>,
     /// Reconciles so far: what an entry's counts belong to.
     period: u32,
@@ -56,24 +56,27 @@ pub struct Leases {
     due: Mono,
 }
 
-/// The entries that a key may have.
+/// The entries that a key may have, in two lines of the cache.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(align(128))]
 struct Set {
     entries: [Entry; WAYS],
-    is_listed: bool,
 }
 
+/// Half a line of the cache.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    tag: Option<Tag>,
+    /// Its key's; `Tag::default()` if it has none.
+    tag: Tag,
     place: Option<Place>,
-    /// Of the lease: not spent, and spent but not told.
-    held: u16,
-    spent: u16,
+    period: u32,
     /// Tokens that were spent in the entry's period, and in the one before.
     count: u32,
     count_before: u32,
-    period: u32,
+    /// Of the lease: not spent, and spent but not told.
+    held: u16,
+    spent: u16,
+    is_listed: bool,
 }
 
 /// What was taken for one charge, so that it can be given back.
@@ -90,7 +93,7 @@ impl Leases {
         Self {
             shard,
             sets: vec![Set::default(); sets].into(),
-            listed: Vec::with_capacity(sets),
+            listed: Vec::with_capacity(sets * WAYS),
             period: 0,
             recall: 0,
             due: Mono::NEVER,
@@ -114,8 +117,8 @@ impl Leases {
     pub fn left(&self, ledger: &Ledger, charge: Charge, now: Mono) -> Left {
         let Charge { tag, cost } = charge;
         let Some(meter) = ledger.meter(tag, now) else { return Left::default() };
-        let entries = &self.sets[self.set(tag)].entries;
-        let entry = entries.iter().find(|entry| entry.tag == Some(tag)).copied().unwrap_or_default();
+        let set = self.set(tag);
+        let entry = self.sets[set].find(tag).map(|way| self.sets[set].entries[way]).unwrap_or_default();
         let word = ledger.word(tag, entry.place, now);
         let told = meter.charge(word, entry.spent.into(), meter.out(word).saturating_sub(entry.outstanding()));
         let tokens = meter.free(told).clamp(0, meter.burst().into()) as u32;
@@ -133,11 +136,11 @@ impl Leases {
         if now < self.due && !self.is_recalled(ledger) {
             return;
         }
-        for _ in 0..RECONCILED_SETS_MAX {
-            let Some(set) = self.listed.pop() else { break };
-            let set = &mut self.sets[set as usize];
-            set.is_listed = false;
-            set.entries.iter_mut().for_each(|entry| entry.settle(ledger, now));
+        for _ in 0..RECONCILED_MAX {
+            let Some(number) = self.listed.pop() else { break };
+            let entry = &mut self.sets[number as usize / WAYS].entries[number as usize % WAYS];
+            entry.is_listed = false;
+            entry.settle(ledger, now);
         }
         if !self.listed.is_empty() {
             self.due = now;
@@ -213,7 +216,7 @@ impl Leases {
                 (entry.held, entry.spent) = (lease as u16, 0);
                 entry.count = entry.count.saturating_add(cost);
                 if lease > 0 {
-                    self.hold(set, now);
+                    self.hold(set, way, now);
                 }
                 Ok(Taken::FromLedger(spot))
             }
@@ -228,7 +231,7 @@ impl Leases {
     fn give_back(&mut self, ledger: &Ledger, charge: Charge, taken: Taken, now: Mono) {
         let Some(meter) = ledger.meter(charge.tag, now) else { return };
         let set = self.set(charge.tag);
-        let entry = self.sets[set].entries.iter_mut().find(|entry| entry.tag == Some(charge.tag));
+        let entry = self.sets[set].find(charge.tag).map(|way| &mut self.sets[set].entries[way]);
         match (taken, entry) {
             (Taken::FromLedger(spot), _) => ledger.refund(charge.tag, spot, charge.cost, &meter),
             (Taken::FromLease, Some(entry)) if u32::from(entry.spent) >= charge.cost => {
@@ -240,9 +243,9 @@ impl Leases {
         }
     }
 
-    fn hold(&mut self, set: usize, now: Mono) {
-        if !std::mem::replace(&mut self.sets[set].is_listed, true) {
-            self.listed.push(set as u32);
+    fn hold(&mut self, set: usize, way: usize, now: Mono) {
+        if !std::mem::replace(&mut self.sets[set].entries[way].is_listed, true) {
+            self.listed.push((set * WAYS + way) as u32);
         }
         self.due = self.due.min(now + RECONCILE_EVERY);
     }
@@ -250,23 +253,41 @@ impl Leases {
     /// The key's entry; another, the one that was used longest ago, makes room for it.
     fn entry(&mut self, ledger: &Ledger, tag: Tag, now: Mono) -> (usize, usize) {
         let (index, period) = (self.set(tag), self.period);
-        let entries = &mut self.sets[index].entries;
-        let way = entries.iter().position(|entry| entry.tag == Some(tag)).unwrap_or_else(|| {
-            // Those that hold nothing first; of them the oldest, and the one that was asked for least.
-            let age =
-                |entry: &Entry| (entry.outstanding() > 0, u32::MAX - period.wrapping_sub(entry.period), entry.count);
-            let rank = |entry: &Entry| if entry.tag.is_some() { age(entry) } else { (false, 0, 0) };
-            let way = (0..WAYS).min_by_key(|way| rank(&entries[*way])).expect("a set has ways");
-            entries[way].settle(ledger, now);
-            entries[way] = Entry { tag: Some(tag), period, ..Entry::default() };
+        let set = &mut self.sets[index];
+        let way = set.find(tag).unwrap_or_else(|| {
+            let way = set.least(period);
+            let entry = &mut set.entries[way];
+            entry.settle(ledger, now);
+            *entry = Entry { tag, period, is_listed: entry.is_listed, ..Entry::default() };
             way
         });
-        entries[way].enter(period);
+        set.entries[way].enter(period);
         (index, way)
     }
 
     fn set(&self, tag: Tag) -> usize {
         (tag.hash() >> 20) as usize & (self.sets.len() - 1)
+    }
+}
+
+impl Set {
+    /// All of its entries are looked at, whichever it is: which one cannot be foretold, and a wrong guess costs more.
+    fn find(&self, tag: Tag) -> Option<usize> {
+        let is_it = |way: usize| u32::from(self.entries[way].tag == tag) << way;
+        let found = (0..WAYS).fold(0, |found, way| found | is_it(way));
+        (found != 0).then_some(found.trailing_zeros() as usize)
+    }
+
+    /// The entry that is worth least in this period: those that hold nothing first; of them the one that was used
+    /// longest ago, and was asked for least.
+    fn least(&self, period: u32) -> usize {
+        let worth = |way: usize| {
+            let entry = &self.entries[way];
+            let age = period.wrapping_sub(entry.period);
+            let used = if entry.tag == Tag::default() { 0 } else { u64::from((u32::MAX - age) >> 1) << 32 };
+            u64::from(entry.outstanding() > 0) << 63 | used | u64::from(entry.count)
+        };
+        (1..WAYS).fold((worth(0), 0), |least, way| least.min((worth(way), way))).1
     }
 }
 
@@ -292,16 +313,20 @@ impl Entry {
 
     /// Tells what was spent and gives back the rest.
     fn settle(&mut self, ledger: &Ledger, now: Mono) {
-        if let Some(meter) = self.tag.and_then(|tag| ledger.meter(tag, now)) {
+        if self.outstanding() > 0
+            && let Some(meter) = ledger.meter(self.tag, now)
+        {
             self.tell(ledger, &meter, now);
         }
     }
 
     fn tell(&mut self, ledger: &Ledger, meter: &Meter, now: Mono) {
-        let Some(tag) = self.tag.filter(|_| self.outstanding() > 0) else { return };
+        if self.outstanding() == 0 {
+            return;
+        }
         let order = Order { spent: self.spent.into(), returned: self.held.into(), cost: 0, lease: 0 };
         // Untold it stays out, and is told another time.
-        if let Outcome::Taken { .. } = ledger.exchange(tag, self.place, order, meter, now) {
+        if let Outcome::Taken { .. } = ledger.exchange(self.tag, self.place, order, meter, now) {
             (self.held, self.spent) = (0, 0);
         }
     }
@@ -322,7 +347,7 @@ pub const RECONCILE_EVERY: Duration = Duration::from_millis(50);
 pub const CHARGES_MAX: usize = 16;
 /// A lease is this part of what was spent of the key lately: when it runs dry, others lack no more than that.
 const LEASE_SHARE: u32 = 4;
-/// Places that a key may have in the table.
+/// Entries that a key may have.
 const WAYS: usize = 4;
 /// Reconciled in one turn.
-const RECONCILED_SETS_MAX: usize = 256;
+const RECONCILED_MAX: usize = 256;

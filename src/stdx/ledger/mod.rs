@@ -20,7 +20,7 @@ mod window;
 pub use self::leases::{CHARGES_MAX, Charge, Leases, Left, RECONCILE_EVERY, Refused};
 pub use self::limit::{Algorithm, Share, Terms};
 pub use self::shared::Want;
-pub use self::table::{GROUP_SLOTS, Tag};
+pub use self::table::{GROUP_SLOTS, Prepare, Tag};
 pub use self::window::SIZE_MAX as WINDOW_SIZE_MAX;
 
 use self::limit::{Limit, Meter};
@@ -83,9 +83,14 @@ enum Spot {
 impl Ledger {
     /// `seed` keys the hash of what clients send; `slots` is a power of two, and a slot has 16 bytes.
     pub fn new(shards: usize, seed: u64, slots: usize, limits_max: usize) -> Self {
+        Self::prepared(shards, seed, slots, limits_max, |_| ())
+    }
+
+    /// The same; before its slots are written, `prepare` has them.
+    pub fn prepared(shards: usize, seed: u64, slots: usize, limits_max: usize, prepare: Prepare) -> Self {
         assert!(limits_max <= LIMITS_MAX, "a tag has 16 bits for the limit's number");
         Self {
-            table: Table::new(slots),
+            table: Table::new(slots, prepare),
             hash: keyed_hash(seed),
             limits: (0..=limits_max).map(|_| OnceLock::new()).collect(),
             shared_seed: AtomicU64::new(seed),

@@ -17,6 +17,8 @@
 use super::limit::Meter;
 use crate::stdx::atomic::{AtomicU64, Ordering, fence};
 use crate::stdx::time::Mono;
+use std::mem::MaybeUninit;
+use std::num::NonZeroU32;
 
 /// A keyed hash of what is limited, and below it the limit's number: never `NOBODY`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -34,7 +36,7 @@ pub struct Table {
 /// that a key nearly always costs one line that is not near: as long as there is room it has its slot there.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Group {
+pub struct Group {
     slots: [Slot; GROUP_SLOTS],
 }
 
@@ -45,13 +47,16 @@ struct Slot {
     word: AtomicU64,
 }
 
+/// What is done with the memory of groups before it is written to.
+pub type Prepare = fn(&mut [MaybeUninit<Group>]);
+
 /// A slot's word as it was read, its owner's number included.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Seen(u64);
 
-/// Where a key is counted.
+/// Where a key is counted: the slot's number, and one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Place(u32);
+pub struct Place(NonZeroU32);
 
 impl Tag {
     pub fn new(hash: u64, limit: u16) -> Self {
@@ -68,16 +73,26 @@ impl Tag {
         self.0 >> LIMIT_BITS
     }
 
+    /// The first slots of the two lines of its group, in the order in which they are looked at.
+    fn lines(self) -> [usize; 2] {
+        let first = (self.0 >> 63) as usize * LINE_SLOTS;
+        [first, first ^ LINE_SLOTS]
+    }
+
     /// In which order its group's slots are looked at.
     fn order(self) -> impl Iterator<Item = usize> {
-        let first = if self.0 >> 63 == 0 { 0 } else { GROUP_SLOTS / 2 };
+        let [first, _] = self.lines();
         (0..GROUP_SLOTS).map(move |step| first ^ step)
     }
 }
 
 impl Place {
+    fn new(index: usize) -> Option<Self> {
+        NonZeroU32::new(u32::try_from(index).ok()?.checked_add(1)?).map(Self)
+    }
+
     pub fn index(self) -> usize {
-        self.0 as usize
+        self.0.get() as usize - 1
     }
 }
 
@@ -98,14 +113,14 @@ impl Seen {
 
 impl Table {
     /// `slots` is a power of two, of at least a group.
-    pub fn new(slots: usize) -> Self {
+    pub fn new(slots: usize, prepare: Prepare) -> Self {
         assert!(slots.is_power_of_two() && slots >= GROUP_SLOTS, "groups are found by masking a hash");
         let free = |_| Slot { tag: AtomicU64::new(NOBODY), word: AtomicU64::new(0) };
         let count = slots / GROUP_SLOTS;
-        Self {
-            groups: (0..count).map(|_| Group { slots: std::array::from_fn(free) }).collect(),
-            crowded_until: (0..count).map(|_| AtomicU64::new(0)).collect(),
-        }
+        let mut groups = Vec::with_capacity(count);
+        prepare(groups.spare_capacity_mut());
+        groups.extend((0..count).map(|_| Group { slots: std::array::from_fn(free) }));
+        Self { groups: groups.into(), crowded_until: (0..count).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// A key of this group is counted elsewhere, and owes it until then. A fence is to follow.
@@ -133,8 +148,8 @@ impl Table {
     /// The key's slot, if it has one.
     pub fn find(&self, tag: Tag) -> Option<Place> {
         let (group, first) = self.group(tag);
-        let slot = tag.order().find(|slot| group.slots[*slot].tag.load(Ordering::Acquire) == tag.0)?;
-        Some(Place(first + slot as u32))
+        let slot = tag.lines().into_iter().find_map(|line| group.find(line, tag))?;
+        Place::new(first + slot)
     }
 
     /// Gives a key that has none a slot, whose word is then `fresh`. None if the group is crowded. `meter` is that of
@@ -155,7 +170,7 @@ impl Table {
                 publish(0);
             } else {
                 publish(fresh());
-                return Some(Place(first + slot as u32));
+                return Place::new(first + slot);
             }
         }
         None
@@ -178,7 +193,7 @@ impl Table {
 
     /// The place of this number, and who has it.
     pub fn place(&self, index: usize) -> Option<(Place, Tag)> {
-        let place = Place(u32::try_from(index).ok()?);
+        let place = Place::new(index)?;
         let tag = self.slot(place).tag.load(Ordering::Acquire);
         (tag != NOBODY).then_some((place, Tag(tag)))
     }
@@ -196,9 +211,9 @@ impl Table {
         self.groups.len() * GROUP_SLOTS
     }
 
-    fn group(&self, tag: Tag) -> (&Group, u32) {
+    fn group(&self, tag: Tag) -> (&Group, usize) {
         let index = self.index(tag);
-        (&self.groups[index], (index * GROUP_SLOTS) as u32)
+        (&self.groups[index], index * GROUP_SLOTS)
     }
 
     fn index(&self, tag: Tag) -> usize {
@@ -206,11 +221,19 @@ impl Table {
     }
 
     fn slot(&self, place: Place) -> &Slot {
-        &self.groups[place.0 as usize / GROUP_SLOTS].slots[place.0 as usize % GROUP_SLOTS]
+        &self.groups[place.index() / GROUP_SLOTS].slots[place.index() % GROUP_SLOTS]
     }
 }
 
 impl Group {
+    /// All slots of the line are looked at, whichever it is: which one cannot be foretold, and a wrong guess would wait
+    /// for the line to come before the next request can be thought of.
+    fn find(&self, line: usize, tag: Tag) -> Option<usize> {
+        let is_it = |slot: usize| u32::from(self.slots[slot].tag.load(Ordering::Acquire) == tag.0) << slot;
+        let found = (line..line + LINE_SLOTS).fold(0, |found, slot| found | is_it(slot));
+        (found != 0).then_some(found.trailing_zeros() as usize)
+    }
+
     /// Reserves a slot that nobody has or needs.
     fn reserve(&self, wanted: Tag, meter: impl Fn(Tag) -> Option<Meter>) -> Option<(usize, Seen)> {
         for slot in wanted.order() {
@@ -239,6 +262,8 @@ impl Group {
 
 /// Slots that are looked at for a key.
 pub const GROUP_SLOTS: usize = 8;
+/// Of them, those in one line of the cache.
+const LINE_SLOTS: usize = GROUP_SLOTS / 2;
 
 const LIMIT_BITS: u32 = 16;
 /// Above it is the number of the slot's owner. Who took its word for an earlier owner's would have to sleep over 16.

@@ -3,6 +3,7 @@
 //! Each is the median of many rounds of many decisions, beside a compare-and-swap on a line of its own, which is the
 //! least that the ledger could do.
 
+use shardgate::runtime::pages::prefer_large;
 use shardgate::stdx::ledger::{Algorithm, Charge, Leases, Ledger, Terms};
 use shardgate::stdx::time::Mono;
 use std::hint::black_box;
@@ -15,7 +16,7 @@ const SHARDS: usize = 8;
 
 fn main() {
     let terms = |algorithm, count| Terms { algorithm, count, period: Duration::from_secs(1), burst: count };
-    let ledger = Ledger::new(SHARDS, 1, 1 << 21, 3);
+    let ledger = Ledger::prepared(SHARDS, 1, 1 << 21, 3, prefer_large);
     let start = Mono::from_nanos(1_000_000_000);
     for (number, terms) in [
         (1, terms(Algorithm::TokenBucket, 8_000_000)),
@@ -31,7 +32,7 @@ fn main() {
             let _ = black_box(word.compare_exchange(index, index + 1, Ordering::AcqRel, Ordering::Relaxed));
         }),
     );
-    let mut leases = Leases::new(0, 1 << 14);
+    let mut leases = Leases::new(0, 1 << 12);
     let hot = Charge { tag: ledger.tag(1, "hot"), cost: 1 };
     print(
         "a decision on a local lease, its refills included",
