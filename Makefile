@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint docs conformance sim sim-mutants limits micro bench operate runtimes
+.PHONY: help run release test lint docs conformance sim sim-mutants limits micro bench operate runtimes
 
 CARGO ?= cargo
 # Theirs alone: what the relays of benches/runtimes depend on is built for nobody else.
@@ -17,6 +17,9 @@ help: ## List what can be made
 run: ## Build, and serve config/quickstart.yaml with its origin; Ctrl-C drains and ends both
 	$(CARGO) build --release --bin shardgate
 	@scripts/run.sh "$(BINARY)"
+
+release: ## Build what is shipped, laid out by what it does under load: shipped/shardgate in the target folder
+	scripts/release.sh
 
 test: ## Install what the tests need, check form and lints, run every test
 	scripts/install-test-tools.sh
@@ -56,9 +59,9 @@ micro: ## Time small things: a head, a path, a route, a timer, the board, a mail
 
 bench: ## Measure beside the floor, nginx and HAProxy; writes loadtest/results/
 	scripts/install-test-tools.sh bench
-	$(CARGO) build --release -p shardgate -p floor
+	scripts/release.sh
 	SHARDGATE_ALLOCATIONS=$(CURDIR)/loadtest/results/allocations.json $(CARGO) test --test allocations
-	loadtest/compare
+	loadtest/compare --gateway "$${CARGO_TARGET_DIR:-target}/shipped/shardgate"
 
 operate: ## Measure what shards, scrapes, reloads and restarts cost under load; writes loadtest/results/
 	$(CARGO) build --release -p shardgate -p floor

@@ -318,8 +318,6 @@ pub(super) async fn body(
     encoder: Encoder,
     (status, opening): (u16, Opening),
 ) -> Result<(), Failure> {
-    let pool = exchange.shared.runtime.pool();
-    let mut done = reader.body_done();
     let (mut before, mut next) = match opening {
         Opening::Begun => (None, None),
         Opening::Trimmed { head_bytes } => {
@@ -332,33 +330,49 @@ pub(super) async fn body(
             }
             (None, None)
         }
-        Opening::Written(head) if done => (Some(head), Some(Piece::End)),
+        Opening::Written(head) if reader.body_done() => (Some(head), Some(Piece::End)),
         Opening::Written(head) => (Some(head), reader.decode_input().map_err(Failure::upstream_body)?),
     };
     loop {
-        let (payload, last) = match next.take() {
-            Some(Piece::Data { payload, last }) => (Some(payload), last),
-            Some(Piece::End) => (None, true),
-            None => (None, false),
-        };
-        done |= last;
-        let payload_bytes = payload.as_ref().map_or(0, Buf::len) as u64;
-        let sent_before = exchange.account.response_body_bytes.get();
-        exchange.account.response_body_bytes.set(sent_before + payload_bytes);
-        let end = last.then(|| reader.trailers());
-        let pieces = encoder.encode(pool, before.take(), payload, end).map_err(Failure::upstream_body)?;
+        // A buffer that came full is one of several: what else is here goes with it, so that the client wakes once.
+        let is_full = |piece: &Piece| matches!(piece, Piece::Data { payload, last: false } if payload.spare_len() == 0);
+        let several = before.is_none() && next.as_ref().is_some_and(is_full);
+        let mut pieces = framed(exchange, reader, encoder, before.take(), next.take())?;
+        if several && let Some(more) = reader.piece_at_hand(stream).map_err(Failure::upstream_body)? {
+            pieces.extend(framed(exchange, reader, encoder, None, Some(more))?);
+        }
         if !pieces.is_empty() {
             // Not sooner: a body that is malformed from its first byte on can still become an honest 502.
             exchange.account.status.set(status);
             exchange.send_down(pieces).await.map_err(client_gone)?;
         }
-        if done {
+        if reader.body_done() {
             return Ok(());
         }
         let idle = exchange.shared.runtime.now().mono + exchange.service.timeouts.idle;
         let deadline: Mono = exchange.deadline.min(idle);
         next = Some(reader.piece(stream, deadline).await.map_err(|error: ReadError| Failure::upstream_body(error))?);
     }
+}
+
+/// A piece as it goes to the client, behind `before`, and counted.
+fn framed(
+    exchange: &Exchange<'_>,
+    reader: &Reader,
+    encoder: Encoder,
+    before: Option<Buf>,
+    piece: Option<Piece>,
+) -> Result<Pieces, Failure> {
+    let (payload, last) = match piece {
+        Some(Piece::Data { payload, last }) => (Some(payload), last),
+        Some(Piece::End) => (None, true),
+        None => (None, false),
+    };
+    let payload_bytes = payload.as_ref().map_or(0, Buf::len) as u64;
+    let sent_before = exchange.account.response_body_bytes.get();
+    exchange.account.response_body_bytes.set(sent_before + payload_bytes);
+    let end = last.then(|| reader.trailers());
+    encoder.encode(exchange.shared.runtime.pool(), before, payload, end).map_err(Failure::upstream_body)
 }
 
 /// A client that cannot be sent to.

@@ -1,9 +1,9 @@
 //! One shard's event loop: completions and timers in, coroutines polled, events for the shard's records out.
 
-use super::buffer::Pool;
+use super::buffer::{Class, Pool};
 use super::driver::{Close, Driver, DriverCounters, Parcel, Stop};
 use super::executor::{TaskId, Tasks};
-use super::op::{Done, Error, ListenerId, Op, OpId, Owner, SocketId};
+use super::op::{Done, Error, ListenerId, Op, OpId, Owner, Received, SocketId};
 use super::timer::{Entry, Wheel};
 use crate::stdx::histogram::Histogram;
 use crate::stdx::time::{Mono, Now};
@@ -240,6 +240,10 @@ impl Runtime {
 
     pub(super) fn take(&self, id: OpId) -> Option<Done> {
         self.0.driver.borrow_mut().take(id, &self.0.pool)
+    }
+
+    pub(super) fn receive_at_hand(&self, socket: SocketId, class: Class) -> Option<Result<Received, Error>> {
+        self.0.driver.borrow_mut().receive_at_hand(socket, class, &self.0.pool)
     }
 
     pub(super) fn cancel(&self, id: OpId) {

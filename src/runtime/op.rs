@@ -279,6 +279,14 @@ impl Pieces {
         &slices[..count]
     }
 
+    /// Puts others behind these. There must be room for them.
+    pub fn extend(&mut self, others: Self) {
+        for piece in others.0.into_iter().flatten() {
+            let room = self.0.iter_mut().find(|place| place.is_none());
+            *room.expect("what is sent at once has three pieces at most") = Some(piece);
+        }
+    }
+
     /// Drops the first `count` bytes, and each piece whose bytes are all gone.
     pub fn advance(&mut self, mut count: usize) {
         for piece in &mut self.0 {

@@ -42,6 +42,14 @@ impl TcpStream {
         })
     }
 
+    /// The next bytes if they are here already and there is memory for them; nothing is waited for.
+    pub fn receive_at_hand(&self, class: Class) -> Option<Result<Received, Error>> {
+        if self.idle_receive.get().is_some() {
+            return self.watched();
+        }
+        self.runtime.receive_at_hand(self.socket, class)
+    }
+
     /// The next bytes, behind those that `buf` holds. It must have spare memory.
     pub fn receive_behind(&self, buf: Buf, deadline: Mono) -> Receive<'_> {
         debug_assert!(buf.spare_len() > 0 && self.idle_receive.get().is_none());

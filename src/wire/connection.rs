@@ -176,6 +176,21 @@ impl Reader {
         }
     }
 
+    /// The next piece if its bytes are here already; nothing is waited for.
+    pub fn piece_at_hand(&mut self, stream: &TcpStream) -> Result<Option<Piece>, ReadError> {
+        if self.input.is_none() {
+            match stream.receive_at_hand(Class::Body).transpose()? {
+                Some(Received::Data(buf)) => self.give(buf),
+                Some(Received::End(_)) => {
+                    self.decoder.end()?;
+                    return Ok(Some(Piece::End));
+                }
+                None => return Ok(None),
+            }
+        }
+        self.decode_input()
+    }
+
     /// The piece that has arrived already, if any.
     pub fn decode_input(&mut self) -> Result<Option<Piece>, ReadError> {
         let Some(mut input) = self.input.take() else { return Ok(None) };

@@ -16,6 +16,7 @@ macro_rules! contract {
             contract!(@ $run;
                 streams: bytes_arrive_whole_and_in_order, both_directions_progress_independently,
                     a_send_gathers_its_pieces, a_receive_goes_behind_what_a_buffer_holds,
+                    what_is_at_hand_comes_in_its_order_and_what_is_not_is_not_waited_for,
                     an_armed_receive_tells_its_token_and_is_taken_over, a_receive_takes_over_one_that_is_still_armed;
                 endings: an_end_uses_no_buffer, a_reset_is_not_an_end, unread_bytes_make_a_close_a_reset,
                     a_reset_that_a_send_met_is_told_to_receives_too, each_side_ends_its_own_direction,

@@ -58,6 +58,32 @@ pub fn a_receive_goes_behind_what_a_buffer_holds(kit: &Kit) {
     );
 }
 
+pub fn what_is_at_hand_comes_in_its_order_and_what_is_not_is_not_waited_for(kit: &Kit) {
+    kit.converse(
+        |runtime, stream| async move {
+            assert!(stream.receive_at_hand(Class::Head).is_none(), "nothing was sent yet");
+            send(&runtime, &stream, b"!").await.unwrap();
+            let (mut all, mut ended) = (Vec::new(), false);
+            while !ended {
+                let mut next = Some(stream.receive(Class::Head, Mono::NEVER).await);
+                while let Some(received) = next {
+                    let Received::Data(buf) = received.unwrap() else {
+                        ended = true;
+                        break;
+                    };
+                    all.extend_from_slice(buf.bytes());
+                    next = stream.receive_at_hand(Class::Body);
+                }
+            }
+            assert!(all == pattern(300_000));
+        },
+        |runtime, stream| async move {
+            assert_eq!(receive_exactly(&stream, 1).await, b"!");
+            send(&runtime, &stream, &pattern(300_000)).await.unwrap();
+        },
+    );
+}
+
 pub fn an_armed_receive_tells_its_token_and_is_taken_over(kit: &Kit) {
     let (armed, told) = (Flag::default(), Flag::default());
     let (events, far_armed) = (kit.near_events.clone(), armed.clone());

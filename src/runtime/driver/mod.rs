@@ -10,9 +10,9 @@ pub mod sim;
 #[allow(unsafe_code, reason = "a ring is memory that the kernel shares")]
 pub mod uring;
 
-use super::buffer::Pool;
+use super::buffer::{Class, Pool};
 use super::mailbox::Bell;
-use super::op::{Done, Error, ListenerId, Op, OpId, Owner, SocketId};
+use super::op::{Done, Error, ListenerId, Op, OpId, Owner, Received, SocketId};
 use crate::stdx::time::{Mono, Now};
 use rustix::fd::OwnedFd;
 use std::net::SocketAddr;
@@ -79,6 +79,15 @@ impl Driver {
             Self::Epoll(epoll) => epoll.take(id, pool),
             Self::Uring(uring) => uring.take(id, pool),
             Self::Sim(node) => node.take(id),
+        }
+    }
+
+    /// What a receive into a fresh buffer would bring at once. Nothing is armed: what is not at hand is not waited for.
+    pub fn receive_at_hand(&mut self, socket: SocketId, class: Class, pool: &Pool) -> Option<Result<Received, Error>> {
+        match self {
+            Self::Epoll(epoll) => epoll.receive_at_hand(socket, class, pool),
+            Self::Uring(uring) => uring.receive_at_hand(socket, class, pool),
+            Self::Sim(node) => node.receive_at_hand(socket, class, pool),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::runtime::buffer::{Class, Pool};
 use crate::runtime::listener;
 use crate::runtime::mailbox::Bell;
 use crate::runtime::op::{
-    Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, Pieces, Reclaimed, Slot, SocketId, Target,
+    Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, Pieces, Received, Reclaimed, Slot, SocketId, Target,
 };
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::time::{Mono, Now};
@@ -132,6 +132,11 @@ impl Epoll {
                 None
             }
         }
+    }
+
+    pub fn receive_at_hand(&mut self, id: SocketId, class: Class, pool: &Pool) -> Option<Result<Received, Error>> {
+        let socket = self.sockets.get_mut(key(id.0)).filter(|socket| socket.has_more() && socket.receive.is_none())?;
+        socket.read(Target::Fresh(class), pool).ok()
     }
 
     pub fn set_owner(&mut self, id: OpId, owner: Owner) {

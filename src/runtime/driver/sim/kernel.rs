@@ -3,9 +3,9 @@
 use super::fault::{Census, Fault, Faults};
 use super::link::{Link, Socket, Waiting};
 use super::transcript::{Line, Transcript};
-use crate::runtime::buffer::Pool;
+use crate::runtime::buffer::{Class, Pool};
 use crate::runtime::driver::{Close, DriverCounters, Stop};
-use crate::runtime::op::{Armed, Done, Op, OpId, OpTable, Owner, Received, Reclaimed};
+use crate::runtime::op::{Armed, Done, Error, Op, OpId, OpTable, Owner, Received, Reclaimed, SocketId, Target};
 use crate::stdx::rng::Rng;
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::time::{Mono, Now, Wall};
@@ -175,6 +175,29 @@ impl Kernel {
                 self.note_wait(host, id, &wait);
                 Err(id)
             }
+        }
+    }
+
+    /// Whether it is seen that something is here is up to the kernel, as it is with a receive that is submitted.
+    pub fn receive_at_hand(
+        &mut self,
+        host: usize,
+        id: SocketId,
+        class: Class,
+        pool: &Pool,
+    ) -> Option<Result<Received, Error>> {
+        let socket = self.hosts[host].sockets.get(Key::from_bits(id.0))?;
+        if socket.receive.is_some() || !self.rng.chance(INLINE_PER_MILLE) {
+            return None;
+        }
+        let armed = Armed::Receive(id, Target::Fresh(class));
+        let whom = whom(&armed);
+        // A coroutine of this moment asks, whichever: the connection is not idle.
+        let done = self.attempt(host, armed, Owner::Task(Key::from_bits(0)), pool).ok()?;
+        self.note_done(host, whom, &done);
+        match done {
+            Done::Received(received) => Some(received),
+            other => unreachable!("a receive ended as {other:?}"),
         }
     }
 

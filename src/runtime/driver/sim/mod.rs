@@ -26,8 +26,8 @@ pub use self::transcript::Line;
 
 use self::kernel::Kernel;
 use super::{Close, DriverCounters, Stop};
-use crate::runtime::buffer::Pool;
-use crate::runtime::op::{Done, Error, ListenerId, Op, OpId, Owner, SocketId};
+use crate::runtime::buffer::{Class, Pool};
+use crate::runtime::op::{Done, Error, ListenerId, Op, OpId, Owner, Received, SocketId};
 use crate::stdx::time::{Mono, Now};
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -104,6 +104,10 @@ impl World {
 impl Node {
     pub fn submit(&mut self, op: Op, owner: Owner, pool: &Pool) -> Result<Done, OpId> {
         self.kernel.borrow_mut().submit(self.host, op, owner, pool)
+    }
+
+    pub fn receive_at_hand(&mut self, socket: SocketId, class: Class, pool: &Pool) -> Option<Result<Received, Error>> {
+        self.kernel.borrow_mut().receive_at_hand(self.host, socket, class, pool)
     }
 
     pub fn take(&mut self, id: OpId) -> Option<Done> {

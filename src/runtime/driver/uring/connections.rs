@@ -9,7 +9,7 @@ use rustix::event::PollFlags;
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 use rustix::io::{Errno, IoSlice};
 use rustix::net::{
-    self, AddressFamily, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags, SocketType, sockopt,
+    self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags, SocketType, sockopt,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -96,6 +96,34 @@ impl Uring {
             Err((_, wait)) => {
                 self.note_wait(id, &wait);
                 None
+            }
+        }
+    }
+
+    /// What the last receive left is read by a system call of its own, which is less than a turn for it.
+    pub fn receive_at_hand(&mut self, id: SocketId, class: Class, pool: &Pool) -> Option<Result<Received, Error>> {
+        let socket = self.sockets.get_mut(key(id.0)).filter(|socket| socket.receive.is_none())?;
+        if socket.early.is_some() {
+            return self.hand_over(id, Target::Fresh(class), pool).ok();
+        }
+        if !socket.nonempty || !matches!(socket.rx, Rx::Idle) {
+            return None;
+        }
+        let mut buf = pool.take(class)?;
+        match net::recv(&socket.fd, buf.spare_mut(), RecvFlags::DONTWAIT).map(|(_, count)| count) {
+            Ok(0) => Some(socket.failed.map_or(Ok(Received::End(None)), Err)),
+            Ok(count) => {
+                socket.nonempty = count == buf.spare_len();
+                buf.grow(count);
+                Some(Ok(Received::Data(buf)))
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {
+                socket.nonempty = false;
+                None
+            }
+            Err(errno) => {
+                socket.failed = Some(errno.into());
+                Some(Err(errno.into()))
             }
         }
     }
