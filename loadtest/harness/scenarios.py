@@ -372,7 +372,10 @@ class Train(Scenario):
         for connections in Cpu.connections:
             self.measured(server, "--connections", connections, "--rate", self.rate, "--seconds", 4, *lines)
         if proxy != CHAIN:
-            self.measured(server, "--download", f"/bytes/{1 << 28}")
+            with self.bench.load(server, "--download", f"/bytes/{1 << 28}") as load:
+                while load.line() != "warm":
+                    pass
+                load.result()
 
 
 SCENARIOS = {"train": Train, "counts": Counts, "chain": Chain, "cpu": Cpu, "loops": Loops, "idle": Idle, "big": Big, "slow": Slow}
