@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-use crate::stdx::swar;
+use crate::stdx::lanes;
 
 /// Fills `out` with the normalised form of `raw`, a path without query. Normalising twice is normalising once.
 pub fn normalise(raw: &[u8], merge_slashes: bool, out: &mut Vec<u8>) -> Result<(), PathError> {
@@ -38,18 +38,16 @@ pub enum PathError {
     AboveRoot,
 }
 
-/// True when nothing can have to change; false is only a doubt. Eight bytes at a time.
+/// True when nothing can have to change; false is only a doubt.
 fn is_normal(raw: &[u8]) -> bool {
     let (mut doubt, mut after_slash) = (0, 0);
-    swar::for_each_word(raw, b'a', |word| {
-        // `/` is `.` with the lowest bit set, which the shift moves to where marks are.
-        let slashes_and_dots = swar::equal(word | swar::repeat(1), b'/');
-        let slashes = slashes_and_dots & (word << 7);
-        doubt |= slashes_and_dots & (slashes << 8 | after_slash);
-        after_slash = slashes >> 56;
+    lanes::for_each(raw, b'a', |lanes| {
+        let slashes = lanes.equal(b'/').bits();
+        doubt |= lanes.between(b'.', b'/').bits() & (slashes << 1 | after_slash);
+        after_slash = slashes >> (lanes::WIDTH - 1);
         // `%` with `#` below it; DEL with `?`, which is DEL with a bit less.
-        doubt |= swar::below(word, b'%' + 1) | swar::above(word | swar::repeat(0x40), b'~');
-        doubt |= swar::equal(word, b'\\');
+        let others = lanes.below(b'%' + 1) | lanes.with(0x40).above(b'~') | lanes.equal(b'\\');
+        doubt |= others.bits();
     });
     doubt == 0
 }

@@ -3,7 +3,7 @@
 use super::error::HeadError;
 use super::field::Span;
 use super::method::Method;
-use crate::stdx::swar;
+use crate::stdx::lanes::{self, Lanes};
 
 /// Which form the target was sent in. CONNECT's authority form is refused with its method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,11 +64,11 @@ fn scheme(sent: &[u8]) -> Option<(usize, u16)> {
 
 /// Visible ASCII without `#` and backslash. Triplets are the application's.
 fn is_query(query: &[u8]) -> bool {
-    let forbidden = |word| {
-        let not_visible = swar::below(word, b'!') | swar::above(word, b'~');
-        not_visible | swar::equal(word, b'#') | swar::equal(word, b'\\')
+    let forbidden = |lanes: Lanes| {
+        let not_visible = lanes.below(b'!') | lanes.above(b'~');
+        not_visible | lanes.equal(b'#') | lanes.equal(b'\\')
     };
-    swar::find(query, forbidden) == query.len()
+    lanes::find(query, 0, forbidden) == query.len()
 }
 
 #[cfg(test)]

@@ -82,7 +82,9 @@ pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downst
         }
     };
     // What was in force before the head was there is not for it: its route is not of that.
-    settings = shared.settings();
+    if !shared.is_in_force(&settings) {
+        settings = shared.settings();
+    }
     let settings = &*settings;
     let is_trusted = settings.trusts(downstream.peer.ip());
     let account = Account::new(began, is_trusted, RequestId::of(shared, request, head.bytes(), is_trusted));

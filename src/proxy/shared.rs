@@ -23,6 +23,7 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub struct Shared {
     pub runtime: Runtime,
@@ -94,6 +95,11 @@ impl Shared {
     /// What holds for a request that comes now.
     pub fn settings(&self) -> Rc<Settings> {
         self.active.borrow().settings().clone()
+    }
+
+    /// How long a connection may be idle that becomes idle now.
+    pub fn idle_timeout(&self) -> Duration {
+        self.active.borrow().settings().limits.idle_timeout
     }
 
     /// Whether these still hold for a request that comes now.

@@ -45,7 +45,7 @@ pub async fn work(state: Rc<State>, desk: Desk) {
             }
         } else if let Some(idle) = serve(&state.shared, &mut scratch, downstream).await {
             place.key = None;
-            state.park(key, idle, state.shared.settings().limits.idle_timeout);
+            state.park(key, idle, state.shared.idle_timeout());
         }
         if !state.wait_for_job(me, &desk) {
             return;

@@ -4,7 +4,7 @@ use super::refusal;
 use super::token::{self, Token};
 use crate::http::error::HeadError;
 use crate::http::method::Version;
-use crate::stdx::swar;
+use crate::stdx::lanes::{self, Lanes};
 
 /// What is left of a head.
 #[derive(Debug)]
@@ -58,11 +58,11 @@ impl<'a> Reader<'a> {
     /// the first `?`, or at its end.
     #[inline(always)]
     pub(super) fn target(&mut self) -> Result<(&'a [u8], usize), Stop> {
-        let no_part_of_it = |word| swar::below(word, b'!') | swar::equal(word, DEL);
-        let query_at = swar::find(self.rest, |word| no_part_of_it(word) | swar::equal(word, b'?'));
+        let no_part_of_it = |lanes: Lanes| lanes.below(b'!') | lanes.equal(DEL);
+        let query_at = lanes::find(self.rest, 0, |lanes| no_part_of_it(lanes) | lanes.equal(b'?'));
         let mut len = query_at;
         if let [b'?', query @ ..] = &self.rest[query_at..] {
-            len += 1 + swar::find(query, no_part_of_it);
+            len += 1 + lanes::find(query, 0, no_part_of_it);
         }
         match self.rest.split_at(len) {
             (target, [b' ', rest @ ..]) if !target.is_empty() => {
@@ -110,14 +110,14 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub(super) fn plain_line(&mut self) -> Option<Line<'a>> {
         // Its bounds are known to hold what is looked at here.
-        let begin = self.rest.first_chunk::<{ token::SHORT + 2 }>()?;
+        let begin = self.rest.first_chunk::<{ lanes::WIDTH + 2 }>()?;
         let colon = token::short(begin)?;
         if colon == 0 || begin[colon] != b':' || begin[colon + 1] != b' ' || begin[colon + 2] <= b' ' {
             return None;
         }
-        let behind = &self.rest[colon + 2..];
-        let (value, line_end) = behind.split_at(swar::find(behind, swar::control));
+        let (line, line_end) = self.rest.split_at(lanes::find(self.rest, colon + 2, lanes::control));
         let (b"\r\n", rest) = line_end.split_first_chunk()? else { return None };
+        let value = line.get(colon + 2..)?;
         if *value.last()? <= b' ' {
             return None;
         }
@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
     /// Text without control bytes but tabs, with the line end after it. Anything else is `invalid`.
     #[inline(always)]
     pub(super) fn text(&mut self, invalid: HeadError) -> Result<&'a [u8], Stop> {
-        match self.rest.split_at(swar::find(self.rest, swar::control)) {
+        match self.rest.split_at(lanes::find(self.rest, 0, lanes::control)) {
             (text, [b'\r', b'\n', rest @ ..]) => {
                 self.rest = rest;
                 Ok(text)
@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
                     self.rest = rest;
                     return Ok(text);
                 }
-                (_, [b'\t', rest @ ..]) => len += 1 + swar::find(rest, swar::control),
+                (_, [b'\t', rest @ ..]) => len += 1 + lanes::find(rest, 0, lanes::control),
                 (_, rest) => return Err(refusal::text(rest, invalid)),
             }
         }

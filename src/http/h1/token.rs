@@ -1,5 +1,7 @@
 //! Tokens (RFC 9110 §5.6.2): methods, names, chunk extensions.
 
+use crate::stdx::lanes::{self, Lanes};
+
 /// A token at the beginning of some bytes; empty when there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token {
@@ -12,7 +14,7 @@ impl Token {
     #[inline(always)]
     pub(super) fn of(bytes: &[u8]) -> Self {
         match short(bytes) {
-            Some(len) if bytes[len] != b'_' => Self { len, has_underscore: false },
+            Some(len) if !is_token_byte(bytes[len]) => Self { len, has_underscore: false },
             _ => Self::of_any(bytes),
         }
     }
@@ -23,40 +25,31 @@ impl Token {
     }
 }
 
-/// How long the token is at the beginning of `bytes`, if it ends within [`SHORT`] of them or has an underscore there, and
-/// what it is then: nearly all tokens are short and without underscore. A loop of known length is unrolled.
+/// How many letters, digits and dashes `bytes` begin with, as nearly all tokens are of them, if it is fewer than what is
+/// looked at in one go.
 #[inline(always)]
 pub(super) fn short(bytes: &[u8]) -> Option<usize> {
-    bytes.first_chunk::<SHORT>()?.iter().position(|&byte| class(byte) != PLAIN)
+    let plain = |lanes: Lanes| lanes.with(0x20).between(b'a', b'z') | lanes.between(b'0', b'9') | lanes.equal(b'-');
+    let len = plain(Lanes::of(bytes.first_chunk()?)).bits().trailing_ones() as usize;
+    (len < lanes::WIDTH).then_some(len)
 }
 
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    class(byte) != NONE
+    IS_TOKEN[usize::from(byte)]
 }
 
-fn class(byte: u8) -> u8 {
-    CLASSES[usize::from(byte)]
-}
-
-pub(super) const SHORT: usize = 16;
-
-const NONE: u8 = 0;
-const PLAIN: u8 = 1;
-const UNDERSCORE: u8 = 2;
-
-const CLASSES: [u8; 256] = {
-    let mut classes = [NONE; 256];
+const IS_TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        classes[byte] = match byte as u8 {
-            b'_' => UNDERSCORE,
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => PLAIN,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'`' | b'|' | b'~' => PLAIN,
-            _ => NONE,
-        };
+        table[byte] = matches!(
+            byte as u8,
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.'
+                | b'^' | b'_' | b'`' | b'|' | b'~'
+        );
         byte += 1;
     }
-    classes
+    table
 };
 
 #[cfg(test)]
