@@ -36,12 +36,13 @@ impl Member for Anonymous {
 
     fn on_request<'a>(&'a self, request: &mut RequestView<'_>, context: &mut Context<'_>) -> Verdict<'a> {
         let consumer = context.consumers.find(&self.config.consumer);
-        match consumer.filter(|_| context.identity.is_none()) {
+        match consumer.filter(|_| context.found.identity.is_none()) {
             Some(consumer) => {
                 request.headers.set(&self.config.header, b"true");
                 let known = &mut context.state.borrow_mut().known;
                 let key = (consumer.id(), Known::NO_CREDENTIAL);
-                context.identity = Some(known.identity(context.consumers, key, || consumer.identity(None).assumed()));
+                context.found.identity =
+                    Some(known.identity(context.consumers, key, || consumer.identity(None).assumed()));
             }
             None => request.headers.remove(&self.config.header),
         }

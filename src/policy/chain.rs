@@ -139,9 +139,13 @@ impl Chain {
         context: &mut Context<'_>,
     ) -> (Verdict<'a>, usize) {
         for place in self.on_request.iter().copied().filter(|place| *place >= from) {
-            let Some(policy) = self.slots[place].of(context.identity.as_deref()) else { continue };
-            let verdict = policy.on_request(request, context);
-            match self.heard(place, verdict, &mut context.door) {
+            let slot = &self.slots[place];
+            let Some(policy) = slot.of(context.found.identity.as_deref()) else { continue };
+            let verdict = match policy.on_request(request, context) {
+                Verdict::Continue if !slot.kind.authenticates() => continue,
+                verdict => self.heard(place, verdict, &mut context.found.door),
+            };
+            match verdict {
                 Verdict::Continue => {}
                 Verdict::Reject(error) if context.is_exempt && error.is_for_want_of_credentials() => {}
                 verdict => return (verdict, place),
@@ -159,11 +163,11 @@ impl Chain {
         context: &mut Context<'_>,
     ) -> Verdict<'a> {
         // Nobody else has been asked meanwhile, so that it is the same one.
-        let Some(policy) = self.slots[place].of(context.identity.as_deref()) else {
+        let Some(policy) = self.slots[place].of(context.found.identity.as_deref()) else {
             return Verdict::Continue;
         };
         let verdict = policy.on_request_body(request, body, context);
-        self.heard(place, verdict, &mut context.door)
+        self.heard(place, verdict, &mut context.found.door)
     }
 
     /// What the policy of a slot says to what came of its question.
@@ -174,11 +178,11 @@ impl Chain {
         reply: Reply,
         context: &mut Context<'_>,
     ) -> Verdict<'a> {
-        let Some(policy) = self.slots[place].of(context.identity.as_deref()) else {
+        let Some(policy) = self.slots[place].of(context.found.identity.as_deref()) else {
             return Verdict::Continue;
         };
         let verdict = policy.on_reply(request, reply, context);
-        self.heard(place, verdict, &mut context.door)
+        self.heard(place, verdict, &mut context.found.door)
     }
 
     /// `body` is that of a service's response, if one of the policies has asked for it.
@@ -190,7 +194,7 @@ impl Chain {
         context: &Context<'_>,
     ) {
         for place in &self.on_response {
-            let Some(policy) = self.slots[*place].of(context.identity.as_deref()) else { continue };
+            let Some(policy) = self.slots[*place].of(context.found.identity.as_deref()) else { continue };
             if let Some(body) = &mut body {
                 policy.on_response_body(response, body);
             }
@@ -222,7 +226,6 @@ impl Chain {
 
     /// What the verdict of the policy at that place means beside those of its like. A credential that is wrong refuses
     /// the request at once; one that is missing only after nobody else has found one; and two are one too many.
-    #[inline]
     fn heard<'a>(&self, place: usize, verdict: Verdict<'a>, door: &mut Door) -> Verdict<'a> {
         let kind = self.slots[place].kind;
         if !kind.authenticates() {
@@ -315,13 +318,13 @@ mod tests {
     /// What a chain says to a request with these lines: the status of an answer, why it refuses, or who asks.
     #[track_caller]
     fn check(chain: &Chain, lines: &str, want: &str) {
-        let bench = bench();
+        let mut bench = bench();
         let mut sample = Sample::new(&format!("GET / HTTP/1.1\nHost: a{lines}"));
         sample.begin(|_| false);
         let mut context = bench.context();
         let got = match chain.on_request(0, &mut sample.view(), &mut context).0 {
             Verdict::Continue => {
-                let identity = context.identity.as_ref().and_then(|identity| identity.consumer.clone());
+                let identity = context.found.identity.as_ref().and_then(|identity| identity.consumer.clone());
                 identity.map_or("nobody".to_owned(), String::from)
             }
             Verdict::Reject(error) => format!("{} {}", error.kind().name(), error.reason()),
@@ -380,7 +383,7 @@ mod tests {
             ([KEY, &claims], Order::default()),
         ] {
             let chain = Chain::new(configs.iter().map(|config| slot(config)), &order, &[]).unwrap();
-            let bench = bench();
+            let mut bench = bench();
             let mut sample = Sample::new("GET / HTTP/1.1\nHost: a\nX-API-Key: ann\nX-Consumer-Username: root");
             sample.begin(|_| false);
             let verdict = chain.on_request(0, &mut sample.view(), &mut bench.context()).0;

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Deserializer};
 
 use super::{Context, Hooks, Invalid, Member, Response, Verdict};
-use crate::http::view::{FieldName, Headers, Method, RequestView, ResponseView};
+use crate::http::view::{FieldName, FieldNames, Headers, Method, RequestView, ResponseView};
 use crate::stdx::number::Bounded;
 use crate::stdx::parsed::parsed;
 
@@ -53,12 +53,14 @@ pub struct Cors {
     methods: Box<[u8]>,
     headers: Option<Box<[u8]>>,
     exposed_headers: Box<[u8]>,
-    credentials: bool,
     max_age: Option<Box<[u8]>>,
     preflight_continue: bool,
     private_network: bool,
     allow_origin_absent: bool,
     preflight: Response,
+    /// What it says of an origin: the names, and the lines behind the origin itself.
+    said: FieldNames,
+    behind_origin: &'static [u8],
 }
 
 impl Member for Cors {
@@ -85,12 +87,13 @@ impl Member for Cors {
             methods,
             headers: config.headers.as_deref().map(list),
             exposed_headers: list(&config.exposed_headers),
-            credentials: config.credentials,
             max_age: config.max_age.map(|max_age| max_age.get().to_string().into_bytes().into()),
             preflight_continue: config.preflight_continue,
             private_network: config.private_network,
             allow_origin_absent: config.allow_origin_absent.unwrap_or(true),
             preflight: Response { status: 200, content_type: None, body: Box::default() },
+            said: FieldNames::new([ALLOW_ORIGIN, ALLOW_CREDENTIALS].map(FieldName::fixed)),
+            behind_origin: if config.credentials { CREDENTIALS } else { b"\r\n" },
         })
     }
 
@@ -107,13 +110,18 @@ impl Member for Cors {
         if !self.allow_origin_absent && !request.headers.has(&ORIGIN) {
             return;
         }
+        let allowed = self.allowed(request.headers.only(&ORIGIN));
         // What the service says of origins gives way, or there would be two answers to one question.
-        headers.remove(&ALLOW_ORIGIN);
-        headers.remove(&ALLOW_CREDENTIALS);
-        let Some(origin) = self.allowed(request.headers.only(&ORIGIN)) else { return };
-        headers.add(&ALLOW_ORIGIN, origin);
-        if self.credentials {
-            headers.add(&ALLOW_CREDENTIALS, b"true");
+        headers.set_lines(&self.said, |lines| {
+            if let Some(origin) = allowed {
+                lines.extend_from_slice(ALLOW_ORIGIN.as_bytes());
+                lines.extend_from_slice(b": ");
+                lines.extend_from_slice(origin);
+                lines.extend_from_slice(self.behind_origin);
+            }
+        });
+        if allowed.is_none() {
+            return;
         }
         if self.answers(request) {
             self.tell(request, headers);
@@ -216,10 +224,12 @@ fn list(names: &[FieldName]) -> Box<[u8]> {
     names.iter().map(FieldName::text).collect::<Vec<_>>().join(",").into_bytes().into()
 }
 
+const ALLOW_ORIGIN: &str = "Access-Control-Allow-Origin";
+const ALLOW_CREDENTIALS: &str = "Access-Control-Allow-Credentials";
+/// What may stand behind the origin.
+const CREDENTIALS: &[u8] = b"\r\nAccess-Control-Allow-Credentials: true\r\n";
 static ORIGIN: FieldName = FieldName::fixed("Origin");
 static VARY: FieldName = FieldName::fixed("Vary");
-static ALLOW_ORIGIN: FieldName = FieldName::fixed("Access-Control-Allow-Origin");
-static ALLOW_CREDENTIALS: FieldName = FieldName::fixed("Access-Control-Allow-Credentials");
 static ALLOW_METHODS: FieldName = FieldName::fixed("Access-Control-Allow-Methods");
 static ALLOW_HEADERS: FieldName = FieldName::fixed("Access-Control-Allow-Headers");
 static ALLOW_PRIVATE_NETWORK: FieldName = FieldName::fixed("Access-Control-Allow-Private-Network");

@@ -40,7 +40,7 @@ pub use known::Known;
 pub use overrides::{ByKind, Override, Overrides};
 pub use place::Place;
 pub use rate_limit::Charged;
-pub use verdict::{Belonging, Body, Context, Identity, Invalid, Response, Verdict};
+pub use verdict::{Belonging, Body, Context, Findings, Identity, Invalid, Response, Verdict};
 
 use crate::http::view::{ArgumentName, RequestView, ResponseView};
 use std::io;

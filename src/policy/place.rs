@@ -36,20 +36,11 @@ impl Place {
     }
 
     fn one<'a>(places: &'a [Self], request: &'a RequestView<'_>) -> Result<&'a [u8], NotOne> {
-        let mut found = Err(NotOne::Missing);
-        for place in places {
-            let mut keep = |credential: Result<&'a [u8], NotOne>| match (found, credential) {
-                (Err(NotOne::Missing), credential) => found = credential,
-                (_, Err(NotOne::Missing)) => {}
-                _ => found = Err(NotOne::Several),
-            };
-            match place {
-                Self::Header(name) => in_header(request, name, &mut keep),
-                Self::Query(name) => request.argument(name).for_each(|value| keep(Ok(value))),
-                Self::Cookie(name) => in_cookies(request, name.as_bytes()).for_each(|value| keep(Ok(value))),
-            }
-        }
-        found
+        places.iter().fold(Err(NotOne::Missing), |found, place| match place {
+            Self::Header(name) => and(found, in_header(request, name)),
+            Self::Query(name) => request.argument(name).map(Ok).fold(found, and),
+            Self::Cookie(name) => in_cookies(request, name.as_bytes()).map(Ok).fold(found, and),
+        })
     }
 
     /// Takes credentials away, so that the service does not get to see them. Cookies are sent on whole.
@@ -83,19 +74,27 @@ impl Place {
     }
 }
 
-/// Two lines of one header are two credentials, whatever they are: one of them could be a service's choice.
-fn in_header<'a>(request: &'a RequestView<'_>, name: &'a FieldName, keep: &mut impl FnMut(Result<&'a [u8], NotOne>)) {
-    let mut values = request.headers.values(name);
-    let Some(first) = values.next() else { return };
-    if values.next().is_some() {
-        return keep(Err(NotOne::Several));
+/// What was found in two places.
+fn and<'a>(one: Result<&'a [u8], NotOne>, other: Result<&'a [u8], NotOne>) -> Result<&'a [u8], NotOne> {
+    match (one, other) {
+        (Err(NotOne::Missing), found) | (found, Err(NotOne::Missing)) => found,
+        _ => Err(NotOne::Several),
     }
-    keep(match bearer(first) {
+}
+
+/// Two lines of one header are two credentials, whatever they are: one of them could be a service's choice.
+fn in_header<'a>(request: &'a RequestView<'_>, name: &'a FieldName) -> Result<&'a [u8], NotOne> {
+    let mut values = request.headers.values(name);
+    let first = values.next().ok_or(NotOne::Missing)?;
+    if values.next().is_some() {
+        return Err(NotOne::Several);
+    }
+    match bearer(first) {
         Some(credential) => Ok(credential),
         // Another scheme is another policy's.
         None if name.is(b"Authorization") => Err(NotOne::Missing),
         None => Ok(first),
-    });
+    }
 }
 
 /// What follows the scheme (RFC 6750 §2.1), which has no case.

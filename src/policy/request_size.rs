@@ -53,8 +53,9 @@ impl Member for RequestSize {
             Some(length) if length > self.body_bytes_max => Verdict::Reject(Error::TooLarge.into()),
             None if self.require_content_length => Verdict::Reject(Error::LengthMissing.into()),
             _ => {
-                let bytes_max = context.body_bytes_max.map_or(self.body_bytes_max, |max| max.min(self.body_bytes_max));
-                context.body_bytes_max = Some(bytes_max);
+                let bytes_max =
+                    context.found.body_bytes_max.map_or(self.body_bytes_max, |max| max.min(self.body_bytes_max));
+                context.found.body_bytes_max = Some(bytes_max);
                 Verdict::Continue
             }
         }

@@ -75,7 +75,7 @@ pub struct Values {
 #[derive(Debug, Eq, PartialEq)]
 pub struct RequestTransform {
     headers: Edited<FieldName, FieldValue>,
-    query: Edited<ArgumentName, ArgumentValue>,
+    query: Option<Edited<ArgumentName, ArgumentValue>>,
     body: Option<BodyEdits>,
 }
 
@@ -132,6 +132,7 @@ impl Member for RequestTransform {
             return Err(Invalid::new("nothing to change", "say what to remove, rename, replace, add or append"));
         }
         headers.check()?;
+        let query = Some(query).filter(|query| !query.is_empty());
         Ok(Self { headers, query, body: BodyEdits::new(body, body_bytes_max)? })
     }
 
@@ -140,7 +141,7 @@ impl Member for RequestTransform {
         let has_body = request.content_length() != Some(0);
         let body = self.body.as_ref().filter(|_| has_body).map(|edits| (edits, Content::of(&request.headers)));
         self.headers.apply(&mut request.headers);
-        self.query.apply(request);
+        self.query.iter().for_each(|query| query.apply(request));
         match body {
             None | Some((_, Content::Other)) => Verdict::Continue,
             Some((_, Content::EncodedJson)) => Verdict::Reject(Error::BodyEncoded.into()),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::{
-    Body, Call, Charged, Consumers, Context, Door, Error, Identity, Invalid, Member, Reply, Response, State, Verdict,
+    Body, Call, Consumers, Context, Error, Findings, Identity, Invalid, Member, Reply, Response, State, Verdict,
 };
 use crate::http::view::sample::Sample;
 use crate::http::view::{Edits, Fields, Headers, ResponseView};
@@ -22,14 +22,14 @@ pub struct Trial<P> {
     pub consumers: Consumers,
     pub identity: Option<Rc<Identity>>,
     /// Of the last request.
-    pub charged: Charged,
+    found: RefCell<Findings>,
 }
 
 /// What is known of a request that meets a whole chain.
 pub struct Bench {
     consumers: Consumers,
     state: RefCell<State>,
-    charged: Charged,
+    found: Findings,
 }
 
 /// What became of one request.
@@ -56,8 +56,7 @@ where
 
     pub fn of(policy: P) -> Self {
         let (client, state, consumers) = ([192, 0, 2, 1].into(), RefCell::default(), Consumers::default());
-        let charged = Charged::default();
-        Self { policy, client, is_https: false, now_s: 0, state, consumers, identity: None, charged }
+        Self { policy, client, is_https: false, now_s: 0, state, consumers, identity: None, found: RefCell::default() }
     }
 
     pub fn policy(&self) -> &P {
@@ -86,12 +85,12 @@ where
     pub fn request(&self, head: &str) -> Tried<'_, P> {
         let mut sample = Sample::new(head);
         sample.begin(|_| false);
-        self.charged.forget();
-        let mut context = self.context();
-        let verdict = self.policy.on_request(&mut sample.view(), &mut context);
+        let found = &mut *self.found.borrow_mut();
+        found.forget();
+        let verdict = self.policy.on_request(&mut sample.view(), &mut self.context(found));
         assert!(!sample.edits().overflowed());
-        let Context { body_bytes_max, identity, would_refuse, .. } = context;
-        Tried { trial: self, verdict, sample, body_bytes_max, would_refuse, identity, body: None }
+        let Findings { body_bytes_max, ref identity, would_refuse, .. } = *found;
+        Tried { trial: self, verdict, sample, body_bytes_max, would_refuse, identity: identity.clone(), body: None }
     }
 
     /// The same of a request about which the policy may ask, with what comes of that.
@@ -99,9 +98,9 @@ where
     pub fn request_answered(&self, head: &str, reply: impl FnOnce(&Call) -> Reply) -> Tried<'_, P> {
         let mut tried = self.request(head);
         if let Verdict::Call(call) = &tried.verdict {
-            let (reply, mut context) = (reply(call), self.context());
-            tried.verdict = self.policy.on_reply(&mut tried.sample.view(), reply, &mut context);
-            tried.identity = context.identity;
+            let (reply, found) = (reply(call), &mut *self.found.borrow_mut());
+            tried.verdict = self.policy.on_reply(&mut tried.sample.view(), reply, &mut self.context(found));
+            tried.identity = found.identity.clone();
         }
         tried
     }
@@ -114,8 +113,8 @@ where
         if text.len() as u64 > bytes_max {
             return Tried { verdict: Verdict::Reject(too_large), ..tried };
         }
-        let mut body = Body::new(text.as_bytes());
-        tried.verdict = self.policy.on_request_body(&mut tried.sample.view(), &mut body, &mut self.context());
+        let (mut body, found) = (Body::new(text.as_bytes()), &mut *self.found.borrow_mut());
+        tried.verdict = self.policy.on_request_body(&mut tried.sample.view(), &mut body, &mut self.context(found));
         tried.body = body.into_replaced().map(|body| String::from_utf8(body).expect("JSON is UTF-8"));
         tried
     }
@@ -136,42 +135,36 @@ where
         }
     }
 
-    fn context(&self) -> Context<'_> {
+    fn context<'a>(&'a self, found: &'a mut Findings) -> Context<'a> {
         let Self { client, is_https, now_s, ref state, .. } = *self;
         let nanos = now_s * 1_000_000_000;
         let now = Now { mono: Mono::from_nanos(nanos), wall: Wall::from_nanos(nanos) };
-        let identity = self.identity.clone();
-        Context { client, is_https, now, identity, ..context(&self.consumers, state, &self.charged) }
+        found.identity = self.identity.clone();
+        Context { client, is_https, now, ..context(&self.consumers, state, found) }
     }
 }
 
 impl Bench {
     pub fn new(consumers: Consumers) -> Self {
-        Self { consumers, state: RefCell::default(), charged: Charged::default() }
+        Self { consumers, state: RefCell::default(), found: Findings::default() }
     }
 
-    pub fn context(&self) -> Context<'_> {
-        context(&self.consumers, &self.state, &self.charged)
+    pub fn context(&mut self) -> Context<'_> {
+        context(&self.consumers, &self.state, &mut self.found)
     }
 }
 
-fn context<'a>(consumers: &'a Consumers, state: &'a RefCell<State>, charged: &'a Charged) -> Context<'a> {
+fn context<'a>(consumers: &'a Consumers, state: &'a RefCell<State>, found: &'a mut Findings) -> Context<'a> {
     Context {
         client: [192, 0, 2, 1].into(),
         is_https: false,
         request_id: REQUEST_ID,
-        body_bytes_max: None,
         consumers,
-        door: Door::default(),
-        identity: None,
-        former: None,
         now: Now::default(),
         is_exempt: false,
         route: None,
         service: None,
-        refusal: None,
-        would_refuse: None,
-        charged,
+        found,
         state,
     }
 }
@@ -223,7 +216,9 @@ where
         let mut edits = Edits::default();
         edits.begin(Fields::Own(&fields), |_| false);
         let mut response = ResponseView { status, headers: Headers::new(Fields::Own(&fields), &mut edits) };
-        let context = Context { refusal: self.refusal(), ..self.trial.context() };
+        let found = &mut *self.trial.found.borrow_mut();
+        found.refusal = self.refusal();
+        let context = self.trial.context(found);
         self.trial.policy.on_response_body(&mut response, &mut body);
         self.trial.policy.on_response(&self.sample.view(), &mut response, &context);
         assert!(!edits.overflowed());

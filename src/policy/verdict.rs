@@ -69,36 +69,51 @@ pub struct Context<'a> {
     /// The client's own connection is encrypted, as far as those are believed that say so.
     pub is_https: bool,
     pub request_id: &'a [u8],
-    /// The request's body may have no more bytes than this.
-    pub body_bytes_max: Option<u64>,
     /// Those that the configuration knows.
     pub consumers: &'a Consumers,
-    /// Who asks, once a policy has found out.
-    pub identity: Option<Rc<Identity>>,
-    /// Who it was once, of a request that is refused because what it proves itself with has expired.
-    pub former: Option<Rc<Identity>>,
-    /// What was found out about that in this chain.
-    pub door: Door,
     pub now: Now,
     /// Whoever asks need not say who it is.
     pub is_exempt: bool,
     /// By their stable ids, once a route was found.
     pub route: Option<u32>,
     pub service: Option<u32>,
+    pub found: &'a mut Findings,
+    /// The shard's.
+    pub state: &'a RefCell<State>,
+}
+
+/// What policies have found out about a request so far.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Its body may have no more bytes than this.
+    pub body_bytes_max: Option<u64>,
+    /// Who asks, once a policy has found out.
+    pub identity: Option<Rc<Identity>>,
+    /// Who it was once, of a request that is refused because what it proves itself with has expired.
+    pub former: Option<Rc<Identity>>,
+    /// What was found out about that in this chain.
+    pub door: Door,
     /// Why the request was refused, for its answer's policies.
     pub refusal: Option<Error>,
     /// Why a policy that only logs would have refused it.
     pub would_refuse: Option<Error>,
-    /// What the request has cost so far.
-    pub charged: &'a Charged,
-    /// The shard's.
-    pub state: &'a RefCell<State>,
+    /// What the request has cost.
+    pub charged: Charged,
+}
+
+impl Findings {
+    /// Of another request nothing is known; memory is kept.
+    pub fn forget(&mut self) {
+        let charged = std::mem::take(&mut self.charged);
+        charged.forget();
+        *self = Self { charged, ..Self::default() };
+    }
 }
 
 impl Context<'_> {
     /// Tells the service under that name which consumer asks, whichever policy has found it out.
     pub fn tell_consumer(&self, request: &mut RequestView<'_>, name: &FieldName) {
-        match self.identity.as_deref().and_then(|identity| identity.consumer.as_deref()) {
+        match self.found.identity.as_deref().and_then(|identity| identity.consumer.as_deref()) {
             Some(consumer) => request.headers.set(name, consumer.as_bytes()),
             None => self.take_from_client(request, name),
         }
@@ -106,7 +121,7 @@ impl Context<'_> {
 
     /// What the client says under that name is not true. What a policy has said there that has found out who asks is.
     pub fn take_from_client(&self, request: &mut RequestView<'_>, name: &FieldName) {
-        match &self.identity {
+        match &self.found.identity {
             Some(_) => request.headers.remove_sent(name),
             None => request.headers.remove(name),
         }
@@ -219,13 +234,14 @@ mod tests {
             Some(Rc::new(Identity { consumer, ..Identity::default() }))
         };
         for (identity, want) in [(None, &[][..]), (of(None), &["X-Who: told"]), (of(Some("ann")), &["X-Who: ann"])] {
-            let bench = Bench::new(Consumers::default());
-            let context = Context { identity, ..bench.context() };
+            let mut bench = Bench::new(Consumers::default());
+            let context = bench.context();
+            context.found.identity = identity;
             let mut sample = Sample::new("GET / HTTP/1.1\nHost: a\nX-Who: root\nx_who: root");
             sample.begin(|_| false);
             sample.view().headers.add(&name, b"told");
             context.tell_consumer(&mut sample.view(), &name);
-            assert_eq!(sample.fields()[1..], *want, "{:?}", context.identity);
+            assert_eq!(sample.fields()[1..], *want, "{:?}", context.found.identity);
         }
     }
 }

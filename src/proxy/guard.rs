@@ -15,11 +15,11 @@ use super::forward::is_for_one_hop;
 use super::plan::{Gate, Settings};
 use super::shared::Shared;
 use crate::http::body::Framing;
-use crate::http::field::Known;
+use crate::http::field::{Field, Known};
 use crate::http::head::RequestHead;
 use crate::http::view::{Edits, Fields, Headers, RequestView, ResponseView};
 use crate::policy::{
-    Body, Call, Chain, Charged, Context, Door, Error, Hooks, Identity, Kind, Reply, Response, Verdict, request_size,
+    Body, Call, Chain, Context, Door, Error, Findings, Hooks, Identity, Kind, Reply, Response, Verdict, request_size,
 };
 use crate::telemetry::counters::POLICY_REFUSALS_MAX;
 use std::cell::{Cell, Ref, RefCell};
@@ -33,15 +33,7 @@ pub struct Notes {
     begun: Cell<bool>,
     request: RefCell<Edits>,
     response: RefCell<Edits>,
-    body_bytes_max: Cell<Option<u64>>,
-    refusal: Cell<Option<Error>>,
-    would_refuse: Cell<Option<Error>>,
-    identity: RefCell<Option<Rc<Identity>>>,
-    /// Who it was once whose request is refused.
-    former: RefCell<Option<Rc<Identity>>>,
-    /// Of the chain that the request is in.
-    door: Cell<Door>,
-    charged: Charged,
+    found: RefCell<Findings>,
 }
 
 /// A request that has been read, and what its policies have to know.
@@ -112,34 +104,40 @@ impl Notes {
 
     /// Whether policies let the request's body have so many bytes.
     pub fn check_body(&self, bytes: u64) -> Result<(), Failure> {
-        match self.body_bytes_max.get() {
-            Some(max) if self.begun.get() && bytes > max => Err(self.refuse(request_size::Error::TooLarge.into())),
+        let bytes_max = self.found().and_then(|found| found.body_bytes_max);
+        match bytes_max {
+            Some(max) if bytes > max => Err(self.refuse(request_size::Error::TooLarge.into())),
             _ => Ok(()),
         }
     }
 
     /// Which policy refused the request, and why.
     pub fn refusal(&self) -> Option<Error> {
-        self.refusal.get().filter(|_| self.begun.get())
+        self.found()?.refusal
     }
 
     /// Why a policy that only logs would have refused the request.
     pub fn would_refuse(&self) -> Option<Error> {
-        self.would_refuse.get().filter(|_| self.begun.get())
+        self.found()?.would_refuse
     }
 
     /// Who asked, if a policy has found out.
     pub fn identity(&self) -> Option<Rc<Identity>> {
-        self.identity.borrow().clone().filter(|_| self.begun.get())
+        self.found()?.identity.clone()
     }
 
     /// Who asked, or who it was once.
     pub fn identity_or_former(&self) -> Option<Rc<Identity>> {
-        self.identity().or_else(|| self.former.borrow().clone().filter(|_| self.begun.get()))
+        let found = self.found()?;
+        found.identity.clone().or_else(|| found.former.clone())
+    }
+
+    fn found(&self) -> Option<Ref<'_, Findings>> {
+        self.begun.get().then(|| self.found.borrow())
     }
 
     pub fn refuse(&self, error: Error) -> Failure {
-        self.refusal.set(Some(error));
+        self.found.borrow_mut().refusal = Some(error);
         Failure::Policy(error)
     }
 }
@@ -151,7 +149,10 @@ impl<'a> Visit<'a> {
     }
 
     pub fn client(&self, head: &RequestHead) -> IpAddr {
-        client_address(self.settings, self.peer, Some((head, self.bytes)), self.account.peer_is_trusted)
+        match self.account.peer_is_trusted {
+            true => client_address(self.settings, self.peer, Some((head, self.bytes)), true),
+            false => self.peer,
+        }
     }
 }
 
@@ -160,10 +161,10 @@ impl<'a> Guarded<'a> {
     pub fn pass<'c>(&self, chain: Option<&'c Chain>) -> Result<Option<Pause<'c>>, Stop<'c>> {
         match chain {
             None => Ok(None),
-            Some(chain) => {
-                self.visit.notes.door.set(Door::default());
-                self.meet(chain, |request, context| chain.on_request(0, request, context))
-            }
+            Some(chain) => self.meet(chain, |request, context| {
+                context.found.door = Door::default();
+                chain.on_request(0, request, context)
+            }),
         }
     }
 
@@ -193,14 +194,9 @@ impl<'a> Guarded<'a> {
     ) -> Result<Option<Pause<'c>>, Stop<'c>> {
         let Visit { bytes, notes, .. } = self.visit;
         self.begin();
-        let mut context = self.context();
         let mut edits = notes.request.borrow_mut();
-        let (verdict, slot) = ask(&mut RequestView::new(self.head, bytes, &mut edits), &mut context);
-        notes.body_bytes_max.set(context.body_bytes_max);
-        notes.identity.replace(context.identity);
-        notes.would_refuse.set(context.would_refuse);
-        notes.door.set(context.door);
-        notes.former.replace(context.former);
+        let mut request = RequestView::new(self.head, bytes, &mut edits);
+        let (verdict, slot) = ask(&mut request, &mut self.context(&mut notes.found.borrow_mut()));
         let pause = |wants| Ok(Some(Pause { chain, slot, wants }));
         match verdict {
             Verdict::Continue if edits.overflowed() => Err(Stop::Failed(Failure::ForwardedHeadTooLarge)),
@@ -236,21 +232,21 @@ impl<'a> Guarded<'a> {
         &self,
         status: u16,
         fields: Fields<'_>,
-        stays_behind: impl FnMut(usize) -> bool,
+        stays_behind: impl Fn(&Field) -> bool,
         mut body: Option<&mut Body<'_>>,
     ) -> Option<Ref<'a, Edits>> {
-        let chains = self.chains();
-        if !chains.iter().flatten().any(|chain| chain.hooks().has(Hooks::RESPONSE)) {
+        if !self.answers_meet_policies() {
             return None;
         }
         self.begin();
         let Visit { bytes, notes, .. } = self.visit;
-        let (context, mut request) = (self.context(), notes.request.borrow_mut());
+        let (mut found, mut request) = (notes.found.borrow_mut(), notes.request.borrow_mut());
+        let context = self.context(&mut found);
         let mut edits = notes.response.borrow_mut();
         edits.begin(fields, stays_behind);
         let request = RequestView::new(self.head, bytes, &mut request);
         let mut response = ResponseView { status, headers: Headers::new(fields, &mut edits) };
-        for chain in chains.into_iter().flatten() {
+        for chain in self.chains().into_iter().flatten() {
             chain.on_response(&request, &mut response, body.as_deref_mut(), &context);
         }
         drop(edits);
@@ -270,6 +266,11 @@ impl<'a> Guarded<'a> {
         let identity = self.visit.notes.identity();
         let chains = chains.into_iter().flatten();
         chains.filter_map(|chain| chain.wants_response_body(&response, identity.as_deref())).max()
+    }
+
+    /// Whether there is a policy for what is answered.
+    pub fn answers_meet_policies(&self) -> bool {
+        self.chains().iter().flatten().any(|chain| chain.hooks().has(Hooks::RESPONSE))
     }
 
     /// Which policies would have let the request in that was refused because it had no credential.
@@ -293,39 +294,29 @@ impl<'a> Guarded<'a> {
     fn begin(&self) {
         let Visit { bytes, account, notes, .. } = self.visit;
         if !notes.begun.replace(true) {
-            let fields = self.head.fields();
-            let is_trusted = account.peer_is_trusted;
-            let stays_behind = |index: usize| is_for_one_hop(self.head, bytes, &fields[index], is_trusted);
-            notes.request.borrow_mut().begin(Fields::Read(fields, bytes), stays_behind);
-            notes.body_bytes_max.set(None);
-            notes.refusal.set(None);
-            notes.charged.forget();
-            notes.would_refuse.set(None);
-            notes.identity.replace(None);
-            notes.former.replace(None);
+            let stays_behind = |field: &Field| is_for_one_hop(self.head, bytes, field, account.peer_is_trusted);
+            notes.request.borrow_mut().begin(Fields::Read(self.head.fields(), bytes), stays_behind);
+            notes.found.borrow_mut().forget();
         }
     }
 
-    fn context(&self) -> Context<'a> {
-        let Visit { shared, settings, bytes, account, notes, .. } = self.visit;
+    fn context<'f>(&self, found: &'f mut Findings) -> Context<'f>
+    where
+        'a: 'f,
+    {
+        let Visit { shared, settings, bytes, account, .. } = self.visit;
         let client = self.visit.client(self.head);
-        let found = account.found().map(|record| &**record);
+        let record = account.found().map(|record| &**record);
         Context {
             client,
             is_https: self.is_https(),
             is_exempt: self.visit.settings.bypass_local && self.is_local(client),
             request_id: account.request_id.bytes(bytes),
-            body_bytes_max: notes.body_bytes_max.get(),
-            consumers: found.map_or(&settings.consumers, |record| &record.settings.consumers),
-            identity: notes.identity.borrow().clone(),
-            former: None,
-            door: notes.door.get(),
+            consumers: record.map_or(&settings.consumers, |record| &record.settings.consumers),
             now: shared.runtime.now(),
-            route: found.map(|record| record.route.id),
-            service: found.and_then(|record| Some(record.service.as_ref()?.id)),
-            refusal: notes.refusal(),
-            would_refuse: notes.would_refuse(),
-            charged: &notes.charged,
+            route: record.map(|record| record.route.id),
+            service: record.and_then(|record| Some(record.service.as_ref()?.id)),
+            found,
             state: &shared.policies,
         }
     }

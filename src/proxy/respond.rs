@@ -10,7 +10,7 @@ use super::whole;
 use super::writer::Unwritten;
 use crate::http::body::Framing;
 use crate::http::error::HeadError;
-use crate::http::field::Known;
+use crate::http::field::{Field, Known};
 use crate::http::h1::Scan;
 use crate::http::head::{ResponseHead, Version};
 use crate::http::view::{Edits, Fields};
@@ -117,7 +117,10 @@ fn opening(
     close: bool,
 ) -> Result<Opening, Failure> {
     let bytes = &reader.input()[..length];
-    let edits = edited(exchange, &forward(exchange, head, bytes, framing, close), None)?;
+    let edits = match exchange.guarded.answers_meet_policies() {
+        true => edited(exchange, &forward(exchange, head, bytes, framing, close), None)?,
+        false => None,
+    };
     let adds_nothing = !close && exchange.request.version == Version::Http11;
     let left_out = if adds_nothing { trim::left_out(head, bytes, framing, edits.as_deref()) } else { None };
     let more = edits.as_ref().map_or(&[][..], |edits| edits.lines());
@@ -210,7 +213,7 @@ fn edited<'a>(
         // Interim ones say nothing of the answer.
         return Ok(None);
     }
-    let stays_behind = |index: usize| response.is_for_one_hop(&head.fields()[index]);
+    let stays_behind = |field: &Field| response.is_for_one_hop(field);
     let edits = exchange.guarded.answer(head.status, Fields::Read(head.fields(), bytes), stays_behind, body);
     if edits.as_ref().is_some_and(|edits| edits.overflowed()) {
         return Err(failed(UpstreamFailure::Head(HeadError::HeadTooLarge)));

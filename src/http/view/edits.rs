@@ -1,7 +1,8 @@
 //! What policies change of one head, noted until it is written.
 
-use super::name::Lengths;
+use super::name::Marks;
 use super::{FieldName, Fields};
+use crate::http::field::Field;
 use crate::http::head::FIELDS_MAX;
 
 /// Memory for the edits of one head after another: it grows to what the largest needed, within bounds.
@@ -9,12 +10,13 @@ use crate::http::head::FIELDS_MAX;
 pub struct Edits {
     /// A bit for each field of the head that does not go on.
     dropped: [u64; WORDS],
-    /// The names of the others.
-    pub(super) lengths: Lengths,
+    /// By how long their names are, those that do.
+    lengths: u64,
     /// What goes on behind them, as it is written: bytes that a policy gives are copied here, and from here to the
     /// wire.
     lines: Vec<u8>,
-    lines_lengths: Lengths,
+    /// By their marks, the names in there.
+    names: u64,
     /// The query, if it was edited; empty for none.
     pub(super) query: Option<Vec<u8>>,
     pub(super) query_spare: Vec<u8>,
@@ -36,19 +38,29 @@ impl Edits {
     /// Forgets the head before. Fields of the next one for which `stays_behind` is true are not there for policies:
     /// they would not go on either.
     #[inline]
-    pub fn begin(&mut self, fields: Fields<'_>, mut stays_behind: impl FnMut(usize) -> bool) {
-        self.dropped = [0; WORDS];
-        (self.lengths, self.lines_lengths) = (Lengths::default(), Lengths::default());
+    pub fn begin(&mut self, fields: Fields<'_>, stays_behind: impl Fn(&Field) -> bool) {
+        (self.dropped, self.lengths) = ([0; WORDS], 0);
         self.lines.clear();
+        self.names = 0;
         if let Some(query) = self.query.take() {
             self.query_spare = query;
         }
         (self.overflowed, self.edited) = (false, false);
-        for index in 0..fields.len() {
-            if stays_behind(index) {
-                self.drop_field(index);
-            } else {
-                self.lengths.insert(fields.name_len(index));
+        match fields {
+            Fields::Read(fields, _) => {
+                let mut lengths = 0;
+                for (index, field) in fields.iter().enumerate() {
+                    if stays_behind(field) {
+                        self.drop_field(index);
+                    } else {
+                        lengths |= Marks::of_length(field.name.len.into());
+                    }
+                }
+                self.lengths = lengths;
+            }
+            Fields::Own(fields) => {
+                let lengths = fields.iter().map(|(name, _)| Marks::of_length(name.len() as u64));
+                self.lengths = lengths.fold(0, |all, length| all | length);
             }
         }
     }
@@ -68,7 +80,7 @@ impl Edits {
     pub fn added(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let next = |start| Line::at(&self.lines, start);
         let lines = std::iter::successors(next(0), move |line| next(line.end));
-        lines.map(|line| (&self.lines[line.start..line.name_end], line.value(&self.lines)))
+        lines.map(|line| (line.name(&self.lines), line.value(&self.lines)))
     }
 
     /// The query in place of the head's; the inner `None` is none at all.
@@ -95,26 +107,31 @@ impl Edits {
         self.dropped[index / BITS] |= 1 << (index % BITS);
     }
 
-    /// Adds what `write` writes, which are whole lines, as the names have these lengths.
+    /// Adds what `write` writes, which are whole lines, whose names have these marks.
     #[inline]
-    pub(super) fn write(&mut self, lengths: Lengths, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn write(&mut self, marks: Marks, write: impl FnOnce(&mut Vec<u8>)) {
         let before = self.lines.len();
         write(&mut self.lines);
-        self.lines_lengths.join(lengths);
+        self.names |= marks.names;
         if self.lines.len() > TEXT_BYTES_MAX {
             self.lines.truncate(before);
             self.overflowed = true;
         }
     }
 
-    /// Whether a name of one of these lengths may be there.
-    pub(super) fn may_have(&self, lengths: Lengths) -> bool {
-        self.lengths.have(lengths) || self.lines_lengths.have(lengths)
+    /// Whether fields of the head may go on that have a name with these marks.
+    pub(super) fn may_have(&self, marks: Marks) -> bool {
+        self.lengths & marks.lengths != 0
+    }
+
+    /// Whether there may be lines with such a name.
+    pub(super) fn may_have_added(&self, marks: Marks) -> bool {
+        self.names & marks.names != 0
     }
 
     /// The next value of that name at or behind this place in the lines, and the place behind it.
     pub(super) fn find_added(&self, start: usize, name: &FieldName) -> Option<(&[u8], usize)> {
-        if !self.lines_lengths.have(name.lengths()) {
+        if !self.may_have_added(name.marks()) {
             return None;
         }
         let line = self.find_line(start, name)?;
@@ -122,20 +139,15 @@ impl Edits {
     }
 
     #[cold]
-    fn find_line(&self, mut start: usize, name: &FieldName) -> Option<Line> {
-        loop {
-            let line = Line::at(&self.lines, start)?;
-            if name.is(&self.lines[line.start..line.name_end]) {
-                return Some(line);
-            }
-            start = line.end;
-        }
+    fn find_line(&self, start: usize, name: &FieldName) -> Option<Line> {
+        let next = |start| Line::at(&self.lines, start);
+        std::iter::successors(next(start), |line| next(line.end)).find(|line| name.is(line.name(&self.lines)))
     }
 
     /// Takes away lines by name.
     #[inline]
     pub(super) fn remove_added(&mut self, name: &FieldName) {
-        if self.lines_lengths.have(name.lengths()) {
+        if self.may_have_added(name.marks()) {
             self.remove_lines(name);
         }
     }
@@ -155,7 +167,7 @@ impl Edits {
         while let Some(line) = self.find_line(at, from) {
             self.lines.splice(line.start..line.name_end, to.text().bytes()).for_each(drop);
             at = line.end - (line.name_end - line.start) + to.text().len();
-            self.lines_lengths.join(to.lengths());
+            self.names |= to.marks().names;
         }
         self.overflowed |= self.lines.len() > TEXT_BYTES_MAX;
     }
@@ -167,6 +179,10 @@ impl Line {
         let end = start + memchr::memchr(LINE_END[1], &lines[start..])? + 1;
         let name_end = start + memchr::memchr(SEPARATOR[0], &lines[start..end])?;
         Some(Self { start, name_end, value_end: end - LINE_END.len(), end })
+    }
+
+    fn name<'a>(&self, lines: &'a [u8]) -> &'a [u8] {
+        &lines[self.start..self.name_end]
     }
 
     fn value<'a>(&self, lines: &'a [u8]) -> &'a [u8] {

@@ -28,43 +28,10 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn name_len(self, index: usize) -> usize {
-        match self {
-            Self::Read(fields, _) => usize::from(fields[index].name.len),
-            Self::Own(fields) => fields[index].0.len(),
-        }
-    }
-
-    fn name(self, index: usize) -> &'a [u8] {
-        match self {
-            Self::Read(fields, bytes) => fields[index].name.of(bytes),
-            Self::Own(fields) => fields[index].0,
-        }
-    }
-
     fn value(self, index: usize) -> &'a [u8] {
         match self {
             Self::Read(fields, bytes) => fields[index].value.of(bytes),
             Self::Own(fields) => fields[index].1,
-        }
-    }
-
-    /// The first one from there on that has this name.
-    fn find(self, from: usize, name: &FieldName) -> Option<usize> {
-        let len = name.text().len();
-        let mut from = from;
-        loop {
-            let place = match self {
-                Self::Read(fields, _) => {
-                    fields.get(from..)?.iter().position(|field| usize::from(field.name.len) == len)
-                }
-                Self::Own(fields) => fields.get(from..)?.iter().position(|(name, _)| name.len() == len),
-            };
-            let found = from + place?;
-            if name.is(self.name(found)) {
-                return Some(found);
-            }
-            from = found + 1;
         }
     }
 }
@@ -78,32 +45,36 @@ impl<'a> Headers<'a> {
     /// The value of each line of that name.
     pub fn values<'b>(&'b self, name: &'b FieldName) -> impl Iterator<Item = &'b [u8]> {
         let (mut at, mut line) = (0, 0);
-        let sent = std::iter::from_fn(move || {
-            let found = self.find(at, name)?;
-            at = found + 1;
-            Some(self.fields.value(found))
-        });
-        sent.chain(std::iter::from_fn(move || {
+        std::iter::from_fn(move || {
+            if let Some(found) = self.find(at, name) {
+                at = found + 1;
+                return Some(self.fields.value(found));
+            }
+            at = usize::MAX;
             let (value, end) = self.edits.find_added(line, name)?;
             line = end;
             Some(value)
-        }))
+        })
     }
 
     /// The first field of the head from there on that has this name and goes on.
     #[inline]
     fn find(&self, from: usize, name: &FieldName) -> Option<usize> {
-        if self.edits.lengths.have(name.lengths()) { self.find_kept(from, name) } else { None }
+        if self.edits.may_have(name.marks()) { self.find_field(from, name) } else { None }
     }
 
-    fn find_kept(&self, from: usize, name: &FieldName) -> Option<usize> {
-        let mut from = from;
-        loop {
-            let found = self.fields.find(from, name)?;
-            if !self.edits.drops(found) {
-                return Some(found);
+    fn find_field(&self, from: usize, name: &FieldName) -> Option<usize> {
+        let (len, edits) = (name.text().len(), &*self.edits);
+        match self.fields {
+            Fields::Read(fields, bytes) => {
+                let mut fields = fields.get(from..)?.iter().zip(from..);
+                let is_it = |field: &Field| usize::from(field.name.len) == len && name.is(field.name.of(bytes));
+                fields.find(|(field, place)| is_it(field) && !edits.drops(*place)).map(|(_, place)| place)
             }
-            from = found + 1;
+            Fields::Own(fields) => {
+                let mut fields = fields.get(from..)?.iter().zip(from..);
+                fields.find(|((other, _), place)| name.is(other) && !edits.drops(*place)).map(|(_, place)| place)
+            }
         }
     }
 
@@ -143,17 +114,17 @@ impl<'a> Headers<'a> {
     /// Several headers have the values that `write` gives them, each in a whole line, and no others.
     #[inline]
     pub fn set_lines(&mut self, names: &FieldNames, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.edits.may_have(names.lengths()) {
+        if self.edits.may_have(names.marks()) || self.edits.may_have_added(names.marks()) {
             names.iter().for_each(|name| self.remove(name));
         }
         self.edits.edited = true;
-        self.edits.write(names.lengths(), write);
+        self.edits.write(names.marks(), write);
     }
 
     /// One more line.
     pub fn add(&mut self, name: &FieldName, value: &[u8]) {
         self.edits.edited = true;
-        self.edits.write(name.lengths(), |lines| {
+        self.edits.write(name.marks(), |lines| {
             let name = name.text().as_bytes();
             lines.reserve(name.len() + SEPARATOR.len() + value.len() + LINE_END.len());
             lines.extend_from_slice(name);

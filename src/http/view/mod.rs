@@ -3,11 +3,12 @@
 //! ```text
 //!   head (offsets into bytes) --+
 //!                               +--> Headers: read through the edits --> written once, when the head goes on
-//!   Edits (dropped, added) -----+
+//!   Edits (dropped, lines) -----+
 //! ```
 //!
-//! Nothing of a head is copied or moved for a policy. What an edit needs is noted in memory that the next request uses
-//! again, within bounds: a head that would outgrow them is refused as a whole, never sent on half edited.
+//! Nothing of a head is copied or moved for a policy. Lines that it adds are kept as they will be written, in memory
+//! that the next request uses again, within bounds: a head that would outgrow them is refused as a whole, never sent on
+//! half edited.
 
 mod edits;
 mod headers;
@@ -70,6 +71,7 @@ impl<'a> RequestView<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::field::Known;
     use sample::Sample;
 
     /// Edits a request and compares the fields that go on, one a line, and the query.
@@ -78,7 +80,7 @@ mod tests {
         let mut sample = Sample::new(head);
         // Twice, so that what the first request left behind would show.
         for _ in 0..2 {
-            sample.begin(|index| index == 0);
+            sample.begin(|field| field.known == Known::Host);
             let mut view = sample.view();
             edit(&mut view);
             let edited = view.query().map(|query| String::from_utf8_lossy(query).into_owned());

@@ -12,13 +12,16 @@ use crate::stdx::parsed::parsed;
 /// A header's name. Names are the same in any case, and with `_` for `-`: many programs cannot tell those apart, and
 /// what one of them would take for the name must not slip past a policy.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct FieldName(Cow<'static, str>);
+pub struct FieldName {
+    text: Cow<'static, str>,
+    marks: Marks,
+}
 
 /// Names that are written together.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FieldNames {
     names: Box<[FieldName]>,
-    lengths: Lengths,
+    marks: Marks,
 }
 
 /// A header's value: no control bytes, no space around it.
@@ -36,32 +39,34 @@ impl FieldName {
     pub fn new(text: &str) -> Option<Self> {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         let fits = (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_token);
-        fits.then(|| Self(text.to_owned().into()))
+        fits.then(|| Self { text: text.to_owned().into(), marks: Marks::of(text.as_bytes()) })
     }
 
     /// A name of ours, which is one.
     pub const fn fixed(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text))
+        Self { text: Cow::Borrowed(text), marks: Marks::of(text.as_bytes()) }
     }
 
     /// As it is written out.
     pub fn text(&self) -> &str {
-        &self.0
+        &self.text
     }
 
-    pub(super) fn lengths(&self) -> Lengths {
-        Lengths::of(self.0.len())
+    pub(super) fn marks(&self) -> Marks {
+        self.marks
     }
 
+    #[inline]
     pub fn is(&self, name: &[u8]) -> bool {
-        let own = self.0.as_bytes();
-        name.len() == own.len() && (name == own || name.iter().zip(own).all(|(a, b)| fold(*a) == fold(*b)))
+        let own = self.text.as_bytes();
+        // Names of one length rarely end alike.
+        name.len() == own.len() && lasting(name) == lasting(own) && same(name, own)
     }
 
     /// The gateway writes this header itself or decides by it, so that no policy may touch it.
     pub fn is_the_gateways(&self) -> bool {
         !matches!(
-            Known::of(&self.0.bytes().map(fold).collect::<Vec<_>>()),
+            Known::of(&self.text.bytes().map(fold).collect::<Vec<_>>()),
             Known::Other
                 | Known::Authorization
                 | Known::Cookie
@@ -73,48 +78,59 @@ impl FieldName {
     }
 }
 
+fn same(name: &[u8], other: &[u8]) -> bool {
+    name == other || name.iter().zip(other).all(|(a, b)| fold(*a) == fold(*b))
+}
+
 const fn fold(byte: u8) -> u8 {
     if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
 }
 
-/// How long some names are: most of what is looked for is not there, and nearly always this says so.
+/// What the last letter of a name has in all of its forms.
+const fn lasting(name: &[u8]) -> u8 {
+    if let [.., last] = name { *last & ANY_FORM } else { 0 }
+}
+
+/// Bits for some names: most of what is looked for is not there, and nearly always these say so.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Lengths(u64);
+pub(super) struct Marks {
+    /// Of how long each is, which is seen at once.
+    pub(super) lengths: u64,
+    /// Of that and its last letter.
+    pub(super) names: u64,
+}
 
 impl FieldNames {
     pub fn new(names: impl IntoIterator<Item = FieldName>) -> Self {
         let names: Box<[FieldName]> = names.into_iter().collect();
-        let mut lengths = Lengths::default();
-        names.iter().for_each(|name| lengths.join(name.lengths()));
-        Self { names, lengths }
+        let mut marks = Marks::default();
+        names.iter().for_each(|name| marks.add(name.marks));
+        Self { names, marks }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &FieldName> {
         self.names.iter()
     }
 
-    pub(super) fn lengths(&self) -> Lengths {
-        self.lengths
+    pub(super) fn marks(&self) -> Marks {
+        self.marks
     }
 }
 
-impl Lengths {
-    /// Of one name. Lengths that differ by a multiple of 64 are not told apart.
-    pub(super) fn of(len: usize) -> Self {
-        Self(1 << (len % u64::BITS as usize))
+impl Marks {
+    const fn of(name: &[u8]) -> Self {
+        let length = name.len() as u64;
+        Self { lengths: Self::of_length(length), names: Self::of_length(length ^ (lasting(name) << 2) as u64) }
     }
 
-    pub(super) fn insert(&mut self, len: usize) {
-        self.join(Self::of(len));
+    /// Lengths that differ by a multiple of 64 are not told apart.
+    pub(super) const fn of_length(length: u64) -> u64 {
+        1 << (length % 64)
     }
 
-    pub(super) fn join(&mut self, Self(others): Self) {
-        self.0 |= others;
-    }
-
-    /// Whether one of the others is among them.
-    pub(super) fn have(self, Self(others): Self) -> bool {
-        self.0 & others != 0
+    fn add(&mut self, others: Self) {
+        self.lengths |= others.lengths;
+        self.names |= others.names;
     }
 }
 
@@ -174,6 +190,8 @@ impl<'de> Deserialize<'de> for ArgumentName {
     }
 }
 
+/// The bits that [`fold`] changes of no byte.
+const ANY_FORM: u8 = 0b1101;
 /// No name that means something is longer.
 const NAME_BYTES_MAX: usize = 128;
 /// Of a value that an operator writes.
@@ -188,7 +206,9 @@ mod tests {
         let name = FieldName::new("X-User-Role").unwrap();
         for same in ["X-User-Role", "x-user-role", "X_User-ROLE"] {
             assert!(name.is(same.as_bytes()), "{same}");
+            assert_eq!(Marks::of(same.as_bytes()), name.marks(), "{same}");
         }
+        assert!((0..=u8::MAX).all(|byte| byte & ANY_FORM == fold(byte) & ANY_FORM));
         for other in ["X-User-Rol", "X-User-Roles", "X-User.Role", "XXUser-Role", ""] {
             assert!(!name.is(other.as_bytes()), "{other}");
         }

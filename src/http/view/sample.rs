@@ -1,6 +1,7 @@
 //! A request as a test writes it.
 
 use super::{Edits, Fields, RequestView};
+use crate::http::field::Field;
 use crate::http::h1::Scan;
 use crate::http::head::{HeadLimits, RequestHead, Underscores};
 
@@ -23,7 +24,7 @@ impl Sample {
     }
 
     /// Forgets all edits. Of fields for which `stays_behind` is true policies hear nothing.
-    pub fn begin(&mut self, stays_behind: impl FnMut(usize) -> bool) {
+    pub fn begin(&mut self, stays_behind: impl Fn(&Field) -> bool) {
         self.edits.begin(Fields::Read(self.head.fields(), &self.bytes), stays_behind);
     }
 

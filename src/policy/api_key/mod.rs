@@ -64,7 +64,7 @@ impl Member for ApiKey {
                 if *hide_key {
                     Place::hide(places, request);
                 }
-                context.identity = Some(identity);
+                context.found.identity = Some(identity);
                 Verdict::Continue
             }
             Err(refusal) => Verdict::Reject(super::Error::ApiKey(refusal)),
@@ -86,7 +86,7 @@ impl ApiKey {
         let State { keys, known, .. } = &mut *context.state.borrow_mut();
         let identity = known.identity(context.consumers, (consumer.id(), id), || consumer.identity(Some(prefix)));
         if expires_at_s.is_some_and(|at_s| now_s >= at_s) {
-            context.former = Some(identity);
+            context.found.former = Some(identity);
             return Err(Refusal::Expired);
         }
         keys.used(id, now_s);

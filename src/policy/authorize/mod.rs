@@ -72,7 +72,7 @@ impl Member for Authorize {
         match self.decide(request, context) {
             Ok(()) => Verdict::Continue,
             Err(Lack { error, .. }) if self.config.shadow => {
-                context.would_refuse = Some(error.into());
+                context.found.would_refuse = Some(error.into());
                 Verdict::Continue
             }
             Err(Lack { error, .. }) => Verdict::Reject(error.into()),
@@ -80,7 +80,7 @@ impl Member for Authorize {
     }
 
     fn on_response(&self, request: &RequestView<'_>, response: &mut ResponseView<'_>, context: &Context<'_>) {
-        if context.refusal == Some(Error::ScopeMissing.into())
+        if context.found.refusal == Some(Error::ScopeMissing.into())
             && let Err(Lack { challenge: Some(challenge), .. }) = self.decide(request, context)
         {
             response.headers.set(&WWW_AUTHENTICATE, challenge.bytes());
@@ -116,7 +116,9 @@ impl Authorize {
 
     fn decide(&self, request: &RequestView<'_>, context: &Context<'_>) -> Result<(), Lack<'_>> {
         let unidentified = Lack { error: Error::Unidentified, challenge: None };
-        let (Some(identity), Some(rules)) = (&context.identity, self.rules.get()) else { return Err(unidentified) };
+        let (Some(identity), Some(rules)) = (&context.found.identity, self.rules.get()) else {
+            return Err(unidentified);
+        };
         rules.decide(request, &identity.grants(&rules.vocabulary))
     }
 }

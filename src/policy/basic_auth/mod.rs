@@ -82,7 +82,7 @@ impl Member for BasicAuth {
     }
 
     fn on_response(&self, _request: &RequestView<'_>, response: &mut ResponseView<'_>, context: &Context<'_>) {
-        if context.refusal == Some(Refusal::Throttled.into()) {
+        if context.found.refusal == Some(Refusal::Throttled.into()) {
             response.headers.set(&RETRY_AFTER, itoa::Buffer::new().format(WRONG_FOR.as_secs()).as_bytes());
         }
     }
@@ -101,7 +101,7 @@ impl BasicAuth {
                 if *hide_password {
                     request.headers.remove(&AUTHORIZATION);
                 }
-                context.identity = Some(identity);
+                context.found.identity = Some(identity);
                 context.tell_consumer(request, consumer_header);
                 Verdict::Continue
             }

@@ -5,23 +5,27 @@ use crate::stdx::hash::{KeyedMap, keyed_map};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// By the whole text of the token: nothing but the same bytes finds what they meant. Bounded in bytes; what has not
-/// been used for long goes first.
+/// Nothing but the same bytes finds what they meant. Bounded in bytes; what has not been used for long goes first.
 #[derive(Debug)]
 pub struct Cache {
-    entries: KeyedMap<Rc<[u8]>, Entry>,
+    /// By what a token ends in.
+    entries: KeyedMap<End, Entry>,
     /// As they came in; one that was used since it was last at the front goes to the back once more.
-    order: VecDeque<Rc<[u8]>>,
+    order: VecDeque<End>,
     bytes: usize,
     bytes_max: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
+    token: Box<[u8]>,
     verified: Rc<Verified>,
     bytes: usize,
     used: bool,
 }
+
+/// The last bytes of a token, which are a signature's: 192 bits of it that no other has.
+type End = [u8; 32];
 
 impl Cache {
     /// `seed`: a peer chooses the tokens, and must not be able to make them collide.
@@ -31,8 +35,8 @@ impl Cache {
 
     /// What the token means, if it is known and has not expired.
     pub fn get(&mut self, token: &[u8], now_s: u64) -> Option<Rc<Verified>> {
-        let entry = self.entries.get_mut(token)?;
-        if now_s >= entry.verified.expires_at_s {
+        let entry = self.entries.get_mut(token.last_chunk()?)?;
+        if now_s >= entry.verified.expires_at_s || *entry.token != *token {
             return None;
         }
         entry.used = true;
@@ -41,14 +45,14 @@ impl Cache {
 
     pub fn insert(&mut self, token: &[u8], verified: Rc<Verified>, now_s: u64) {
         let bytes = ENTRY_BYTES + token.len() + verified.bytes();
-        if now_s >= verified.expires_at_s || bytes > self.bytes_max || self.entries.contains_key(token) {
+        let Some(end) = token.last_chunk().copied() else { return };
+        if now_s >= verified.expires_at_s || bytes > self.bytes_max || self.entries.contains_key(&end) {
             return;
         }
         while self.bytes + bytes > self.bytes_max && self.evict() {}
-        let token: Rc<[u8]> = token.into();
         self.bytes += bytes;
-        self.order.push_back(token.clone());
-        self.entries.insert(token, Entry { verified, bytes, used: false });
+        self.order.push_back(end);
+        self.entries.insert(end, Entry { token: token.into(), verified, bytes, used: false });
     }
 
     /// What was verified with other keys is not verified.
@@ -65,22 +69,22 @@ impl Cache {
     /// Forgets one; false when there is none.
     fn evict(&mut self) -> bool {
         for look in 1.. {
-            let Some(token) = self.order.pop_front() else { break };
-            let entry = self.entries.get_mut(&token).expect("every token in the order has an entry");
+            let Some(end) = self.order.pop_front() else { break };
+            let entry = self.entries.get_mut(&end).expect("every token in the order has an entry");
             if entry.used && look < EVICTION_LOOKS_MAX {
                 entry.used = false;
-                self.order.push_back(token);
+                self.order.push_back(end);
                 continue;
             }
             self.bytes -= entry.bytes;
-            self.entries.remove(&token);
+            self.entries.remove(&end);
             return true;
         }
         false
     }
 }
 
-/// What an entry takes beside its token and its claims: two pointers to the token, the record, the map's slack.
+/// What an entry takes beside its token and its claims: its end twice, the record, the map's slack.
 const ENTRY_BYTES: usize = 160;
 /// Entries in use that are passed over in search of one that is not.
 const EVICTION_LOOKS_MAX: usize = 32;
@@ -94,23 +98,28 @@ mod tests {
     }
 
     fn cache(entries: usize) -> Cache {
-        Cache::new(7, entries * (ENTRY_BYTES + 4 + verified(0).bytes()))
+        Cache::new(7, entries * (ENTRY_BYTES + token(0).len() + verified(0).bytes()))
     }
 
-    fn token(number: u32) -> [u8; 4] {
-        number.to_be_bytes()
+    fn token(number: u32) -> Vec<u8> {
+        format!("{number:40}").into_bytes()
     }
 
     #[test]
     fn only_the_same_bytes_are_found_and_never_after_expiry() {
         let mut cache = cache(10);
-        cache.insert(b"abcd", verified(100), 50);
-        assert!(cache.get(b"abcd", 99).is_some());
-        for (token, now_s) in [(&b"abcd"[..], 100), (b"abcd", 1000), (b"abce", 50), (b"abc", 50), (b"", 50)] {
+        let one = token(1);
+        cache.insert(&one, verified(100), 50);
+        assert!(cache.get(&one, 99).is_some());
+        let with_another_beginning = [b"2", &one[1..]].concat();
+        for (token, now_s) in [(&one, 100), (&one, 1000), (&token(2), 50), (&with_another_beginning, 50)] {
             assert!(cache.get(token, now_s).is_none(), "{token:?} at {now_s}");
         }
-        cache.insert(b"late", verified(100), 100);
-        assert!(cache.get(b"late", 99).is_none());
+        for part in [&one[1..], &one[8..], &one[9..], b""] {
+            assert!(cache.get(part, 50).is_none(), "{part:?}");
+        }
+        cache.insert(&token(3), verified(100), 100);
+        assert!(cache.get(&token(3), 99).is_none());
     }
 
     #[test]
@@ -140,9 +149,9 @@ mod tests {
     #[test]
     fn nothing_is_left_after_keys_have_changed() {
         let mut cache = cache(10);
-        cache.insert(b"abcd", verified(100), 0);
+        cache.insert(&token(1), verified(100), 0);
         cache.clear();
-        assert!(cache.get(b"abcd", 0).is_none());
+        assert!(cache.get(&token(1), 0).is_none());
         assert_eq!((cache.bytes(), cache.order.len()), (0, 0));
     }
 }

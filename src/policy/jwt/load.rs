@@ -5,6 +5,7 @@ use super::config::{Audiences, Config, IssuerConfig, KeyConfig};
 use super::jwks::Source;
 use super::keys::{Key, KeySet, Material};
 use super::{Issuer, Jwt, Keys, json, pem};
+use crate::http::view::FieldNames;
 use crate::policy::{Invalid, Place};
 use crate::stdx::hash::FixedHash;
 use rustls_pki_types::CertificateDer;
@@ -32,7 +33,8 @@ impl Jwt {
             issuers.push(Issuer { name, audiences, algorithms: issuer.algorithms.clone(), keys });
         }
         let fingerprint = FixedHash.hash_one((format!("{config:?}"), &issuers));
-        Ok(Self { config, issuers, fingerprint })
+        let told = FieldNames::new(config.claims_to_headers.iter().map(|(name, _)| name.clone()));
+        Ok(Self { config, told, issuers, fingerprint })
     }
 }
 

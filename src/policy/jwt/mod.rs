@@ -37,12 +37,14 @@ use self::keys::KeySet;
 use self::state::Adopted;
 use self::token::Token;
 use super::{Consumers, Context, Hooks, Invalid, Member, Place, Verdict};
-use crate::http::view::RequestView;
+use crate::http::view::{FieldNames, RequestView};
 
 /// The policy as it is configured, the same for all shards.
 #[derive(Debug)]
 pub struct Jwt {
     pub config: Config,
+    /// Those of `claims_to_headers`.
+    told: FieldNames,
     issuers: Vec<Issuer>,
     /// Differs when anything does that a verified token could depend on.
     fingerprint: u64,
@@ -108,12 +110,12 @@ impl Member for Jwt {
         match decided {
             Ok(verified) => {
                 self.edit(request, &verified);
-                context.identity = Some(verified.identity.clone());
+                context.found.identity = Some(verified.identity.clone());
                 Verdict::Continue
             }
             Err(refusal) => {
                 // Should the request go on all the same, what it says itself is not what a token said.
-                self.config.claims_to_headers.iter().for_each(|(name, _)| context.take_from_client(request, name));
+                self.told.iter().for_each(|name| context.take_from_client(request, name));
                 Verdict::Reject(super::Error::Jwt(refusal))
             }
         }
@@ -163,12 +165,7 @@ impl Jwt {
 
     /// What the service gets to see: claims under names that nobody else writes, and the token only if it may.
     fn edit(&self, request: &mut RequestView<'_>, verified: &Verified) {
-        for ((name, _), value) in self.config.claims_to_headers.iter().zip(&verified.headers) {
-            match value {
-                Some(value) => request.headers.set(name, value.as_bytes()),
-                None => request.headers.remove(name),
-            }
-        }
+        request.headers.set_lines(&self.told, |lines| lines.extend_from_slice(&verified.lines));
         if self.config.hide_token {
             Place::hide(&self.config.places, request);
         }

@@ -68,9 +68,15 @@ impl Texts {
     fn write_nearest(&self, left: Left, lines: &mut Vec<u8>) {
         let (mut tokens, mut reset) = (itoa::Buffer::new(), itoa::Buffer::new());
         let (tokens, reset) = (tokens.format(left.tokens).as_bytes(), reset.format(seconds(left.full_in)).as_bytes());
-        let pieces: [&[u8]; 9] =
-            [&self.nearest, tokens, b"\r\nRateLimit-Reset: ", reset, &self.draft, tokens, b";t=", reset, b"\r\n"];
-        pieces.into_iter().for_each(|piece| lines.extend_from_slice(piece));
+        lines.extend_from_slice(&self.nearest);
+        lines.extend_from_slice(tokens);
+        lines.extend_from_slice(b"\r\nRateLimit-Reset: ");
+        lines.extend_from_slice(reset);
+        lines.extend_from_slice(&self.draft);
+        lines.extend_from_slice(tokens);
+        lines.extend_from_slice(b";t=");
+        lines.extend_from_slice(reset);
+        lines.extend_from_slice(b"\r\n");
     }
 }
 

@@ -160,7 +160,7 @@ impl Member for RateLimit {
         let Some((ledger, leases)) = state.parts() else { return Verdict::Continue };
         let now = context.now.mono;
         let admitted = self.with_charges(ledger, request, context, |charges| {
-            context.charged.note(charges);
+            context.found.charged.note(charges);
             leases.admit(ledger, charges, now)
         });
         match admitted {
@@ -168,14 +168,14 @@ impl Member for RateLimit {
             Err(refused) => {
                 let limit = self.limits.iter().filter(|limit| limit.number().is_some()).nth(refused.charge);
                 let period = limit.map_or("", |limit| limit.period.name);
-                state.refuse(context.route, context.identity.as_deref(), period);
+                state.refuse(context.route, context.found.identity.as_deref(), period);
                 Verdict::Reject(super::Error::RateLimit(Error::Exceeded))
             }
         }
     }
 
     fn on_response(&self, request: &RequestView<'_>, response: &mut ResponseView<'_>, context: &Context<'_>) {
-        let is_refused = context.refusal == Some(super::Error::RateLimit(Error::Exceeded));
+        let is_refused = context.found.refusal == Some(super::Error::RateLimit(Error::Exceeded));
         if self.told.is_none() && !is_refused {
             return;
         }
@@ -184,7 +184,7 @@ impl Member for RateLimit {
         let left = |(place, limit): (usize, &Limit)| {
             let number = limit.number()?;
             // Whoever was refused before it came here was charged nothing.
-            let charge = context.charged.of(number).unwrap_or_else(|| {
+            let charge = context.found.charged.of(number).unwrap_or_else(|| {
                 let tag = ledger.tag(number, Key { parts: &limit.key, request, context });
                 Charge { tag, cost: self.cost(request) }
             });
@@ -226,7 +226,7 @@ impl MethodName {
 impl Hash for Key<'_, '_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self { parts, request, context } = self;
-        let identity = context.identity.as_deref();
+        let identity = context.found.identity.as_deref();
         for part in *parts {
             let value = match part {
                 KeyPart::Consumer => identity.and_then(|identity| identity.consumer.as_deref()).map(str::as_bytes),

@@ -122,7 +122,8 @@ impl Leases {
         let word = ledger.word(tag, entry.place, now);
         let told = meter.charge(word, entry.spent.into(), meter.out(word).saturating_sub(entry.outstanding()));
         let tokens = meter.free(told).clamp(0, meter.burst().into()) as u32;
-        Left { burst: meter.burst(), tokens, wait: meter.wait(told, cost), full_in: meter.wait_full(told) }
+        let wait = if tokens < cost { meter.wait(told, cost) } else { Duration::ZERO };
+        Left { burst: meter.burst(), tokens, wait, full_in: meter.wait_full(told) }
     }
 
     /// When `reconcile` has something to do.
