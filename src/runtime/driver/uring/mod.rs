@@ -202,19 +202,11 @@ impl Uring {
     }
 
     pub fn listen(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
-        self.adopt_listener(listener::open(address)?)
+        self.adopt_listener(listener::bind(address)?).map_err(|(error, _)| error)
     }
 
-    pub fn adopt_listener(&mut self, fd: OwnedFd) -> Result<ListenerId, Error> {
-        // The ring waits itself; of a socket that must not wait it would only report that it would have to.
-        rustix::io::ioctl_fionbio(&fd, false)?;
-        // An accept of our own looks first whether somebody has come. Others may accept on the same socket, and be
-        // faster: then it must not wait for the next.
-        net::sockopt::set_socket_timeout(&fd, net::sockopt::Timeout::Recv, Some(ACCEPT_WAIT_MAX))?;
-        let address = net::getsockname(&fd)?.try_into()?;
-        let ready = VecDeque::new();
-        let listener =
-            Listener { fd, address, armed: false, polled: false, ready, accept: None, stop: None, closing: false };
+    pub fn adopt_listener(&mut self, fd: OwnedFd) -> Result<ListenerId, (Error, OwnedFd)> {
+        let listener = Listener::begin(fd)?;
         Ok(ListenerId(self.listeners.insert(listener).to_bits()))
     }
 
@@ -536,8 +528,6 @@ const INLINE_COMPLETIONS_MAX: usize = 256;
 const COMPLETIONS_A_TURN_MAX: usize = 256;
 /// Connections that the kernel has accepted and nobody has asked for.
 const ACCEPTED_MAX: usize = 256;
-/// How long an accept may wait that found its connection taken.
-const ACCEPT_WAIT_MAX: Duration = Duration::from_millis(1);
 /// The part of a shard's memory for bytes that each window may take beside it.
 const WINDOW_SHARE: usize = 64;
 const WINDOW_MIN: usize = 4;
@@ -568,7 +558,7 @@ mod tests {
     #[test]
     fn an_accept_whose_connection_another_shard_took_does_not_wait_for_the_next() {
         let Some(mut uring) = allowed() else { return };
-        let socket = listener::open(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let socket = listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let id = uring.adopt_listener(socket).expect("it listens");
         let listener = uring.listeners.get(key(id.0)).expect("it was just adopted");
         assert_eq!(accept_connection(&listener.fd).err(), Some(Errno::AGAIN));
