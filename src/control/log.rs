@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::cpus::give_way;
 use crate::telemetry::log_ring::LogDrain;
 
 /// The running thread. It ends by itself when every ring has been dropped and its lines are written.
@@ -22,13 +21,13 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
+    /// It gives way to shards as the control thread does, which starts it: a thread inherits its niceness.
     pub fn spawn(drain: LogDrain, out: impl Write + Send + 'static) -> io::Result<Self> {
         let lines_lost = Arc::new(AtomicU64::new(0));
         let (alive, ended) = bounded(0);
         let mut sink = Sink { out, lines_lost: lines_lost.clone(), mid_line: false };
         thread::Builder::new().name("log".to_owned()).spawn(move || {
             let _alive: Sender<()> = alive;
-            give_way();
             while let Some(buffer) = drain.next() {
                 sink.write(buffer.bytes());
                 drain.give_back(buffer);

@@ -194,6 +194,9 @@ fn shards(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
             text.sample("shardgate_connections", &[("shard", &shard_number), ("state", state)], count);
         }
     }
+    of_shards(text, "shardgate_listeners_refused", "gauge", "Listeners that the shard cannot accept on", &|index| {
+        shard(index).listeners_refused.len() as f64
+    });
     of_shards(text, "shardgate_handoffs_sent_total", "counter", "Connections given to a shard with fewer", &|index| {
         shard(index).counters.handoffs_sent as f64
     });
@@ -243,7 +246,11 @@ fn traffic(text: &mut Text<'_>, status: &Status, counters: &Counters) {
         ),
         ("shardgate_requests_shed_total", "Requests refused because too many were in flight", counters.sheds),
         ("shardgate_exchange_panics_total", "Exchanges whose code panicked", counters.exchange_panics),
-        ("shardgate_listens_failed_total", "Listening sockets a shard could not use", counters.listens_failed),
+        (
+            "shardgate_listens_failed_total",
+            "Times that a shard could not accept on a listener, which it tries each second",
+            counters.listens_failed,
+        ),
         ("shardgate_upstream_connects_total", "Connections opened to services", counters.upstream_connects),
         ("shardgate_upstream_connects_failed_total", "Those that failed", counters.upstream_connects_failed),
         (

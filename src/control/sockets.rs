@@ -1,5 +1,8 @@
 //! Every listening socket of this process: opened here, or taken over from who had it before.
 //!
+//! One that is opened here is bound to its address, so that nobody else can be, and does not listen yet: the shard that
+//! is to accept on it has it do so when it can, and until then the kernel sends nobody there.
+//!
 //! The shards accept on descriptors of their own; those that are kept here are for the next process. While one is kept,
 //! nothing that the shards do closes the socket, so it is let go of before they are told to accept dry.
 
@@ -71,7 +74,9 @@ impl Sockets {
             Some(place) => self.inherited.swap_remove(place).1,
             None => {
                 claim("admin", address, self.patience)?;
-                listener::open(address).map_err(|errno| failed(errno.into()))?
+                let socket = listener::bind(address).map_err(|errno| failed(errno.into()))?;
+                listener::listen(&socket).map_err(|errno| failed(errno.into()))?;
+                socket
             }
         };
         let socket = std::net::TcpListener::from(socket);
@@ -126,7 +131,7 @@ impl Sockets {
         let shares = sockets.first().is_none_or(|(_, socket)| sockopt::socket_reuseport(socket).unwrap_or(false));
         let mut address = listener.address;
         for place in given..shards {
-            let opened = if shares { listener::open(address) } else { Err(Errno::ADDRINUSE) };
+            let opened = if shares { listener::bind(address) } else { Err(Errno::ADDRINUSE) };
             let socket = match opened {
                 // One that does not share its address, or with no other user, is shared itself.
                 Err(Errno::ADDRINUSE) if given > 0 => sockets[place % given].1.try_clone(),
@@ -148,7 +153,8 @@ mod tests {
 
     fn listening(shares: bool) -> OwnedFd {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let socket = listener::open(any).expect("a free port");
+        let socket = listener::bind(any).expect("a free port");
+        listener::listen(&socket).expect("nobody else listens there");
         sockopt::set_socket_reuseport(&socket, shares).expect("it is a socket");
         socket
     }

@@ -63,6 +63,8 @@ pub struct ShardStatus {
     /// What was counted by a shard in whose place this one is.
     before: Counters,
     pub gauges: Gauges,
+    /// Listeners that it cannot accept on, and why.
+    pub listeners_refused: Vec<(String, String)>,
     pub busy: Duration,
     pub lag: Histogram,
     pub changes: Histogram,
@@ -156,6 +158,7 @@ impl Status {
         for shard in &mut self.shards {
             shard.before = Counters { connections_active: 0, requests_in_flight: 0, ..shard.counters.clone() };
             (shard.counters, shard.gauges) = (shard.before.clone(), Gauges::default());
+            shard.listeners_refused.clear();
         }
     }
 
@@ -164,6 +167,7 @@ impl Status {
         shard.counters = report.counters.clone();
         shard.counters.merge(&shard.before);
         shard.gauges = report.gauges;
+        shard.listeners_refused = std::mem::take(&mut report.listeners_refused);
         shard.busy += report.busy;
         shard.lag.merge(&report.lag);
         shard.changes.merge(&report.changes);
@@ -198,6 +202,12 @@ impl Status {
         let mut counters = Counters::default();
         self.shards.iter().for_each(|shard| counters.merge(&shard.counters));
         counters
+    }
+
+    /// Of every shard the listeners that it cannot accept on, and why.
+    pub fn listeners_refused(&self) -> impl Iterator<Item = (usize, &(String, String))> {
+        let of_shards = self.shards.iter().enumerate();
+        of_shards.flat_map(|(index, shard)| shard.listeners_refused.iter().map(move |refused| (index, refused)))
     }
 
     /// How long ago the shard that has been silent longest gave a sign of life.

@@ -33,6 +33,8 @@ pub fn gateway_health(status: &Status, clocks: Clocks) -> String {
         "checks": {
             "shards": if status.is_alive(clocks.mono) { "healthy" } else { "unhealthy" },
             "accepting": if status.draining { "draining" } else { "healthy" },
+            // On each of its listeners other shards may accept.
+            "listeners": if status.listeners_refused().next().is_none() { "healthy" } else { "degraded" },
             // The gateway serves with what it has.
             "configuration": if configuration.error.is_none() { "healthy" } else { "degraded" },
         },
@@ -58,6 +60,8 @@ pub fn status(status: &Status, clocks: Clocks) -> String {
             "buffer_bytes": shard.gauges.buffer_bytes,
         })
     });
+    let refused = status.listeners_refused();
+    let refused = refused.map(|(shard, (name, why))| json!({ "shard": shard, "listener": name, "error": why }));
     let configuration = &status.configuration;
     json!({
         "server": {
@@ -75,6 +79,8 @@ pub fn status(status: &Status, clocks: Clocks) -> String {
             "ready": status.is_alive(clocks.mono) && !status.draining,
             "event_loop": { "driver": status.event_loop.name(), "reason": status.event_loop.reason },
             "shards": shards.collect::<Vec<_>>(),
+            // Tried again each second.
+            "listeners_refused": refused.collect::<Vec<_>>(),
             "configuration": {
                 "generation": configuration.generation,
                 "applied": configuration.applied,

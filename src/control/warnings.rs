@@ -20,6 +20,8 @@ struct Warned {
 struct Warning {
     text: &'static str,
     count: fn(&Status, &Counters) -> u64,
+    /// What else there is to be said, behind the text.
+    more: fn(&Status) -> String,
 }
 
 impl Warnings {
@@ -31,7 +33,7 @@ impl Warnings {
             let count = (warning.count)(status, &counters);
             let is_quiet = warned.at.is_some_and(|at| now.duration_since(at) < AGAIN_AFTER);
             if count > warned.count && !is_quiet {
-                due.push(format!("{} {}", count - warned.count, warning.text));
+                due.push(format!("{} {}{}", count - warned.count, warning.text, (warning.more)(status)));
                 *warned = Warned { count, at: Some(now) };
             }
         }
@@ -44,25 +46,37 @@ const WARNINGS: [Warning; 5] = [
         text: "connections were closed unserved, as descriptors had run out: raise the limit (`ulimit -n`, systemd's \
                LimitNOFILE) or lower limits.connections_max",
         count: |_, counters| counters.connections_refused[Refusal::Descriptors as usize],
+        more: nothing,
     },
     Warning {
         text: "lines of the access log could not be written: the disk is full, or whoever read them has gone",
         count: |status, _| status.log_lines_lost,
+        more: nothing,
     },
     Warning {
         text: "lines of the access log were dropped, as whoever reads them is too slow",
         count: |_, counters| counters.log_lines_dropped,
+        more: nothing,
     },
     Warning {
         text: "connections to the admin listener were ended: they had lasted too long, or there were too many",
         count: |status, _| status.admin_connections_ended,
+        more: nothing,
     },
     Warning {
-        text: "listening sockets were given to a shard that cannot accept on them, and who connects to those is not \
-               served: see that descriptors and memory are left, and restart",
+        text: "times a shard could not accept on a listener; it tries each second, and others accept meanwhile: ",
         count: |_, counters| counters.listens_failed,
+        more: |status| {
+            let refused = status.listeners_refused();
+            let lines = refused.map(|(shard, (name, why))| format!("shard {shard} on {name}: {why}"));
+            lines.collect::<Vec<_>>().join(", ")
+        },
     },
 ];
+
+fn nothing(_: &Status) -> String {
+    String::new()
+}
 
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 

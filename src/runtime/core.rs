@@ -266,7 +266,7 @@ impl Runtime {
         self.0.driver.borrow_mut().listen(address)
     }
 
-    pub(super) fn adopt_listener(&self, socket: OwnedFd) -> Result<ListenerId, Error> {
+    pub(super) fn adopt_listener(&self, socket: OwnedFd) -> Result<ListenerId, (Error, OwnedFd)> {
         self.0.driver.borrow_mut().adopt_listener(socket)
     }
 

@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn what_this_process_opened_is_not_taken_and_nothing_twice() {
-        let own = crate::runtime::listener::open(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let own = crate::runtime::listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        crate::runtime::listener::listen(&own).expect("nobody else listens there");
         let taken = listening_sockets(INHERITED_MAX);
         assert!(taken.iter().all(|socket| socket.as_raw_fd() != own.as_raw_fd()));
         assert!(listening_sockets(INHERITED_MAX).is_empty());

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 pub enum Socket {
     /// A socket of its own.
     Bind(SocketAddr),
-    /// One that listens already.
+    /// One that is bound. It may listen already, and does as soon as somebody accepts on it.
     Adopt(OwnedFd),
 }
 
@@ -28,13 +28,16 @@ pub struct TcpListener {
 
 impl TcpListener {
     pub fn bind(runtime: &Runtime, address: SocketAddr) -> Result<Self, Error> {
-        Self::new(runtime, Socket::Bind(address))
+        Self::new(runtime, Socket::Bind(address)).map_err(|(error, _)| error)
     }
 
-    pub fn new(runtime: &Runtime, socket: Socket) -> Result<Self, Error> {
+    /// With an error the socket is given back, to be tried again.
+    pub fn new(runtime: &Runtime, socket: Socket) -> Result<Self, (Error, Socket)> {
         let id = match socket {
-            Socket::Bind(address) => runtime.listen(address)?,
-            Socket::Adopt(socket) => runtime.adopt_listener(socket)?,
+            Socket::Bind(address) => runtime.listen(address).map_err(|error| (error, Socket::Bind(address)))?,
+            Socket::Adopt(socket) => {
+                runtime.adopt_listener(socket).map_err(|(error, socket)| (error, Socket::Adopt(socket)))?
+            }
         };
         Ok(Self { runtime: runtime.clone(), id })
     }
@@ -66,16 +69,21 @@ impl Drop for TcpListener {
     }
 }
 
-/// A listening socket that shares its address with others of this process (`SO_REUSEPORT`).
-pub fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
+/// A socket that shares its address with others of this process (`SO_REUSEPORT`). Until it listens the kernel sends
+/// nobody there.
+pub fn bind(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     net::bind(&socket, &address)?;
-    net::listen(&socket, BACKLOG)?;
     Ok(socket)
+}
+
+/// Who connects waits here from now on. One that listens already keeps the backlog that it has.
+pub fn listen(socket: &OwnedFd) -> Result<(), Errno> {
+    if sockopt::socket_acceptconn(socket)? { Ok(()) } else { net::listen(socket, BACKLOG) }
 }
 
 /// Connections the kernel keeps for us; it is cut to net.core.somaxconn.

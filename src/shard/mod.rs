@@ -8,18 +8,20 @@
 //! ```
 
 mod connections;
+mod listeners;
 mod mail;
 mod state;
 mod worker;
 
 pub use self::mail::{Described, Handoff, Listen, Mail, Publication};
 
+use self::listeners::Refused;
 use self::state::State;
 use crate::policy::jwt::jwks::KeyBook;
 use crate::policy::rate_limit;
-use crate::proxy::{Calls, Entrance, ListenerInfo, Plan, Shared};
+use crate::proxy::{Calls, Plan, Shared};
 use crate::runtime::mailbox::{Inbox, Latest, Outbox};
-use crate::runtime::{Error, Runtime, TcpListener, Turns};
+use crate::runtime::{Error, Runtime, Turns};
 use crate::stdx::board::Board;
 use crate::stdx::histogram::Histogram;
 use crate::stdx::rng::Rng;
@@ -90,7 +92,11 @@ impl Shard {
         let state = Rc::new(State::new(shared, shard, peers));
         let shard =
             Self { state, inbox, handoffs, publications, keys, reporter, changes: Histogram::default(), ends_at: None };
-        let addresses = listeners.into_iter().map(|listen| shard.listen(listen)).collect::<Result<_, _>>()?;
+        let opened = listeners.into_iter().map(|listen| shard.state.open(listen));
+        let addresses = opened.collect::<Result<_, Refused>>().map_err(|Refused { listen, error }| {
+            let Listen { name, address, .. } = listen;
+            ListenError { name, address, error }
+        })?;
         shard.state.begin();
         Ok((shard, addresses))
     }
@@ -182,6 +188,7 @@ impl Shard {
             (report.counters, report.gauges) = (state.counters(), state.gauges());
             (report.busy, report.lag) = (busy, lag);
             report.changes = std::mem::take(changes);
+            state.tell_refused(&mut report.listeners_refused);
             let mut policies = state.shared.policies.borrow_mut();
             report.keys_wanted = policies.jwt.take_wanted();
             report.keys_used.extend(policies.keys.take_uses());
@@ -204,11 +211,7 @@ impl Shard {
 
     fn obey(&mut self, mail: Mail) {
         match mail {
-            Mail::Listen(listen) => {
-                if self.listen(listen).is_err() {
-                    self.state.shared.counters.borrow_mut().listens_failed += 1;
-                }
-            }
+            Mail::Listen(listen) => self.state.try_to_open(listen),
             Mail::Describe(described) => self.state.describe(&described),
             Mail::Unlisten(id) => self.state.unlisten(id),
             Mail::Rest => self.state.rest(),
@@ -217,18 +220,6 @@ impl Shard {
                 self.ends_at = Some(self.state.shared.runtime.now().mono + patience);
             }
         }
-    }
-
-    fn listen(&self, listen: Listen) -> Result<(String, SocketAddr), ListenError> {
-        let Listen { id, name, address, proxies, socket } = listen;
-        let entrance = Entrance::new(address, id);
-        let listener = TcpListener::new(&self.state.shared.runtime, socket).map_err(|error| {
-            let name = name.clone();
-            ListenError { name, address, error }
-        })?;
-        let address = listener.address();
-        self.state.listen(listener, ListenerInfo { id, entrance, name: name.clone(), address, proxies });
-        Ok((name, address))
     }
 
     /// It was told to end, and nothing can come any more or its time is over.
@@ -252,12 +243,12 @@ const HANDOFFS_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::Settings;
+    use crate::proxy::{Entrance, ListenerInfo, Settings};
     use crate::route::Table;
     use crate::runtime::driver::Driver;
     use crate::runtime::driver::epoll::Epoll;
     use crate::runtime::mailbox::mailbox;
-    use crate::runtime::{Parcel, TcpStream};
+    use crate::runtime::{Parcel, TcpListener, TcpStream};
     use std::cell::RefCell;
 
     const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);

@@ -1,12 +1,13 @@
 //! What one shard's acceptors, workers and loop share.
 
 use super::connections::{Connections, Slot};
-use super::mail::{Described, Handoff};
+use super::listeners::{Listening, Refused};
+use super::mail::Handoff;
 use super::worker;
 use crate::proxy::{Downstream, ListenerInfo, Shared};
 use crate::runtime::executor::TaskId;
 use crate::runtime::mailbox::Outbox;
-use crate::runtime::{Class, Event, Received, Stop, TcpListener, TcpStream};
+use crate::runtime::{Class, Event, Received, Stop, TcpStream};
 use crate::stdx::slab::Key;
 use crate::stdx::time::Mono;
 use crate::telemetry::counters::{Counters, Refusal};
@@ -28,12 +29,8 @@ pub struct State {
     /// The fewest there have been since the last sweep: so many nobody needed.
     workers_unused: Cell<usize>,
     pub listeners: RefCell<Vec<Rc<Listening>>>,
-}
-
-/// A listener that a coroutine accepts from.
-pub struct Listening {
-    pub listener: TcpListener,
-    pub info: RefCell<Arc<ListenerInfo>>,
+    /// Those that could not be opened, until they can: each is tried again once a second.
+    pub refused: RefCell<Vec<Refused>>,
 }
 
 /// A connection with something to say, and its place in the table.
@@ -61,6 +58,7 @@ impl State {
             workers: RefCell::default(),
             workers_unused: Cell::new(0),
             listeners: RefCell::default(),
+            refused: RefCell::default(),
         }
     }
 
@@ -70,47 +68,6 @@ impl State {
         self.shared.runtime.set_timer(now + SWEEP_INTERVAL, SWEEP);
     }
 
-    pub fn listen(self: &Rc<Self>, listener: TcpListener, info: ListenerInfo) {
-        let listening = Rc::new(Listening { listener, info: RefCell::new(Arc::new(info)) });
-        self.listeners.borrow_mut().push(listening.clone());
-        self.tell_listeners();
-        self.shared.runtime.spawn(worker::accept(self.clone(), listening));
-    }
-
-    pub fn describe(&self, all: &[Described]) {
-        for listening in self.listeners.borrow().iter() {
-            let (was, entrance) = (listening.info.borrow().id, listening.info.borrow().entrance);
-            let Some(described) = all.iter().find(|described| described.was == was) else { continue };
-            let Described { id, name, proxies, .. } = described.clone();
-            let address = listening.listener.address();
-            *listening.info.borrow_mut() = Arc::new(ListenerInfo { id, entrance, name, address, proxies });
-        }
-    }
-
-    pub fn unlisten(&self, id: u32) {
-        for listening in self.listeners.borrow().iter() {
-            let is_it = listening.info.borrow().id == id;
-            if is_it {
-                listening.listener.stop(Stop::Dry);
-            }
-        }
-    }
-
-    /// A listener has stopped.
-    pub fn forget_listener(&self, listening: &Rc<Listening>) {
-        self.listeners.borrow_mut().retain(|other| !Rc::ptr_eq(other, listening));
-        self.tell_listeners();
-    }
-
-    fn tell_listeners(&self) {
-        self.shared.board.set_listeners(self.shard, self.listeners.borrow().len());
-    }
-
-    /// No listener accepts any more, and none is to: what has arrived is another process's.
-    pub fn rest(&self) {
-        self.listeners.borrow().iter().for_each(|listening| listening.listener.stop(Stop::Leave));
-    }
-
     /// Every connection has ended, and none will be accepted.
     pub fn is_empty(&self) -> bool {
         self.listeners.borrow().is_empty() && self.connections.borrow().is_empty()
@@ -118,6 +75,7 @@ impl State {
 
     pub fn drain(&self, stop: Stop) {
         self.shared.draining.set(true);
+        self.refused.borrow_mut().clear();
         self.listeners.borrow().iter().for_each(|listening| listening.listener.stop(stop));
         self.shared.board.close(self.shard);
         // They may be waiting for the last of all shards to say so.
@@ -177,6 +135,7 @@ impl State {
                 self.shared.policies.borrow_mut().limits.heed_recall(now);
                 self.shared.runtime.pool().trim();
                 self.trim_workers();
+                self.try_again_to_open();
                 self.shared.runtime.set_timer(now + SWEEP_INTERVAL, SWEEP);
             }
             Event::Timer(token, at) => self.idle_timer(Key::from_bits(token), at),

@@ -1,7 +1,8 @@
 //! The two kinds of coroutine a shard runs: one that accepts, and those that serve.
 
 use super::connections::Slot;
-use super::state::{Desk, Job, Listening, Order, State};
+use super::listeners::Listening;
+use super::state::{Desk, Job, Order, State};
 use crate::proxy::{Scratch, serve};
 use crate::runtime::Error;
 use crate::runtime::wait::{sleep_until, yield_now};

@@ -40,7 +40,7 @@ counters! {
     handoffs_received: u64,
     /// Connections served here because the mailbox of the shard that had far fewer was full.
     handoffs_refused: u64,
-    /// Listening sockets that a shard was given and could not use.
+    /// Times that a shard could not accept on a listening socket that it was given.
     listens_failed: u64,
     /// Client connections that a shard had before it put a changed configuration in force, and not right after. Nothing
     /// that this does closes one, so it only ever finds a mistake; whatever a new limit ends later is not in it.

@@ -20,6 +20,8 @@ pub struct Report {
     pub lag: Histogram,
     /// How long each piece of a new configuration took to be put in force.
     pub changes: Histogram,
+    /// Listeners that the shard cannot accept on, and why.
+    pub listeners_refused: Vec<(String, String)>,
     /// Places where issuers of tokens publish keys, of which a token named one that they did not have.
     pub keys_wanted: Vec<u64>,
     /// Whom limits refused, and how often since the last report.

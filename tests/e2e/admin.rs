@@ -1,7 +1,9 @@
 //! Health, status and metrics of the running gateway.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::harness::{Config, Gateway, OK, Origin, Wire, wait_until};
 
@@ -119,6 +121,8 @@ const SHARDGATES: &[(&str, &str)] = &[
     ("shardgate_shard_busy_ratio", "gauge"),
     ("shardgate_loop_lag_seconds", "histogram"),
     ("shardgate_accept_imbalance_ratio", "gauge"),
+    ("shardgate_listeners_refused", "gauge"),
+    ("shardgate_listens_failed_total", "counter"),
     ("shardgate_handoffs_sent_total", "counter"),
     ("shardgate_handoffs_received_total", "counter"),
     ("shardgate_handoffs_refused_total", "counter"),
@@ -174,4 +178,18 @@ fn a_gateway_that_is_told_to_end_is_not_ready_at_once_and_accepts_until_the_dela
     assert_eq!(ask(admin, "/health").0, 200);
     assert_eq!(gateway.get("/still").status(), 200);
     assert_eq!(gateway.wait_exit(), Some(0));
+}
+
+/// The lists of a cluster's endpoints still name a pod that it has told to end. Who asks twice does not wait.
+#[test]
+fn under_kubernetes_accepting_goes_on_for_5_s_without_being_told_to() {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kubernetes-{}.yaml", std::process::id()));
+    fs::write(&file, Config::empty().yaml()).unwrap();
+    let mut gateway = Gateway::start_by(&["env", "KUBERNETES_SERVICE_HOST=10.0.0.1"], &file, &[]);
+    gateway.terminate();
+    gateway.wait_said("accepting for 5000 ms more");
+    assert_eq!(gateway.get("/").status(), 404);
+    gateway.terminate();
+    assert_eq!(gateway.wait_exit(), Some(0));
+    fs::remove_file(file).unwrap();
 }

@@ -196,6 +196,16 @@ fn a_profile_that_is_not_chosen_is_checked_too() {
 }
 
 #[test]
+fn the_environment_chooses_a_profile_and_the_command_line_another() {
+    let path = file("environment", YAML);
+    let asked = ["explain", path.to_str().unwrap(), "GET", "http://other/more"];
+    for (more, route) in [(&[][..], "route more\n"), (&["--profile", "production"][..], "route rest\n")] {
+        let finished = Finished::run_in(&[("SHARDGATE_PROFILE", "staging")], &[&asked, more].concat());
+        assert!(finished.stdout.contains(route), "no {route:?} in {}{}", finished.stdout, finished.stderr);
+    }
+}
+
+#[test]
 fn the_schema_is_printed_as_it_stands_in_the_repository() {
     let printed = Finished::run(&["schema"]);
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/shardgate.schema.json");

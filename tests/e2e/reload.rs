@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
@@ -87,6 +88,28 @@ fn a_new_file_is_in_force_at_once_and_closes_no_connection() {
     fs::remove_dir_all(folder).unwrap();
 }
 
+/// As the volume of a ConfigMap changes: the file is a link by way of another, and that is exchanged.
+#[test]
+fn a_volume_of_kubernetes_that_is_exchanged_is_noticed() {
+    let (origin, folder) = (Origin::answering(OK), folder("volume"));
+    let exchange = |version: &str, config: &Config| {
+        fs::create_dir(folder.join(version)).unwrap();
+        fs::write(folder.join(version).join("gateway.yaml"), config.yaml()).unwrap();
+        symlink(version, folder.join("..data_tmp")).unwrap();
+        fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
+    };
+    exchange("..1", &Config::to(&origin));
+    let file = folder.join("gateway.yaml");
+    symlink("..data/gateway.yaml", &file).unwrap();
+    let gateway = Gateway::start_on(&file, &[]);
+    assert_eq!(gateway.get("/").status(), 200);
+    exchange("..2", &Config::empty());
+    fs::remove_dir_all(folder.join("..1")).unwrap();
+    gateway.wait_said("configuration 1 is in force");
+    wait_until("every shard has it", || (0..10).all(|_| gateway.get("/").status() == 404));
+    fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn a_listener_opens_and_closes_with_its_configuration() {
     let (origin, folder) = (Origin::answering(OK), folder("listeners"));
@@ -99,6 +122,7 @@ fn a_listener_opens_and_closes_with_its_configuration() {
     fs::write(&file, more).unwrap();
     gateway.signal(Signal::HUP);
     gateway.wait_said("configuration 1 is in force");
+    wait_until("somebody listens there", || std::net::TcpStream::connect(free).is_ok());
     let mut second = Wire::connect(free);
     assert_eq!(ask(&mut second).status(), 200);
     fs::write(&file, &yaml).unwrap();

@@ -1,6 +1,7 @@
 //! A kernel that forbids: seccomp profiles as containers have them, from the start on and later.
 
 use std::fs;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
@@ -135,7 +136,7 @@ fn a_profile_that_forbids_the_ring_after_the_start_costs_the_connections_that_we
     assert_eq!([spend_all(), spend_all()], [200, 429]);
     let connects = || gateway.metric("shardgate_upstream_connects_total");
     wait_until("they are counted", || connects() > 0.0);
-    let (connects_before, niceness_before) = (connects(), niceness_of_shards(&gateway));
+    let (connects_before, niceness_before) = (connects(), gateway.niceness_of("shard-"));
 
     fs::write(&later, "").unwrap();
     wait_until("new shards serve", || {
@@ -157,18 +158,74 @@ fn a_profile_that_forbids_the_ring_after_the_start_costs_the_connections_that_we
     assert_eq!(gateway.metric("shardgate_event_loop_failures_total"), 1.0);
     assert!(metrics.contains("shardgate_event_loop_info{driver=\"epoll\",reason=\"io_uring failed while"), "{metrics}");
     assert!(connects() >= connects_before, "what was counted stays counted");
-    assert_eq!(niceness_of_shards(&gateway), niceness_before, "as high as the first ones");
+    assert_eq!(gateway.niceness_of("shard-"), niceness_before, "as high as the first ones");
     gateway.terminate();
     assert_eq!(gateway.wait_exit(), Some(0));
 }
 
-/// The niceness of the nicest shard's thread.
-fn niceness_of_shards(gateway: &Gateway) -> i32 {
-    let tasks = fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
-    let stats = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("stat")).ok());
-    let shards: Vec<String> = stats.filter(|stat| stat.contains("(shard-")).collect();
-    assert!(!shards.is_empty());
-    // After the name in parentheses: proc(5) counts from 1, `nice` is 19.
-    let nice = |stat: &String| stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().parse().unwrap();
-    shards.iter().map(nice).max().unwrap()
+/// On each event loop a gateway of two shards whose kernel lets no socket listen while a file exists, or but for the
+/// first few.
+#[track_caller]
+fn with_listeners_refused(name: &str, how: &str, test: impl Fn(&Gateway, &dyn Fn(SocketAddr), &Path)) {
+    for event_loop in event_loops::there() {
+        let origin = Origin::answering(OK);
+        let config = Config::to(&origin).event_loop(event_loop).shards(2).admin();
+        let site = Site::new(&format!("{name}-{event_loop}"), &config);
+        let later = site.path("later");
+        let until = if how == "forbid-later" { &*later } else { LISTENS_MAX };
+        let wrapper = ["python3", FILTER, how, until, "listen"];
+        let gateway = Gateway::start_by(&wrapper, &site.file, &[]);
+        let add = |address| {
+            let second = format!("  - {{ name: second, address: \"{address}\" }}\nruntime:");
+            fs::write(&site.file, config.yaml().replace("runtime:", &second)).unwrap();
+            gateway.wait_said("configuration 1 is in force");
+        };
+        test(&gateway, &add, Path::new(&later));
+    }
+}
+
+/// That of the admin listener, one of each shard, and one more.
+const LISTENS_MAX: &str = "4";
+
+#[test]
+fn a_listener_that_no_shard_can_accept_on_refuses_until_one_can_and_costs_nobody_else() {
+    with_listeners_refused("none", "forbid-later", |gateway, add, later| {
+        fs::write(later, "").unwrap();
+        let second = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        add(second);
+        gateway.wait_said("shard 1 on second: Operation not permitted");
+        assert!(TcpStream::connect(second).is_err(), "nobody would be served there");
+        assert_eq!(gateway.get("/").status(), 200);
+        let refused = || gateway.metric("shardgate_listeners_refused{shard=\"0\"}");
+        wait_until("it is told", || refused() == 1.0 && gateway.metric("shardgate_listens_failed_total") >= 2.0);
+        let status = gateway.ask_admin("/status").text();
+        assert!(status.contains(r#"{"error":"Operation not permitted (os error 1)","listener":"second","shard":0}"#));
+        assert!(gateway.ask_admin("/gateway/health").text().contains(r#""listeners":"degraded""#));
+
+        fs::remove_file(later).unwrap();
+        wait_until("every shard accepts there", || {
+            let of_shards = |shard| gateway.metric(&format!("shardgate_listeners_refused{{shard=\"{shard}\"}}"));
+            of_shards(0) + of_shards(1) == 0.0
+        });
+        assert_eq!(get(second), 200);
+        assert!(gateway.ask_admin("/gateway/health").text().contains(r#""listeners":"healthy""#));
+    });
+}
+
+#[test]
+fn to_a_shard_that_cannot_accept_on_a_listener_the_kernel_sends_nobody() {
+    with_listeners_refused("one", "forbid-after", |gateway, add, _| {
+        let second = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        add(second);
+        gateway.wait_said("on second: Operation not permitted");
+        // By hash half of them would wait there for nobody.
+        assert_eq!([(); 20].map(|()| get(second)), [200; 20]);
+    });
+}
+
+/// The status of one request there.
+fn get(address: SocketAddr) -> u16 {
+    let mut client = Wire::connect(address);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    client.response().status()
 }

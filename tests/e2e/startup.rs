@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::harness::{Config, Finished, Gateway, OK, Origin, nobody, tool};
+use crate::harness::{Config, Finished, Gateway, OK, Origin, nobody, tool, wait_until};
 
 /// Ends with 1, having said nothing but one line on stderr, which holds each of `words`.
 #[track_caller]
@@ -109,6 +109,18 @@ fn wrong_usage_ends_with_2() {
 }
 
 /// The most that it can do with so few descriptors is to say so.
+#[test]
+fn the_control_and_log_threads_give_way_to_shards() {
+    let gateway = Gateway::start(&Config::empty());
+    let of_shards = gateway.niceness_of("shard-");
+    // As the whole suite may be nice already, and 19 is as nice as it gets.
+    let nicer = (of_shards + 10).min(19);
+    // The first thread has the program's name.
+    for thread in ["shardgate", "log"] {
+        wait_until("it has given way", || gateway.niceness_of(thread) == nicer);
+    }
+}
+
 #[test]
 fn too_few_descriptors_are_one_clear_line() {
     let origin = Origin::answering(OK);

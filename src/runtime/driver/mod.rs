@@ -128,8 +128,8 @@ impl Driver {
         }
     }
 
-    /// Accepts on a socket that listens already.
-    pub fn adopt_listener(&mut self, socket: OwnedFd) -> Result<ListenerId, Error> {
+    /// Accepts on a socket that is bound, which listens from now on. With an error it is given back as it was.
+    pub fn adopt_listener(&mut self, socket: OwnedFd) -> Result<ListenerId, (Error, OwnedFd)> {
         match self {
             Self::Epoll(epoll) => epoll.adopt_listener(socket),
             Self::Uring(uring) => uring.adopt_listener(socket),

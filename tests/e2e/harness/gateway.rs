@@ -191,6 +191,17 @@ impl Gateway {
         Duration::from_millis(ticks * 10)
     }
 
+    /// The niceness of the nicest thread whose name begins like this.
+    #[track_caller]
+    pub fn niceness_of(&self, threads: &str) -> i32 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let stats = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("stat")).ok());
+        let mine = stats.filter(|stat| stat.contains(&format!("({threads}")));
+        // After the name in parentheses: proc(5) counts from 1, `nice` is 19.
+        let nice = mine.map(|stat| stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().parse().unwrap());
+        nice.max().unwrap_or_else(|| panic!("there is no thread {threads}"))
+    }
+
     /// Resident memory in bytes.
     pub fn memory_bytes(&self) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
@@ -231,6 +242,14 @@ impl Finished {
     pub fn run(arguments: &[&str]) -> Self {
         let mut command = Command::new(PROGRAM);
         command.args(arguments);
+        Self::of(command)
+    }
+
+    /// The same, with these variables in its environment.
+    #[track_caller]
+    pub fn run_in(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).envs(environment.iter().copied());
         Self::of(command)
     }
 

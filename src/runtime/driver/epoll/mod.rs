@@ -180,20 +180,25 @@ impl Epoll {
     }
 
     pub fn listen(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
-        self.adopt_listener(listener::open(address)?)
+        self.adopt_listener(listener::bind(address)?).map_err(|(error, _)| error)
     }
 
-    pub fn adopt_listener(&mut self, fd: OwnedFd) -> Result<ListenerId, Error> {
+    pub fn adopt_listener(&mut self, fd: OwnedFd) -> Result<ListenerId, (Error, OwnedFd)> {
         // Whoever had it before may have waited in accept(2) itself.
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        let address = net::getsockname(&fd)?.try_into()?;
+        let waits_not = rustix::io::ioctl_fionbio(&fd, true);
+        let address = match waits_not.and_then(|()| net::getsockname(&fd)).and_then(SocketAddr::try_from) {
+            Ok(address) => address,
+            Err(errno) => return Err((errno.into(), fd)),
+        };
         let id = self.listeners.insert(Listener { fd, address, readable: true, accept: None, stop: None });
         let data = EventData::new_u64(id.to_bits() | LISTENER);
-        let flags = EventFlags::IN | EventFlags::ET;
-        let listener = self.listeners.get(id).expect("it was just inserted");
-        if let Err(errno) = epoll::add(&self.epoll, &listener.fd, data, flags) {
-            self.listeners.remove(id);
-            return Err(errno.into());
+        let fd = &self.listeners.get(id).expect("it was just inserted").fd;
+        let added = epoll::add(&self.epoll, fd, data, EventFlags::IN | EventFlags::ET);
+        if let Err(errno) = added.and_then(|()| listener::listen(fd)) {
+            let Listener { fd, .. } = self.listeners.remove(id).expect("it was just inserted");
+            // Others have the same socket, so that giving this descriptor up would not be enough.
+            let _never_added = epoll::delete(&self.epoll, &fd);
+            return Err((errno.into(), fd));
         }
         Ok(ListenerId(id.to_bits()))
     }

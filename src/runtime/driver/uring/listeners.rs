@@ -1,9 +1,6 @@
 //! Listening sockets, and whom they bring.
 
-use super::{
-    ACCEPT, ACCEPT_WAIT_MAX, ACCEPTED_MAX, ARRIVAL, Completion, Done, Error, Listener, ListenerId, Stop, Uring, Wait,
-    key,
-};
+use super::{ACCEPT, ACCEPTED_MAX, ARRIVAL, Completion, Done, Error, Listener, ListenerId, Stop, Uring, Wait, key};
 use crate::runtime::buffer::Pool;
 use crate::runtime::listener;
 use crate::runtime::op::{Armed, Owner};
@@ -12,24 +9,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{self, SocketFlags};
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 impl Uring {
     pub fn listen(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
-        self.adopt_listener(listener::open(address)?)
+        self.adopt_listener(listener::bind(address)?).map_err(|(error, _)| error)
     }
 
-    pub fn adopt_listener(&mut self, fd: OwnedFd) -> Result<ListenerId, Error> {
-        // The ring waits itself; of a socket that must not wait it would only report that it would have to.
-        rustix::io::ioctl_fionbio(&fd, false)?;
-        // An accept of our own looks first whether somebody has come. Others may accept on the same socket, and be
-        // faster: then it must not wait for the next.
-        net::sockopt::set_socket_timeout(&fd, net::sockopt::Timeout::Recv, Some(ACCEPT_WAIT_MAX))?;
-        let address = net::getsockname(&fd)?.try_into()?;
-        let ready = VecDeque::new();
-        let listener =
-            Listener { fd, address, armed: false, polled: false, ready, accept: None, stop: None, closing: false };
+    pub fn adopt_listener(&mut self, fd: OwnedFd) -> Result<ListenerId, (Error, OwnedFd)> {
+        let listener = Listener::begin(fd)?;
         Ok(ListenerId(self.listeners.insert(listener).to_bits()))
     }
 

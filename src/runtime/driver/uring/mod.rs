@@ -484,8 +484,6 @@ const INLINE_COMPLETIONS_MAX: usize = 256;
 const COMPLETIONS_A_TURN_MAX: usize = 256;
 /// Connections that the kernel has accepted and nobody has asked for.
 const ACCEPTED_MAX: usize = 256;
-/// How long an accept may wait that found its connection taken.
-const ACCEPT_WAIT_MAX: Duration = Duration::from_millis(1);
 /// The part of a shard's memory for bytes that each window may take beside it.
 const WINDOW_SHARE: usize = 64;
 const WINDOW_MIN: usize = 4;
@@ -519,7 +517,7 @@ mod tests {
     #[test]
     fn an_accept_whose_connection_another_shard_took_does_not_wait_for_the_next() {
         let Some(mut uring) = allowed() else { return };
-        let socket = listener::open(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let socket = listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let id = uring.adopt_listener(socket).expect("it listens");
         let listener = uring.listeners.get(key(id.0)).expect("it was just adopted");
         assert_eq!(accept_connection(&listener.fd).err(), Some(Errno::AGAIN));

@@ -11,11 +11,14 @@
 
 use crate::runtime::buffer::{Buf, Class, Spare};
 use crate::runtime::driver::{Close, Stop};
+use crate::runtime::listener;
 use crate::runtime::op::{Error, OpId};
 use rustix::fd::OwnedFd;
-use rustix::net::SocketAddrAny;
+use rustix::io::Errno;
+use rustix::net::{self, SocketAddrAny, sockopt};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 pub struct Socket {
     pub fd: OwnedFd,
@@ -110,8 +113,34 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Has the socket listen. With an error it is given back, and has not begun to.
+    pub fn begin(fd: OwnedFd) -> Result<Self, (Error, OwnedFd)> {
+        match listen(&fd) {
+            Ok(address) => {
+                let (ready, accept, stop) = (VecDeque::new(), None, None);
+                Ok(Self { fd, address, armed: false, polled: false, ready, accept, stop, closing: false })
+            }
+            Err(errno) => Err((errno.into(), fd)),
+        }
+    }
+
     /// The kernel does nothing with it.
     pub fn is_quiet(&self) -> bool {
         !self.armed && !self.polled
     }
 }
+
+/// Says where it listens.
+fn listen(fd: &OwnedFd) -> Result<SocketAddr, Errno> {
+    // The ring waits itself; of a socket that must not wait it would only report that it would have to.
+    rustix::io::ioctl_fionbio(fd, false)?;
+    // An accept of our own looks first whether somebody has come. Others may accept on the same socket, and be faster:
+    // then it must not wait for the next.
+    sockopt::set_socket_timeout(fd, sockopt::Timeout::Recv, Some(ACCEPT_WAIT_MAX))?;
+    let address = net::getsockname(fd)?.try_into()?;
+    listener::listen(fd)?;
+    Ok(address)
+}
+
+/// How long an accept may wait that found its connection taken.
+const ACCEPT_WAIT_MAX: Duration = Duration::from_millis(1);
