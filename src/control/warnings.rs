@@ -68,8 +68,8 @@ const WARNINGS: [Warning; 5] = [
         count: |_, counters| counters.listens_failed,
         more: |status| {
             let refused = status.listeners_refused();
-            let lines = refused.map(|(shard, (name, why))| format!("shard {shard} on {name}: {why}"));
-            lines.collect::<Vec<_>>().join(", ")
+            let lines: Vec<_> = refused.map(|(shard, (name, why))| format!("shard {shard} on {name}: {why}")).collect();
+            if lines.is_empty() { "all can by now".to_owned() } else { lines.join(", ") }
         },
     },
 ];

@@ -97,6 +97,25 @@ fn processes_follow_one_another_and_nobody_is_refused_reset_or_left_unanswered()
     });
 }
 
+/// Three sockets for one shard, then for four, of which one has a socket of its own.
+#[test]
+fn another_number_of_shards_takes_every_socket_over() {
+    let origin = Origin::answering(OK);
+    let config = Config::to(&origin).listen(free_address());
+    let site = Site::new("shards", config.shards(3));
+    let mut old = site.start();
+    for shards in ["1", "4"] {
+        let yaml = fs::read_to_string(&site.file).unwrap();
+        let (before, after) = yaml.split_once("shards: ").unwrap();
+        fs::write(&site.file, format!("{before}shards: {shards}{}", &after[1..])).unwrap();
+        let new = site.start();
+        assert_eq!(old.wait_exit(), Some(0), "{:#?}", old.stderr());
+        // By hash they come to all sockets, and one that nobody serves would keep them waiting.
+        assert_eq!([(); 30].map(|()| new.get("/").status()), [200; 30]);
+        old = new;
+    }
+}
+
 #[test]
 fn a_process_that_takes_over_and_dies_leaves_the_old_one_serving() {
     let origin = Origin::answering(OK);
