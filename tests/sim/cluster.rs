@@ -2,16 +2,16 @@
 //! Its plan is swapped while it serves, connections are handed from shard to shard, and it may be told to end.
 
 use crate::client::Client;
-use crate::generate::{self, Customs, JSON_BYTES_MAX, Manners};
+use crate::generate::{self, Customs, Manners};
 use crate::judge::{Measure, judge};
 use crate::ledger::Ledger;
 use crate::limits::{Events, Key, Limits};
 use crate::origin::Origin;
+use crate::plan::{CONSUMER, GATEWAY, ORIGINS, numbered, plan, with_policies};
 use crate::script::Script;
-use shardgate::policy::{Answer, Chain, Consumers, Declared, Order, Password, Policy, Question, Scope, Slot};
+use shardgate::policy::{Answer, Question};
 use shardgate::proxy::limits::Limits as Bounds;
-use shardgate::proxy::{Calls, Entrance, Gate, OwnLimits, Plan, Settings};
-use shardgate::route::{Action, HostRule, PathRule, Route, Rule, Table};
+use shardgate::proxy::{Calls, Plan};
 use shardgate::runtime::calls::Asked;
 use shardgate::runtime::driver::Driver;
 use shardgate::runtime::driver::sim::{Census, Fault, Faults, Line, World};
@@ -22,7 +22,7 @@ use shardgate::shard::{Listen, Mail, Parts, Publication, Shard};
 use shardgate::stdx::board::Board;
 use shardgate::stdx::rng::Rng;
 use shardgate::telemetry::counters::Counters;
-use shardgate::upstream::service::{Endpoint, PoolLimits, Retry, Service, Timeouts};
+use shardgate::upstream::service::{Retry, Timeouts};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -78,9 +78,6 @@ struct Node {
     outbox: Outbox<Mail>,
     publications: Latest<Publication>,
 }
-
-/// What the requests of each route meet, as a plan has it.
-type Chains = Vec<Box<[Option<Arc<Chain>>]>>;
 
 /// The kinds of run, from the friendliest on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -139,38 +136,18 @@ pub fn run(seed: u64, record: bool) -> Report {
 impl Cluster {
     fn new(seed: u64, record: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let weather = weather(&mut rng);
-        let world = World::new(rng.next_u64(), weather.faults);
+        let Weather { faults, manners, measure, plan, has_policies, patience, scarce } = weather(&mut rng);
+        let world = World::new(rng.next_u64(), faults);
         if record {
             world.record_transcript();
         }
-        let Weather { manners, has_policies, .. } = weather;
         let shards = rng.between(1, 8) as usize;
-        let mut limits = rng.chance(300).then(|| {
-            // The host behind those of the shards and of the origin.
-            let client = IpAddr::from([10, 0, 0, shards as u8 + 2]);
-            let who = if has_policies { Key::Consumer(CONSUMER) } else { Key::Client(client) };
-            let key = if rng.chance(500) { Key::Global } else { who };
-            Limits::draw(&mut rng, shards, key)
-        });
-        let is_crowded = !weather.scarce && limits.as_ref().is_some_and(|limits| limits.is_crowded);
-        let body_bytes_max = if is_crowded { SMALL_BODY_BYTES_MAX } else { u64::MAX };
-        let customs = Customs { manners, has_policies, body_bytes_max };
-        let (few, many) = if is_crowded { (40, 100) } else { (4, 16) };
-        let scripts = (0..rng.between(few, many) as usize).map(|id| {
-            let script = generate::script(&mut rng, id, customs);
-            let pause_ms = if weather.scarce || is_crowded { 0 } else { script.pause_ms };
-            Script { pipelined: script.pipelined && !weather.scarce, pause_ms, ..script }
-        });
-        let ledger = Rc::new(Ledger::new(scripts.collect()));
-        let mut swaps: Vec<usize> = Vec::new();
-        if rng.chance(if is_crowded { 800 } else { 500 }) {
-            swaps.extend((0..rng.between(1, SWAPS_MAX)).map(|_| rng.below(SWAP_ROUNDS) as usize));
-            swaps.sort_unstable_by(|a, b| b.cmp(a));
-        }
-        let mut plan = if swaps.is_empty() { weather.plan } else { numbered(&weather.plan, 0) };
-        (plan.chains, plan.limits) = chains(has_policies, limits.as_ref(), 0);
-        let plan = Arc::new(plan);
+        let mut limits = rng.chance(300).then(|| draw_limits(&mut rng, shards, has_policies));
+        let is_crowded = !scarce && limits.as_ref().is_some_and(|limits| limits.is_crowded);
+        let ledger = Rc::new(Ledger::new(scripts(&mut rng, (manners, has_policies, scarce), is_crowded)));
+        let swaps = swaps(&mut rng, is_crowded);
+        let plan = if swaps.is_empty() { plan } else { numbered(&plan, 0) };
+        let plan = Arc::new(with_policies(plan, has_policies, limits.as_ref(), 0));
         let board = Board::new(shards, rng.next_u64(), rng.below(3) as u32);
         let board = Arc::new(match &mut limits {
             Some(limits) => {
@@ -183,29 +160,16 @@ impl Cluster {
         let shards = start_shards(&world, &plan, &board, &ask, &mut rng);
         let node = |name| Runtime::new(Driver::Sim(world.node(name)), HARNESS_BUFFER_BYTES);
         let (origin, clients) = (node("origin"), node("client"));
-        for (number, address) in ORIGINS.into_iter().enumerate() {
-            let listener = TcpListener::bind(&origin, address.into()).expect("the simulation lets anybody listen");
-            let (ledger, runtime, seed) = (ledger.clone(), origin.clone(), rng.next_u64());
-            let served = Origin { ledger, runtime, number, seed, patience: weather.patience };
-            origin.spawn(served.listen(listener));
-        }
+        start_origins(&origin, &ledger, patience, &mut rng);
         let clients_max = if is_crowded { 16 } else { 4 };
-        let mut shares = vec![Vec::new(); if weather.scarce { 8 } else { rng.between(1, clients_max) as usize }];
-        for id in 0..ledger.scripts.len() {
-            let share = rng.below(shares.len() as u64) as usize;
-            shares[share].push(id);
-        }
-        for ids in shares {
-            let (ledger, runtime, seed) = (ledger.clone(), clients.clone(), rng.next_u64());
-            let client = Client { ledger, runtime, gateway: GATEWAY.into(), ids, seed, patience: weather.patience };
-            clients.spawn(client.run());
-        }
+        let count = if scarce { 8 } else { rng.between(1, clients_max) as usize };
+        start_clients(&clients, &ledger, count, patience, &mut rng);
         // As often while all connect as when they are long there.
         let rounds_max = 1 << rng.between(2, 12);
         let drain_after = rng.chance(250).then(|| rng.below(rounds_max) as usize);
         let drains_at_lease = is_crowded && rng.chance(300);
-        let (measure, counters, plans) = (weather.measure, Counters::default(), vec![plan]);
-        let (draining, answers_late, asked) = (None, weather.manners == Manners::Any, Vec::new());
+        let (counters, plans) = (Counters::default(), vec![plan]);
+        let (draining, answers_late, asked) = (None, manners == Manners::Any, Vec::new());
         Self {
             world,
             rng,
@@ -306,8 +270,8 @@ impl Cluster {
     /// From now on requests meet another plan, which each shard finds when it looks.
     fn swap(&mut self) {
         let generation = self.plans.len() as u64;
-        let mut plan = numbered(&self.plans[0], generation);
-        (plan.chains, plan.limits) = chains(self.has_policies, self.limits.as_ref(), generation);
+        let plan = numbered(&self.plans[0], generation);
+        let plan = with_policies(plan, self.has_policies, self.limits.as_ref(), generation);
         if let Some(limits) = &mut self.limits {
             limits.put_in_force(&plan.limits, self.world.now());
         }
@@ -451,6 +415,59 @@ fn start_shards(
     handoffs.into_iter().enumerate().map(start).collect()
 }
 
+fn start_origins(origin: &Runtime, ledger: &Rc<Ledger>, patience: Duration, rng: &mut Rng) {
+    for (number, address) in ORIGINS.into_iter().enumerate() {
+        let listener = TcpListener::bind(origin, address.into()).expect("the simulation lets anybody listen");
+        let (ledger, runtime, seed) = (ledger.clone(), origin.clone(), rng.next_u64());
+        origin.spawn(Origin { ledger, runtime, number, seed, patience }.listen(listener));
+    }
+}
+
+/// So many share the scripts.
+fn start_clients(clients: &Runtime, ledger: &Rc<Ledger>, count: usize, patience: Duration, rng: &mut Rng) {
+    let mut shares = vec![Vec::new(); count];
+    for id in 0..ledger.scripts.len() {
+        let share = rng.below(shares.len() as u64) as usize;
+        shares[share].push(id);
+    }
+    for ids in shares {
+        let (ledger, runtime, seed) = (ledger.clone(), clients.clone(), rng.next_u64());
+        clients.spawn(Client { ledger, runtime, gateway: GATEWAY.into(), ids, seed, patience }.run());
+    }
+}
+
+fn draw_limits(rng: &mut Rng, shards: usize, has_policies: bool) -> Limits {
+    // The host behind those of the shards and of the origin.
+    let client = IpAddr::from([10, 0, 0, shards as u8 + 2]);
+    let who = if has_policies { Key::Consumer(CONSUMER) } else { Key::Client(client) };
+    let key = if rng.chance(500) { Key::Global } else { who };
+    Limits::draw(rng, shards, key)
+}
+
+/// What clients are to do; more of it and all at once where shards are to come to hold leases.
+fn scripts(rng: &mut Rng, (manners, has_policies, scarce): (Manners, bool, bool), is_crowded: bool) -> Vec<Script> {
+    let body_bytes_max = if is_crowded { SMALL_BODY_BYTES_MAX } else { u64::MAX };
+    let customs = Customs { manners, has_policies, body_bytes_max };
+    let (few, many) = if is_crowded { (40, 100) } else { (4, 16) };
+    let count = rng.between(few, many) as usize;
+    let script = |id| {
+        let script = generate::script(rng, id, customs);
+        let pause_ms = if scarce || is_crowded { 0 } else { script.pause_ms };
+        Script { pipelined: script.pipelined && !scarce, pause_ms, ..script }
+    };
+    (0..count).map(script).collect()
+}
+
+/// Before which rounds the plan is swapped, the last first.
+fn swaps(rng: &mut Rng, is_crowded: bool) -> Vec<usize> {
+    if !rng.chance(if is_crowded { 800 } else { 500 }) {
+        return Vec::new();
+    }
+    let mut swaps: Vec<_> = (0..rng.between(1, SWAPS_MAX)).map(|_| rng.below(SWAP_ROUNDS) as usize).collect();
+    swaps.sort_unstable_by(|a, b| b.cmp(a));
+    swaps
+}
+
 fn weather(rng: &mut Rng) -> Weather {
     let sky = match rng.below(14) {
         0 => Sky::Clear,
@@ -526,103 +543,8 @@ fn tighten(rng: &mut Rng, limits: &mut Bounds) {
     }
 }
 
-/// Without policies.
-fn plan(limits: Bounds, timeouts: Timeouts, retry: Retry) -> Plan {
-    let endpoints = ORIGINS.map(|address| Endpoint { address: address.into(), name: "origin.internal:9000".into() });
-    let service = Service {
-        id: 0,
-        name: "origin".into(),
-        endpoints: endpoints.to_vec(),
-        timeouts,
-        pool: PoolLimits::default(),
-        retry,
-    };
-    let path = PathRule::Prefix(Box::from(&b"/x"[..]));
-    let rule = Rule { host: HostRule::Any, path, predicates: Arc::default(), rank: 1 };
-    let route = Route {
-        id: 0,
-        name: "x".into(),
-        action: Action::Service(0),
-        rewrite: None,
-        rules: vec![rule],
-        priority: 0,
-        preserve_host: true,
-        websocket: true,
-        body_bytes_max: None,
-    };
-    let routes = vec![Arc::new(route)];
-    let table = Table::compile(&routes);
-    let password = Password { username: "ann".to_owned(), hash: HASH.to_owned() };
-    let consumers =
-        Consumers::new([], &[Declared { name: CONSUMER, passwords: vec![&password], ..Declared::default() }], None);
-    let gates = vec![Gate { entrance: Entrance::new(GATEWAY.into(), 0), chain: None }];
-    let settings = Settings { limits, gates, consumers: Arc::new(consumers), ..Settings::default() };
-    let (services, chains) = (vec![Arc::new(service)], vec![[None].into()]);
-    Plan { services, routes, table, chains, limits: Vec::new(), shared: Vec::new(), settings }
-}
-
-/// What requests meet under the plan of this number, and its limits.
-fn chains(has_policies: bool, limits: Option<&Limits>, generation: u64) -> (Chains, OwnLimits) {
-    let mut policies = if has_policies { policies() } else { Vec::new() };
-    let mut in_force = Vec::new();
-    if let Some(limits) = limits {
-        let (policy, limits) = limits.policy(generation);
-        policies.push(policy);
-        in_force = limits;
-    }
-    let slots = policies.into_iter().map(|policy| Slot::new(policy, Scope::Route));
-    let chain = Chain::new(slots, &Order::default(), &[]).map(Arc::new);
-    (vec![[chain].into()], in_force)
-}
-
-/// What asks for a password, and changes bodies of JSON, those of answers up to a size. Everybody may ask.
-fn policies() -> Vec<Arc<Policy>> {
-    let transform = "remove: { body: [dropped] }, add: { body: [\"added:x\"] }";
-    let policies = [
-        "ip_filter: { allow: [10.0.0.0/16] }".to_owned(),
-        "basic_auth: { hide_password: true, remember_s: 0 }".to_owned(),
-        format!("request_transform: {{ {transform}, body_bytes_max: 1000000 }}"),
-        format!("response_transform: {{ {transform}, body_bytes_max: {JSON_BYTES_MAX} }}"),
-    ];
-    let read = |policy: String| {
-        let config = serde_saphyr::from_str(&policy).expect("it is a policy");
-        Arc::new(Policy::new(config).expect("it makes sense"))
-    };
-    policies.map(read).into()
-}
-
-/// The same plan with a number, and without policies: see `judge`.
-fn numbered(plan: &Plan, generation: u64) -> Plan {
-    let address = ORIGINS[origin_of(generation)].into();
-    let endpoint = Endpoint { address, ..plan.services[0].endpoints[0].clone() };
-    let service = Service { endpoints: vec![endpoint], ..(*plan.services[0]).clone() };
-    let routes: Vec<_> = plan.routes.iter().map(|route| Arc::new((**route).clone())).collect();
-    let mut settings = plan.settings.clone();
-    settings.http.via = Some(format!("plan-{generation}"));
-    Plan {
-        services: vec![Arc::new(service)],
-        table: Table::compile(&routes),
-        routes,
-        chains: vec![[None].into()],
-        limits: Vec::new(),
-        shared: Vec::new(),
-        settings,
-    }
-}
-
-/// Which origin the service of a numbered plan has.
-pub fn origin_of(generation: u64) -> usize {
-    generation as usize % ORIGINS.len()
-}
-
-/// "secret", at the least cost there is.
-const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2hhcmRnYXRlLXNhbHQxNg$kT6Amhi7GpkKW2dqX/aX6Lu9frrDHao18BSt2mctV5A";
-/// Whose password that is.
-const CONSUMER: &str = "Ann";
 /// Of all shards.
 const QUESTIONS_MAX: usize = 64;
-const GATEWAY: ([u8; 4], u16) = ([10, 0, 0, 1], 80);
-const ORIGINS: [([u8; 4], u16); 2] = [([10, 0, 0, 101], 9000), ([10, 0, 0, 102], 9000)];
 const HARNESS_BUFFER_BYTES: usize = 1 << 30;
 /// Of runs with many exchanges.
 const SMALL_BODY_BYTES_MAX: u64 = 200;

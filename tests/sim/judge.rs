@@ -1,9 +1,9 @@
 //! Whether what happened may have happened: every exchange is byte for byte what it was to be, or failed visibly.
 
-use crate::cluster;
 use crate::generate::HOST;
 use crate::ledger::{Ledger, Outcome, Reply, Seen};
 use crate::limits::{self, Limits};
+use crate::plan::origin_of;
 use crate::script::{Coding, Conduct, Fields, Flaw, Kind, Script, When};
 use crate::wire::Broken;
 use shardgate::runtime::op::Error;
@@ -119,7 +119,7 @@ fn judge_plan(ledger: &Ledger, script: &Script, seen: &Seen, found: &mut Vec<Str
     if plan < before {
         found.push(format!("it went by plan {plan}, and began when {before} was in force"));
     }
-    if cluster::origin_of(plan) != seen.origin {
+    if origin_of(plan) != seen.origin {
         found.push(format!("it went by plan {plan}, and to the origin of another"));
     }
 }

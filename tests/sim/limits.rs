@@ -84,9 +84,8 @@ impl Limits {
             format!(", limits: [{{ requests_per_second: {rate}, burst: {burst}, key: [{key}] }}]")
         });
         let (burst, is_hidden) = (of_plan(self.burst), !self.is_told);
-        let text = format!(
-            "rate_limit: {{ requests_per_year: 1, burst: {burst}, key: [{key}], hide_client_headers: {is_hidden}{quick} }}"
-        );
+        let told = format!("hide_client_headers: {is_hidden}");
+        let text = format!("rate_limit: {{ requests_per_year: 1, burst: {burst}, key: [{key}], {told}{quick} }}");
         let config = serde_saphyr::from_str(&text).expect("it is a policy");
         let policy = Policy::new(config).expect("it makes sense");
         let Policy::RateLimit(limited) = &policy else { panic!("it is a rate limit") };
@@ -140,7 +139,7 @@ impl Limits {
         self.schedule.iter().filter_map(move |(at, limits)| Some((*at, of_number(limits)?)))
     }
 
-    /// What an answer says of limits: the numbers of one of them, or nothing. Policies do not see a switch of protocols.
+    /// What an answer says of limits: the numbers of one of them, or nothing. Policies see no switch of protocols.
     pub fn judge_told(&self, reply: &Reply, found: &mut Vec<String>) {
         if reply.status == 101 {
             return;

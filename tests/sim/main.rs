@@ -10,6 +10,7 @@ mod judge;
 mod ledger;
 mod limits;
 mod origin;
+mod plan;
 mod script;
 mod wire;
 

@@ -29,6 +29,11 @@ impl Bucket {
         i64::from(self.size) - i64::from(out(word)) - whole as i64
     }
 
+    /// Whether so many can be had: `free` without its division.
+    pub fn has(self, word: u64, now: u64, cost: u32) -> bool {
+        self.units_until(word, now, cost) == 0
+    }
+
     /// The word after `spent` tokens were spent, and with `out` of them on lease.
     pub fn charge(self, word: u64, now: u64, spent: u32, out: u32) -> u64 {
         let full = if spent == 0 { full_at(word) } else { self.owing(word, now, spent) };

@@ -17,11 +17,10 @@ pub struct Charge {
     pub cost: u32,
 }
 
-/// Which of the charges was refused, and when it is worth another try, if nobody else comes.
+/// Which of the charges was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refused {
     pub charge: usize,
-    pub wait: Duration,
 }
 
 /// What a key has left.
@@ -56,9 +55,9 @@ pub struct Leases {
     due: Mono,
 }
 
-/// The entries that a key may have, in two lines of the cache.
+/// The entries that a key may have, in a line of the cache.
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(align(128))]
+#[repr(align(64))]
 struct Set {
     entries: [Entry; WAYS],
 }
@@ -108,7 +107,7 @@ impl Leases {
     /// Charges all of them, or none.
     pub fn admit(&mut self, ledger: &Ledger, charges: &[Charge], now: Mono) -> Result<(), Refused> {
         match charges {
-            [charge] => self.take(ledger, *charge, now).map(|_| ()).map_err(|wait| Refused { charge: 0, wait }),
+            [charge] => self.take(ledger, *charge, now).map(|_| ()).ok_or(Refused { charge: 0 }),
             _ => self.take_all(ledger, charges, now),
         }
     }
@@ -168,19 +167,19 @@ impl Leases {
     fn take_all(&mut self, ledger: &Ledger, charges: &[Charge], now: Mono) -> Result<(), Refused> {
         // Who is refused anyway should cost the ledger's other keys nothing, not even for a moment.
         for (index, charge) in charges.iter().enumerate() {
-            if let Err(wait) = self.look(ledger, *charge, now) {
-                return Err(Refused { charge: index, wait });
+            if !self.look(ledger, *charge, now) {
+                return Err(Refused { charge: index });
             }
         }
         let mut taken = [None; CHARGES_MAX];
         debug_assert!(charges.len() <= CHARGES_MAX, "a request has a bounded number of charges");
         for (index, charge) in charges.iter().enumerate() {
             match self.take(ledger, *charge, now) {
-                Ok(one) => taken[index] = Some(one),
-                Err(wait) => {
+                Some(one) => taken[index] = Some(one),
+                None => {
                     let taken = charges.iter().zip(taken).filter_map(|(charge, one)| Some((*charge, one?)));
                     taken.for_each(|(charge, one)| self.give_back(ledger, charge, one, now));
-                    return Err(Refused { charge: index, wait });
+                    return Err(Refused { charge: index });
                 }
             }
         }
@@ -188,16 +187,16 @@ impl Leases {
     }
 
     /// Whether there is enough, without taking it.
-    fn look(&mut self, ledger: &Ledger, charge: Charge, now: Mono) -> Result<(), Duration> {
+    fn look(&mut self, ledger: &Ledger, charge: Charge, now: Mono) -> bool {
         let (set, way) = self.entry(ledger, charge.tag, now);
         let entry = self.sets[set].entries[way];
-        let Some(meter) = ledger.meter(charge.tag, now) else { return Ok(()) };
+        let Some(meter) = ledger.meter(charge.tag, now) else { return true };
         let word = ledger.word(charge.tag, entry.place, now);
-        let enough = meter.free(word) + i64::from(entry.held) >= i64::from(charge.cost);
-        if enough || entry.has(charge.cost) { Ok(()) } else { Err(meter.wait(word, charge.cost)) }
+        entry.has(charge.cost) || meter.has(word, charge.cost.saturating_sub(entry.held.into()))
     }
 
-    fn take(&mut self, ledger: &Ledger, charge: Charge, now: Mono) -> Result<Taken, Duration> {
+    /// None if there is not enough.
+    fn take(&mut self, ledger: &Ledger, charge: Charge, now: Mono) -> Option<Taken> {
         let Charge { tag, cost } = charge;
         let (set, way) = self.entry(ledger, tag, now);
         let is_lending = self.recall.is_multiple_of(2);
@@ -206,9 +205,9 @@ impl Leases {
             entry.held -= cost as u16;
             entry.spent += cost as u16;
             entry.count = entry.count.saturating_add(cost);
-            return Ok(Taken::FromLease);
+            return Some(Taken::FromLease);
         }
-        let Some(meter) = ledger.meter(tag, now) else { return Ok(Taken::FromLease) };
+        let Some(meter) = ledger.meter(tag, now) else { return Some(Taken::FromLease) };
         let lease = if is_lending { entry.count.max(entry.count_before) / LEASE_SHARE } else { 0 };
         let (spent, returned) = (entry.spent.into(), entry.held.into());
         match ledger.exchange(tag, entry.place, Order { spent, returned, cost, lease }, &meter, now) {
@@ -219,12 +218,12 @@ impl Leases {
                 if lease > 0 {
                     self.hold(set, way, now);
                 }
-                Ok(Taken::FromLedger(spot))
+                Some(Taken::FromLedger(spot))
             }
-            Outcome::Refused(wait) => {
+            Outcome::Refused => {
                 // What it owes begins to be worked off when the ledger knows of it.
                 entry.tell(ledger, &meter, now);
-                Err(wait)
+                None
             }
         }
     }
@@ -274,9 +273,8 @@ impl Leases {
 impl Set {
     /// All of its entries are looked at, whichever it is: which one cannot be foretold, and a wrong guess costs more.
     fn find(&self, tag: Tag) -> Option<usize> {
-        let is_it = |way: usize| u32::from(self.entries[way].tag == tag) << way;
-        let found = (0..WAYS).fold(0, |found, way| found | is_it(way));
-        (found != 0).then_some(found.trailing_zeros() as usize)
+        let found = (0..WAYS).fold(WAYS, |found, way| if self.entries[way].tag == tag { way } else { found });
+        (found != WAYS).then_some(found)
     }
 
     /// The entry that is worth least in this period: those that hold nothing first; of them the one that was used
@@ -286,9 +284,10 @@ impl Set {
             let entry = &self.entries[way];
             let age = period.wrapping_sub(entry.period);
             let used = if entry.tag == Tag::default() { 0 } else { u64::from((u32::MAX - age) >> 1) << 32 };
-            u64::from(entry.outstanding() > 0) << 63 | used | u64::from(entry.count)
+            let asked = u64::from(entry.count.min(COUNT_MAX)) * WAYS as u64;
+            u64::from(entry.outstanding() > 0) << 63 | used | asked | way as u64
         };
-        (1..WAYS).fold((worth(0), 0), |least, way| least.min((worth(way), way))).1
+        (0..WAYS).map(worth).fold(u64::MAX, u64::min) as usize % WAYS
     }
 }
 
@@ -349,6 +348,8 @@ pub const CHARGES_MAX: usize = 16;
 /// A lease is this part of what was spent of the key lately: when it runs dry, others lack no more than that.
 const LEASE_SHARE: u32 = 4;
 /// Entries that a key may have.
-const WAYS: usize = 4;
+const WAYS: usize = 2;
+/// More than that is as much, where entries are compared.
+const COUNT_MAX: u32 = u32::MAX / WAYS as u32;
 /// Reconciled in one turn.
 const RECONCILED_MAX: usize = 256;

@@ -182,6 +182,14 @@ impl Meter {
         }
     }
 
+    /// Whether so many can be had.
+    pub fn has(&self, word: u64, cost: u32) -> bool {
+        match self.algorithm {
+            Algorithm::TokenBucket => self.bucket().has(word, self.now, cost),
+            Algorithm::SlidingWindow => window::free(self.burst(), word, self.now) >= i64::from(cost),
+        }
+    }
+
     /// Tokens that shards hold.
     pub fn out(&self, word: u64) -> u32 {
         match self.algorithm {

@@ -70,7 +70,7 @@ struct Order {
 #[derive(Clone, Copy, Debug)]
 enum Outcome {
     Taken { lease: u32, spot: Spot },
-    Refused(Duration),
+    Refused,
 }
 
 /// Where a key was counted, and its word as it was then.
@@ -159,29 +159,40 @@ impl Ledger {
 
     /// Tells and takes in one step; refused, nothing is told either. `place` is where the key was last.
     fn exchange(&self, tag: Tag, place: Option<Place>, order: Order, meter: &Meter, now: Mono) -> Outcome {
-        let mut place = place;
+        // Nearly always it has a slot, and nobody is faster. The rest is kept apart: with it this would take so long
+        // that the next key's line is not asked for before this one's has come.
+        let place = place.or_else(|| self.table.find(tag));
+        let outcome = place.and_then(|at| self.attempt(at, tag, order, meter));
+        outcome.unwrap_or_else(|| self.insist(tag, order, meter, now))
+    }
+
+    /// None if the slot changes hands or is another's, or somebody was faster.
+    #[inline]
+    fn attempt(&self, at: Place, tag: Tag, order: Order, meter: &Meter) -> Option<Outcome> {
+        let seen = self.table.load(at, tag)?;
+        let Some((lease, word)) = self.agree(meter, seen.word(), order) else {
+            self.mark(at, meter);
+            return Some(Outcome::Refused);
+        };
+        let seen = self.table.exchange(at, seen, word)?;
+        self.mark(at, meter);
+        Some(Outcome::Taken { lease, spot: Spot::Slot(at, seen) })
+    }
+
+    /// For a key that has no slot yet, or finds none, or that others ask for just now.
+    #[inline(never)]
+    fn insist(&self, tag: Tag, order: Order, meter: &Meter, now: Mono) -> Outcome {
         for _ in 0..TRIES_MAX {
-            let Some(at) = place.or_else(|| self.locate(tag, now)) else {
-                match self.exchange_overflow(tag, order, meter, now) {
-                    Some(outcome) => return outcome,
-                    None => continue,
-                }
+            let outcome = match self.locate(tag, now) {
+                Some(at) => self.attempt(at, tag, order, meter),
+                None => self.exchange_overflow(tag, order, meter, now),
             };
-            let Some(seen) = self.table.load(at, tag) else {
-                place = None;
-                spin_loop();
-                continue;
-            };
-            let Some((lease, word)) = self.agree(meter, seen.word(), order) else {
-                self.mark(at, meter);
-                return Outcome::Refused(meter.wait(seen.word(), order.cost));
-            };
-            if let Some(seen) = self.table.exchange(at, seen, word) {
-                self.mark(at, meter);
-                return Outcome::Taken { lease, spot: Spot::Slot(at, seen) };
+            match outcome {
+                Some(outcome) => return outcome,
+                None => spin_loop(),
             }
         }
-        Outcome::Refused(CROWDED_WAIT)
+        Outcome::Refused
     }
 
     /// Gives back what an exchange spent.
@@ -221,15 +232,19 @@ impl Ledger {
     fn agree(&self, meter: &Meter, word: u64, order: Order) -> Option<(u32, u64)> {
         let out = meter.out(word).saturating_sub(order.spent + order.returned);
         let told = meter.charge(word, order.spent, out);
-        let free = meter.free(told) - i64::from(order.cost);
-        if free < 0 && order.cost > 0 {
+        if order.cost > 0 && !meter.has(told, order.cost) {
             return None;
         }
-        // A quarter of what there is may be on lease; what other shards hold is not to be had where it is needed.
-        let shards = self.shards() as u32;
-        let share = u32::try_from(free.max(0)).unwrap_or(u32::MAX) / LEASED_SHARE / shards;
-        let lease = order.lease.min(share).min(meter.out_max().saturating_sub(out) / shards);
+        let lease = if order.lease > 0 { self.lease(meter, told, order) } else { 0 };
         Some((lease, meter.charge(told, order.cost, out + lease)))
+    }
+
+    /// Of what is left after the order's cost, as much as a shard may have.
+    fn lease(&self, meter: &Meter, told: u64, order: Order) -> u32 {
+        let (free, shards) = (meter.free(told) - i64::from(order.cost), self.shards() as u32);
+        // A quarter of what there is may be on lease; what other shards hold is not to be had where it is needed.
+        let share = u32::try_from(free.max(0)).unwrap_or(u32::MAX) / LEASED_SHARE / shards;
+        order.lease.min(share).min(meter.out_max().saturating_sub(meter.out(told)) / shards)
     }
 
     fn locate(&self, tag: Tag, now: Mono) -> Option<Place> {
@@ -250,12 +265,12 @@ impl Ledger {
     fn exchange_overflow(&self, tag: Tag, order: Order, meter: &Meter, now: Mono) -> Option<Outcome> {
         let Some(overflow) = self.overflow_of(tag) else {
             self.overflows.fetch_add(1, Ordering::Relaxed);
-            return Some(Outcome::Refused(CROWDED_WAIT));
+            return Some(Outcome::Refused);
         };
         let word = overflow.load(Ordering::Acquire);
-        if order.cost > 0 && meter.free(word) < i64::from(order.cost) {
+        if order.cost > 0 && !meter.has(word, order.cost) {
             self.overflows.fetch_add(1, Ordering::Relaxed);
-            return Some(Outcome::Refused(meter.wait(word, order.cost)));
+            return Some(Outcome::Refused);
         }
         let to = meter.charge(word, order.cost, 0);
         overflow.compare_exchange(word, to, Ordering::AcqRel, Ordering::Relaxed).ok()?;
@@ -354,7 +369,5 @@ const OVERFLOWS_MIN: usize = 16;
 const OVERFLOWS_MAX: usize = 256;
 /// Times that an exchange is tried again because others were faster, or a slot changes hands.
 const TRIES_MAX: usize = 1024;
-/// After which it is worth another try.
-const CROWDED_WAIT: Duration = Duration::from_millis(1);
 /// Limits that a ledger can have: the numbers that fit a tag.
 pub const LIMITS_MAX: usize = u16::MAX as usize;

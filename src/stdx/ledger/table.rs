@@ -146,6 +146,7 @@ impl Table {
     }
 
     /// The key's slot, if it has one.
+    #[inline]
     pub fn find(&self, tag: Tag) -> Option<Place> {
         let (group, first) = self.group(tag);
         let slot = tag.lines().into_iter().find_map(|line| group.find(line, tag))?;
@@ -228,10 +229,12 @@ impl Table {
 impl Group {
     /// All slots of the line are looked at, whichever it is: which one cannot be foretold, and a wrong guess would wait
     /// for the line to come before the next request can be thought of.
+    #[inline]
     fn find(&self, line: usize, tag: Tag) -> Option<usize> {
-        let is_it = |slot: usize| u32::from(self.slots[slot].tag.load(Ordering::Acquire) == tag.0) << slot;
-        let found = (line..line + LINE_SLOTS).fold(0, |found, slot| found | is_it(slot));
-        (found != 0).then_some(found.trailing_zeros() as usize)
+        let tags: [u64; LINE_SLOTS] = std::array::from_fn(|slot| self.slots[line + slot].tag.load(Ordering::Acquire));
+        let nowhere = LINE_SLOTS;
+        let found = (0..LINE_SLOTS).fold(nowhere, |found, slot| if tags[slot] == tag.0 { slot } else { found });
+        (found != nowhere).then_some(line + found)
     }
 
     /// Reserves a slot that nobody has or needs.

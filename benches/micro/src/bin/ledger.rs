@@ -70,7 +70,7 @@ fn main() {
 }
 
 /// What is not near costs what the memory does, whoever asks for it: a compare-and-swap in as many lines as the keys
-/// have, at the same distances, is the yardstick of the rest.
+/// have, at the same distances, is the yardstick of the rest: several under way at a time, and one after the other.
 fn of_many(ledger: &Ledger, leases: &mut Leases, keys: u64) {
     let tags: Vec<_> = (0..keys).map(|key: u64| ledger.tag(2, key)).collect();
     let lines: Vec<[AtomicU64; 8]> = (0..keys.next_power_of_two()).map(|_| Default::default()).collect();
@@ -84,6 +84,15 @@ fn of_many(ledger: &Ledger, leases: &mut Leases, keys: u64) {
         median(|index, _| {
             let line = tags[next()].hash() as usize & (lines.len() - 1);
             let _ = black_box(lines[line][0].compare_exchange(index, index + 1, Ordering::AcqRel, Ordering::Relaxed));
+        }),
+    );
+    let mut last = 0;
+    print(
+        "the same, each when the one before is over",
+        median(|index, _| {
+            let line = (tags[next()].hash() as usize ^ last) & (lines.len() - 1);
+            let was = lines[line][0].compare_exchange(index, index + 1, Ordering::AcqRel, Ordering::Relaxed);
+            last = (was.unwrap_or_else(|was| was) >> 63) as usize;
         }),
     );
     print(
