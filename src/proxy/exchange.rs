@@ -145,10 +145,7 @@ async fn proceed<'a>(
         }
     }
     let Some(routed) = shared.find(&Asked { head: request, bytes }, || visit.client(request)) else {
-        if let Some(pause) = visit.with(request).pass(settings.chain.as_deref())? {
-            pause::resume(visit.with(request), pause, &mut downstream.connection, &mut body).await?;
-        }
-        return Err(Failure::NoRoute.into());
+        return Err(unrouted(visit, request, &mut downstream.connection, &mut body).await);
     };
     let rewritten = shared.rewrite(&routed, request);
     let Routed { mut record, rule } = routed;
@@ -195,6 +192,22 @@ async fn proceed<'a>(
     }
     exchange.settle(upstream, answered.upstream_reusable);
     Ok(exchange.next(answered.downstream_reusable, downstream.connection.reader.has_input()))
+}
+
+/// How a request ends that no route is for: it meets the policies of all routes nevertheless.
+async fn unrouted<'a>(
+    visit: &Visit<'a>,
+    head: &RequestHead,
+    connection: &mut Connection,
+    body: &mut Option<Gathered>,
+) -> Stop<'a> {
+    let guarded = visit.with(head);
+    let met = match guarded.pass(visit.settings.chain.as_deref()) {
+        Ok(Some(pause)) => pause::resume(guarded, pause, connection, body).await,
+        Ok(None) => Ok(()),
+        Err(stop) => Err(stop),
+    };
+    met.err().unwrap_or(Failure::NoRoute.into())
 }
 
 /// The record of the arm that a request comes to whose split waits until it is known who asks.

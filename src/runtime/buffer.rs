@@ -15,8 +15,8 @@ pub enum Class {
     Body,
 }
 
-/// A window of bytes in a buffer of the pool; dropping it gives the memory back. One word, and so is the absence of one,
-/// because it is moved a lot.
+/// A window of bytes in a buffer of the pool; dropping it gives the memory back. One word, and so is the absence of
+/// one, because it is moved a lot.
 pub struct Buf(ManuallyDrop<Box<Window>>);
 
 struct Window {

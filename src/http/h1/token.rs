@@ -25,8 +25,8 @@ impl Token {
     }
 }
 
-/// How many letters, digits and dashes `bytes` begin with, as nearly all tokens are of them, if it is fewer than what is
-/// looked at in one go.
+/// How many letters, digits and dashes `bytes` begin with, of which nearly all tokens are; `None` if there may be more
+/// than are looked at in one go.
 #[inline(always)]
 pub(super) fn short(bytes: &[u8]) -> Option<usize> {
     let plain = |lanes: Lanes| lanes.with(0x20).between(b'a', b'z') | lanes.between(b'0', b'9') | lanes.equal(b'-');
@@ -44,8 +44,8 @@ const IS_TOKEN: [bool; 256] = {
     while byte < 256 {
         table[byte] = matches!(
             byte as u8,
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.'
-                | b'^' | b'_' | b'`' | b'|' | b'~'
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-'
+                | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
         );
         byte += 1;
     }
