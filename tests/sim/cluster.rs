@@ -167,7 +167,7 @@ impl Cluster {
         // As often while all connect as when they are long there.
         let rounds_max = 1 << rng.between(2, 12);
         let drain_after = rng.chance(250).then(|| rng.below(rounds_max) as usize);
-        let drains_at_lease = is_crowded && rng.chance(300);
+        let drains_at_lease = is_crowded && rng.chance(600);
         let (counters, plans) = (Counters::default(), vec![plan]);
         let (draining, answers_late, asked) = (None, manners == Manners::Any, Vec::new());
         Self {
