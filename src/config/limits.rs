@@ -2,7 +2,7 @@
 
 use super::ir::Listener;
 use super::problem::Problem;
-use crate::policy::rate_limit::KeyPart;
+use crate::policy::rate_limit::{KeyPart, Limit};
 use crate::policy::{Chain, Policy, Slot};
 
 /// A limit of the listener whose key no request could have. `gate` is what requests meet that come in there.
@@ -11,7 +11,7 @@ pub(super) fn unknowable(listener: &Listener, gate: &Chain) -> Option<Problem> {
     for Slot { kind, policy, .. } in gate.slots() {
         is_identified |= kind.authenticates();
         let Some(Policy::RateLimit(policy)) = policy.as_deref() else { continue };
-        let mut parts = policy.limits().iter().flat_map(|limit| limit.key());
+        let mut parts = policy.limits().iter().flat_map(Limit::key);
         let (part, why, help) = parts.find_map(|part| match part {
             KeyPart::Route => Some(("route", NO_ROUTE, ELSEWHERE)),
             KeyPart::Service => Some(("service", NO_ROUTE, ELSEWHERE)),

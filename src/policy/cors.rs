@@ -58,6 +58,7 @@ pub struct Cors {
     private_network: bool,
     allow_origin_absent: bool,
     preflight: Response,
+    varied: FieldNames,
     /// What it says of an origin: the names, and the lines behind the origin itself.
     said: FieldNames,
     behind_origin: &'static [u8],
@@ -92,6 +93,7 @@ impl Member for Cors {
             private_network: config.private_network,
             allow_origin_absent: config.allow_origin_absent.unwrap_or(true),
             preflight: Response { status: 200, content_type: None, body: Box::default() },
+            varied: FieldNames::new([VARY.clone()]),
             said: FieldNames::new([ALLOW_ORIGIN, ALLOW_CREDENTIALS].map(FieldName::fixed)),
             behind_origin: if config.credentials { CREDENTIALS } else { b"\r\n" },
         })
@@ -105,7 +107,7 @@ impl Member for Cors {
         let headers = &mut response.headers;
         if !self.is_any || !self.allow_origin_absent {
             // Also where there is none: what is kept for one origin must not be served to another.
-            headers.add(&VARY, b"Origin");
+            headers.add_lines(&self.varied, |lines| lines.extend_from_slice(b"Vary: Origin\r\n"));
         }
         if !self.allow_origin_absent && !request.headers.has(&ORIGIN) {
             return;

@@ -127,8 +127,10 @@ macro_rules! policies {
             $($Policy($file::Config),)*
         }
 
-        /// A policy as a shard runs it: compiled and immutable.
+        /// A policy as a shard runs it: compiled and immutable. Which one it is, is a byte of its own and nothing to be
+        /// worked out: that is asked at each of a request's hooks.
         #[derive(Debug, Eq, PartialEq)]
+        #[repr(u8)]
         pub enum Policy {
             $($Policy($file::$Policy),)*
         }

@@ -36,7 +36,8 @@ impl Place {
     }
 
     fn one<'a>(places: &'a [Self], request: &'a RequestView<'_>) -> Result<&'a [u8], NotOne> {
-        places.iter().fold(Err(NotOne::Missing), |found, place| match place {
+        let found = Err(NotOne::Missing);
+        places.iter().fold(found, |found, place| match place {
             Self::Header(name) => and(found, in_header(request, name)),
             Self::Query(name) => request.argument(name).map(Ok).fold(found, and),
             Self::Cookie(name) => in_cookies(request, name.as_bytes()).map(Ok).fold(found, and),

@@ -200,9 +200,10 @@ impl ForwardedResponse<'_> {
         Writer::head(pool, self.bytes.len() + more, |out| self.write_lines(out))
     }
 
-    /// Whether the field is for the upstream's connection only, or is written anew.
-    pub fn is_for_one_hop(&self, field: &Field) -> bool {
-        is_stopped_down(self.head, self.bytes, field, self.stops())
+    /// Whether a field is for the upstream's connection only, or is written anew.
+    pub fn is_for_one_hop(&self) -> impl Fn(&Field) -> bool {
+        let (head, bytes, stops) = (self.head, self.bytes, self.stops());
+        move |field| is_stopped_down(head, bytes, field, stops)
     }
 
     fn stops(&self) -> u32 {
@@ -276,9 +277,10 @@ fn write_edited(
     out.push(edits.lines());
 }
 
-/// Whether a request's field is for the client's connection only, or is written anew, or is not its sender's to say.
-pub fn is_for_one_hop(head: &RequestHead, bytes: &[u8], field: &Field, peer_is_trusted: bool) -> bool {
-    is_stopped(head, bytes, field, peer_is_trusted, stops(peer_is_trusted))
+/// Whether a field of the request is for the client's connection only, or is written anew, or not its sender's to say.
+pub fn is_for_one_hop(head: &RequestHead, bytes: &[u8], peer_is_trusted: bool) -> impl Fn(&Field) -> bool {
+    let stops = stops(peer_is_trusted);
+    move |field| is_stopped(head, bytes, field, peer_is_trusted, stops)
 }
 
 #[inline(always)]

@@ -226,18 +226,14 @@ impl<'a> Guarded<'a> {
         })
     }
 
-    /// An answer meets them, whose fields are these; with its `body`, if one of them has asked for it. `None` if there
-    /// is no policy for it.
+    /// An answer meets them, whose fields are these; with its `body`, if one of them has asked for it.
     pub fn answer(
         &self,
         status: u16,
         fields: Fields<'_>,
         stays_behind: impl Fn(&Field) -> bool,
         mut body: Option<&mut Body<'_>>,
-    ) -> Option<Ref<'a, Edits>> {
-        if !self.answers_meet_policies() {
-            return None;
-        }
+    ) -> Ref<'a, Edits> {
         self.begin();
         let Visit { bytes, notes, .. } = self.visit;
         let (mut found, mut request) = (notes.found.borrow_mut(), notes.request.borrow_mut());
@@ -250,7 +246,7 @@ impl<'a> Guarded<'a> {
             chain.on_response(&request, &mut response, body.as_deref_mut(), &context);
         }
         drop(edits);
-        Some(notes.response.borrow())
+        notes.response.borrow()
     }
 
     /// How many bytes a service's response with these fields may have for its policies to see the whole of its body;
@@ -294,7 +290,7 @@ impl<'a> Guarded<'a> {
     fn begin(&self) {
         let Visit { bytes, account, notes, .. } = self.visit;
         if !notes.begun.replace(true) {
-            let stays_behind = |field: &Field| is_for_one_hop(self.head, bytes, field, account.peer_is_trusted);
+            let stays_behind = is_for_one_hop(self.head, bytes, account.peer_is_trusted);
             notes.request.borrow_mut().begin(Fields::Read(self.head.fields(), bytes), stays_behind);
             notes.found.borrow_mut().forget();
         }

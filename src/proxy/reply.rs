@@ -102,7 +102,8 @@ impl Reply<'_> {
             add(b"Retry-After", number.format(seconds).as_bytes());
         }
         let fields = &fields[..count];
-        let edits = self.guarded.and_then(|it| it.answer(self.content.status(), Fields::Own(fields), |_| false, None));
+        let guarded = self.guarded.filter(Guarded::answers_meet_policies);
+        let edits = guarded.map(|it| it.answer(self.content.status(), Fields::Own(fields), |_| false, None));
         let lines: usize = fields.iter().map(|(name, value)| name.len() + value.len() + LINE_BYTES_MORE).sum();
         let more = lines + edits.as_ref().map_or(0, |edits| edits.bytes_more());
         let head = Writer::head(shared.runtime.pool(), HEAD_BYTES_MAX + more + body.len(), |out| {

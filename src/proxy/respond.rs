@@ -10,7 +10,7 @@ use super::whole;
 use super::writer::Unwritten;
 use crate::http::body::Framing;
 use crate::http::error::HeadError;
-use crate::http::field::{Field, Known};
+use crate::http::field::Known;
 use crate::http::h1::Scan;
 use crate::http::head::{ResponseHead, Version};
 use crate::http::view::{Edits, Fields};
@@ -118,7 +118,7 @@ fn opening(
 ) -> Result<Opening, Failure> {
     let bytes = &reader.input()[..length];
     let edits = match exchange.guarded.answers_meet_policies() {
-        true => edited(exchange, &forward(exchange, head, bytes, framing, close), None)?,
+        true => Some(edited(exchange, &forward(exchange, head, bytes, framing, close), None)?),
         false => None,
     };
     let adds_nothing = !close && exchange.request.version == Version::Http11;
@@ -171,7 +171,11 @@ pub(super) fn forwarded(
     mut body: Option<&mut Body<'_>>,
 ) -> Result<Buf, Failure> {
     let mut response = forward(exchange, head, bytes, framing, close);
-    let edits = edited(exchange, &response, body.as_deref_mut())?;
+    // Interim ones say nothing of the answer.
+    let edits = match head.status >= 200 && exchange.guarded.answers_meet_policies() {
+        true => Some(edited(exchange, &response, body.as_deref_mut())?),
+        false => None,
+    };
     if let Some(body) = body {
         response.framing = Framing::Length(body.bytes().len() as u64);
     }
@@ -202,20 +206,16 @@ fn forward<'a>(
     }
 }
 
-/// What policies make of it, if there is one for it.
+/// What policies make of it.
 fn edited<'a>(
     exchange: &Exchange<'a>,
     response: &ForwardedResponse<'_>,
     body: Option<&mut Body<'_>>,
-) -> Result<Option<Ref<'a, Edits>>, Failure> {
+) -> Result<Ref<'a, Edits>, Failure> {
     let ForwardedResponse { head, bytes, .. } = *response;
-    if head.status < 200 {
-        // Interim ones say nothing of the answer.
-        return Ok(None);
-    }
-    let stays_behind = |field: &Field| response.is_for_one_hop(field);
-    let edits = exchange.guarded.answer(head.status, Fields::Read(head.fields(), bytes), stays_behind, body);
-    if edits.as_ref().is_some_and(|edits| edits.overflowed()) {
+    let fields = Fields::Read(head.fields(), bytes);
+    let edits = exchange.guarded.answer(head.status, fields, response.is_for_one_hop(), body);
+    if edits.overflowed() {
         return Err(failed(UpstreamFailure::Head(HeadError::HeadTooLarge)));
     }
     Ok(edits)

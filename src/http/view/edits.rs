@@ -10,8 +10,9 @@ use crate::http::head::FIELDS_MAX;
 pub struct Edits {
     /// A bit for each field of the head that does not go on.
     dropped: [u64; WORDS],
-    /// By how long their names are, those that do.
+    /// By how long their names are, those that do; and those of one length with another of them.
     lengths: u64,
+    lengths_again: u64,
     /// What goes on behind them, as it is written: bytes that a policy gives are copied here, and from here to the
     /// wire.
     lines: Vec<u8>,
@@ -39,30 +40,32 @@ impl Edits {
     /// they would not go on either.
     #[inline]
     pub fn begin(&mut self, fields: Fields<'_>, stays_behind: impl Fn(&Field) -> bool) {
-        (self.dropped, self.lengths) = ([0; WORDS], 0);
+        self.dropped = [0; WORDS];
         self.lines.clear();
         self.names = 0;
         if let Some(query) = self.query.take() {
             self.query_spare = query;
         }
         (self.overflowed, self.edited) = (false, false);
+        let (mut lengths, mut again) = (0, 0);
+        let mut note = |length: u64| {
+            let bit = Marks::of_length(length);
+            again |= lengths & bit;
+            lengths |= bit;
+        };
         match fields {
             Fields::Read(fields, _) => {
-                let mut lengths = 0;
                 for (index, field) in fields.iter().enumerate() {
                     if stays_behind(field) {
                         self.drop_field(index);
                     } else {
-                        lengths |= Marks::of_length(field.name.len.into());
+                        note(field.name.len.into());
                     }
                 }
-                self.lengths = lengths;
             }
-            Fields::Own(fields) => {
-                let lengths = fields.iter().map(|(name, _)| Marks::of_length(name.len() as u64));
-                self.lengths = lengths.fold(0, |all, length| all | length);
-            }
+            Fields::Own(fields) => fields.iter().for_each(|(name, _)| note(name.len() as u64)),
         }
+        (self.lengths, self.lengths_again) = (lengths, again);
     }
 
     /// Whether the field of this index does not go on.
@@ -120,16 +123,25 @@ impl Edits {
     }
 
     /// Whether fields of the head may go on that have a name with these marks.
+    #[inline]
     pub(super) fn may_have(&self, marks: Marks) -> bool {
         self.lengths & marks.lengths != 0
     }
 
+    /// Whether there may be another one beside the first.
+    #[inline]
+    pub(super) fn may_have_more(&self, marks: Marks) -> bool {
+        self.lengths_again & marks.lengths != 0
+    }
+
     /// Whether there may be lines with such a name.
+    #[inline]
     pub(super) fn may_have_added(&self, marks: Marks) -> bool {
         self.names & marks.names != 0
     }
 
     /// The next value of that name at or behind this place in the lines, and the place behind it.
+    #[inline]
     pub(super) fn find_added(&self, start: usize, name: &FieldName) -> Option<(&[u8], usize)> {
         if !self.may_have_added(name.marks()) {
             return None;

@@ -60,7 +60,9 @@ impl<'a> Headers<'a> {
     /// The first field of the head from there on that has this name and goes on.
     #[inline]
     fn find(&self, from: usize, name: &FieldName) -> Option<usize> {
-        if self.edits.may_have(name.marks()) { self.find_field(from, name) } else { None }
+        let marks = name.marks();
+        let may_have = if from == 0 { self.edits.may_have(marks) } else { self.edits.may_have_more(marks) };
+        if may_have { self.find_field(from, name) } else { None }
     }
 
     fn find_field(&self, from: usize, name: &FieldName) -> Option<usize> {
@@ -79,7 +81,7 @@ impl<'a> Headers<'a> {
     }
 
     pub fn has(&self, name: &FieldName) -> bool {
-        self.values(name).next().is_some()
+        self.find(0, name).is_some() || self.edits.find_added(0, name).is_some()
     }
 
     /// The value of the only line of that name; of several, none is the right one.
@@ -111,12 +113,18 @@ impl<'a> Headers<'a> {
         self.add(name, value);
     }
 
-    /// Several headers have the values that `write` gives them, each in a whole line, and no others.
+    /// Several headers have the values that `write` gives them, in whole lines, and no others.
     #[inline]
     pub fn set_lines(&mut self, names: &FieldNames, write: impl FnOnce(&mut Vec<u8>)) {
         if self.edits.may_have(names.marks()) || self.edits.may_have_added(names.marks()) {
             names.iter().for_each(|name| self.remove(name));
         }
+        self.add_lines(names, write);
+    }
+
+    /// More lines of these names.
+    #[inline]
+    pub fn add_lines(&mut self, names: &FieldNames, write: impl FnOnce(&mut Vec<u8>)) {
         self.edits.edited = true;
         self.edits.write(names.marks(), write);
     }

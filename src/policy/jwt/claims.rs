@@ -151,8 +151,8 @@ fn header(value: &Value) -> Result<Option<Box<str>>, Refusal> {
 
 /// A text that is all of a header's value, and no line more.
 fn sendable(text: Option<Box<str>>) -> Result<Box<str>, Refusal> {
-    let is_sendable = |text: &Box<str>| !has_spaces_around(text) && !text.bytes().any(|byte| byte.is_ascii_control());
-    text.filter(is_sendable).ok_or(Refusal::ClaimUnusable)
+    let is_sendable = |text: &str| !has_spaces_around(text) && !text.bytes().any(|byte| byte.is_ascii_control());
+    text.filter(|text| is_sendable(text)).ok_or(Refusal::ClaimUnusable)
 }
 
 /// Nobody who reads a header sees them (RFC 9110 §5.5): `ann ` would be `ann`.

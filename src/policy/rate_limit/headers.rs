@@ -1,5 +1,6 @@
 //! What a response says of limits: Kong's headers, and those of draft-ietf-httpapi-ratelimit-headers.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::config::Period;
@@ -37,17 +38,19 @@ impl Told {
     /// Says what each limit has left, by its place.
     pub fn write(&self, left: impl Iterator<Item = (usize, Left)>, response: &mut ResponseView<'_>) {
         response.headers.set_lines(&self.names, |lines| {
-            let mut nearest: Option<(usize, Left)> = None;
+            let mut nearest: Option<(usize, Left, Range<usize>)> = None;
             for (place, left) in left {
                 lines.extend_from_slice(&self.limits[place].own);
+                let start = lines.len();
                 lines.extend_from_slice(itoa::Buffer::new().format(left.tokens).as_bytes());
+                let tokens = start..lines.len();
                 lines.extend_from_slice(b"\r\n");
-                if nearest.is_none_or(|(_, other)| left.is_nearer_than(other)) {
-                    nearest = Some((place, left));
+                if nearest.as_ref().is_none_or(|(_, other, _)| left.is_nearer_than(*other)) {
+                    nearest = Some((place, left, tokens));
                 }
             }
-            if let Some((place, left)) = nearest {
-                self.limits[place].write_nearest(left, lines);
+            if let Some((place, left, tokens)) = nearest {
+                self.limits[place].write_nearest(left, tokens, lines);
             }
         });
     }
@@ -65,15 +68,16 @@ impl Texts {
         }
     }
 
-    fn write_nearest(&self, left: Left, lines: &mut Vec<u8>) {
-        let (mut tokens, mut reset) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let (tokens, reset) = (tokens.format(left.tokens).as_bytes(), reset.format(seconds(left.full_in)).as_bytes());
+    /// `tokens` is where the lines say already how many are left.
+    fn write_nearest(&self, left: Left, tokens: Range<usize>, lines: &mut Vec<u8>) {
+        let mut reset = itoa::Buffer::new();
+        let reset = reset.format(seconds(left.full_in)).as_bytes();
         lines.extend_from_slice(&self.nearest);
-        lines.extend_from_slice(tokens);
+        lines.extend_from_within(tokens.clone());
         lines.extend_from_slice(b"\r\nRateLimit-Reset: ");
         lines.extend_from_slice(reset);
         lines.extend_from_slice(&self.draft);
-        lines.extend_from_slice(tokens);
+        lines.extend_from_within(tokens);
         lines.extend_from_slice(b";t=");
         lines.extend_from_slice(reset);
         lines.extend_from_slice(b"\r\n");
