@@ -117,11 +117,12 @@ fn opening(
     close: bool,
 ) -> Result<Opening, Failure> {
     let bytes = &reader.input()[..length];
+    let length_unknown = length_is_unknown(exchange, head, bytes, framing);
     let edits = match exchange.guarded.answers_meet_policies() {
         true => Some(edited(exchange, &forward(exchange, head, bytes, framing, close), None)?),
         false => None,
     };
-    let adds_nothing = !close && exchange.request.version == Version::Http11;
+    let adds_nothing = !close && !length_unknown && exchange.request.version == Version::Http11;
     let left_out = if adds_nothing { trim::left_out(head, bytes, framing, edits.as_deref()) } else { None };
     let more = edits.as_ref().map_or(&[][..], |edits| edits.lines());
     match left_out {
@@ -133,7 +134,7 @@ fn opening(
         }
         _ => {
             let response = forward(exchange, head, &reader.input()[..length], framing, close);
-            let written = write(exchange, &ForwardedResponse { edits: edits.as_deref(), ..response })?;
+            let written = write(exchange, &ForwardedResponse { edits: edits.as_deref(), length_unknown, ..response })?;
             reader.skip(length);
             Ok(Opening::Written(written))
         }
@@ -170,7 +171,8 @@ pub(super) fn forwarded(
     close: bool,
     mut body: Option<&mut Body<'_>>,
 ) -> Result<Buf, Failure> {
-    let mut response = forward(exchange, head, bytes, framing, close);
+    let length_unknown = length_is_unknown(exchange, head, bytes, framing);
+    let mut response = ForwardedResponse { length_unknown, ..forward(exchange, head, bytes, framing, close) };
     // Interim ones say nothing of the answer.
     let edits = match head.status >= 200 && exchange.guarded.answers_meet_policies() {
         true => Some(edited(exchange, &response, body.as_deref_mut())?),
@@ -191,7 +193,6 @@ fn forward<'a>(
     framing: Framing,
     close: bool,
 ) -> ForwardedResponse<'a> {
-    let fields = Fields::Read(head.fields(), bytes);
     ForwardedResponse {
         head,
         bytes,
@@ -200,10 +201,15 @@ fn forward<'a>(
         request_version: exchange.request.version,
         switch: head.status == 101,
         close,
-        length_unknown: framing == Framing::Empty
-            && exchange.guarded.wants_response_body(head.status, fields).is_some(),
+        length_unknown: false,
         edits: None,
     }
+}
+
+/// Nobody has seen the body whose length a HEAD asks for, and policies would change it. It is asked before they edit.
+fn length_is_unknown(exchange: &Exchange<'_>, head: &ResponseHead, bytes: &[u8], framing: Framing) -> bool {
+    let fields = Fields::Read(head.fields(), bytes);
+    framing == Framing::Empty && exchange.guarded.wants_response_body(head.status, fields).is_some()
 }
 
 /// What policies make of it.
