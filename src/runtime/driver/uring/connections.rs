@@ -231,12 +231,15 @@ impl Uring {
             return self.let_go(SocketId(bits));
         }
         let window = if let Rx::Armed(class) = rx { Some(class) } else { None };
-        let taken = match (taken, socket.receive) {
-            (Some(Early::Spare(spare)), Some(id)) if socket.ticket == 0 && self.ops.is_for_fresh(id) => {
-                let Err(spare) = self.deliver(bits, spare, pool) else { return told.extend(self.ops.owner(id)) };
+        let (receive, parked) = (socket.receive, socket.ticket > 0);
+        let taken = match taken {
+            Some(Early::Spare(spare)) if !parked && receive.is_none_or(|id| self.ops.is_for_fresh(id)) => {
+                let Err(spare) = self.deliver(bits, spare, pool) else {
+                    return told.extend(receive.and_then(|id| self.ops.owner(id)));
+                };
                 Some(Early::Spare(spare))
             }
-            (taken, _) => taken,
+            taken => taken,
         };
         let Some(socket) = self.sockets.get_mut(key(bits)) else { return self.forget(taken) };
         let behind = match rx {
@@ -281,8 +284,8 @@ impl Uring {
         }
     }
 
-    /// The usual end of a receive: bytes for one who waits for some. They count as in use at once, so that the window
-    /// has its place back however late their owner comes, and lie here until then.
+    /// The usual end of a receive: its bytes count as in use at once, so that the window has its place back however late
+    /// somebody comes for them, and lie here until then.
     fn deliver(&mut self, bits: u64, spare: Spare, pool: &Pool) -> Result<(), Spare> {
         let class = spare.class();
         let buf = pool.charge(spare)?;
