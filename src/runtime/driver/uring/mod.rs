@@ -166,14 +166,12 @@ impl Uring {
                     && let Some(socket) = self.sockets.get_mut(key(id.0))
                 {
                     socket.receive = None;
-                    let early = socket.early.take_if(|early| matches!(early, Early::Buf(_) | Early::Spare(_)));
+                    socket.early.take_if(|early| matches!(early, Early::Buf(_)));
                     if let Rx::Behind(_, wanted) = &mut socket.rx {
                         *wanted = Wanted::No;
                     }
                     // Nothing is to come for nobody: it would pin memory for as long as nobody asks.
-                    let flies = !matches!(socket.rx, Rx::Idle);
-                    self.forget(early);
-                    if flies {
+                    if !matches!(socket.rx, Rx::Idle) {
                         self.cancel_entry(id.0 | RX);
                     }
                 }

@@ -6,8 +6,8 @@
 //!   send:     Idle --no room--> Polling --room--> Idle        Connecting --> Idle
 //! ```
 //!
-//! Who cancels a receive gives up what has come by then. What comes all the same, before the kernel has heard of it, is
-//! for the next who asks. A socket that is closed stays until the kernel has let go of it.
+//! Who cancels a receive gives up what has come and been counted by then. What waits for memory, or comes before the
+//! kernel has heard of it, is for the next who asks. A socket that is closed stays until the kernel has let go of it.
 
 use crate::runtime::buffer::{Buf, Class, Spare};
 use crate::runtime::driver::{Close, Stop};
