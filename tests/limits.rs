@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use shardgate::policy::rate_limit::LEASE_KEYS;
 use shardgate::stdx::board::Board;
-use shardgate::stdx::ledger::{Algorithm, Charge, Leases, Ledger, Tag, Terms};
+use shardgate::stdx::ledger::{Algorithm, Charge, Leases, Ledger, RECONCILE_EVERY, Tag, Terms};
 use shardgate::stdx::rng::Rng;
 use shardgate::stdx::time::Mono;
 
@@ -512,6 +513,43 @@ fn a_dry_overflow_is_no_debt_of_those_who_were_never_counted_in_it() {
     assert!(!fresh.is_empty());
 }
 
+/// They have one other place, and each of them would have to make room there for the other.
+#[test]
+fn new_keys_take_the_room_of_one_that_is_idle_however_often_it_was_asked_for() {
+    for asked in [3, 1_000] {
+        let ledger = Ledger::new(1, 1, 1 << 10, 2);
+        assert!(ledger.set(LIMIT, terms(100_000, 100_000), Mono::ZERO));
+        let mut leases = Leases::new(0, 2);
+        let admit = |leases: &mut Leases, key: u64, now| {
+            let charge = Charge { tag: ledger.tag(LIMIT, key), cost: 1 };
+            assert!(leases.admit(&ledger, &[charge], at(now)).is_ok());
+        };
+        (0..asked).for_each(|_| admit(&mut leases, 0, SECOND));
+        let next = SECOND + RECONCILE_EVERY.as_nanos() as u64;
+        leases.reconcile(&ledger, at(next));
+        assert_eq!(leases.due(), None);
+        for (turn, key) in (0..10).flat_map(|turn| [(turn, 1), (turn, 2)]) {
+            admit(&mut leases, key, next + turn * 1_000_000);
+        }
+        assert!(leases.due().is_some(), "the idle key was asked for {asked} times, and no other has a lease");
+    }
+}
+
+/// On a shard to which a new key comes all the time.
+#[test]
+fn a_lease_is_of_a_key_that_is_asked_for_eighty_times_a_second() {
+    for (every_ms, has_lease) in [(10, true), (12, true), (20, false), (1_000, false), (60_000, false)] {
+        let ledger = Ledger::new(1, 1, 1 << 10, 2);
+        assert!(ledger.set(LIMIT, terms(100_000, 100_000), Mono::ZERO));
+        let mut leases = Leases::new(0, LEASE_KEYS);
+        for (turn, key) in (1..=100).flat_map(|turn| [(turn, turn), (turn, 0)]) {
+            let charge = Charge { tag: ledger.tag(LIMIT, key), cost: 1 };
+            assert!(leases.admit(&ledger, &[charge], at(SECOND + turn * every_ms * 1_000_000)).is_ok());
+        }
+        assert_eq!(leases.due().is_some(), has_lease, "asked for every {every_ms} ms");
+    }
+}
+
 /// Every request is charged to a consumer and to an address, all addresses within the time in which one is remembered:
 /// what is looked at for a key is bounded by `GROUP_SLOTS`, whoever else there is, and memory is what it was before.
 #[test]
@@ -521,10 +559,11 @@ fn ten_thousand_consumers_and_a_million_addresses_take_the_memory_of_none() {
     // A token takes an address a minute, so that none of them has gone when the last one comes.
     board.limit(&[(1, of(6_000, 60)), (2, of(60, 3_600))], Mono::ZERO);
     let ledger = board.ledger().expect("there are limits");
-    let mut shards: Vec<_> = (0..SHARDS).map(|shard| Leases::new(shard, 1 << 14)).collect();
+    let mut shards: Vec<_> = (0..SHARDS).map(|shard| Leases::new(shard, LEASE_KEYS)).collect();
     let bytes = |shards: &[Leases]| (ledger.bytes(), shards.iter().map(Leases::bytes).collect::<Vec<_>>());
     let before = bytes(&shards);
-    assert!(before.0 <= 36 << 20 && before.1.iter().all(|bytes| *bytes <= 1 << 20), "{before:?}");
+    println!("{} bytes a node and {} a shard", before.0, before.1[0]);
+    assert!(before.0 <= 36 << 20 && before.1.iter().all(|bytes| *bytes <= 160 << 10), "{before:?}");
     let (addresses, last) = (1_000_000, 100_000);
     let (mut admitted, mut admitted_last) = (0_u64, 0_u64);
     for address in 0..addresses {

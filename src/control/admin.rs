@@ -75,12 +75,12 @@ fn answer(request: &Request<Incoming>, status: &Rc<RefCell<Status>>) -> Response
     let known = status.borrow();
     let clocks = clocks();
     let alive = known.is_alive(clocks.mono);
-    let ready = alive && !known.draining;
+    let (ready, healthy) = (known.is_ready(clocks.mono), status_page::is_healthy(&known, clocks));
     let code = |good| if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     match request.uri().path() {
         "/health" => page(code(alive), JSON, status_page::health(&known, clocks)),
         "/status/ready" => page(code(ready), JSON, status_page::ready(&known, clocks)),
-        "/gateway/health" => page(code(ready), JSON, status_page::gateway_health(&known, clocks)),
+        "/gateway/health" => page(code(healthy), JSON, status_page::gateway_health(&known, clocks)),
         "/status" => page(StatusCode::OK, JSON, status_page::status(&known, clocks)),
         "/status/latency" => {
             let route = request.uri().query().and_then(|query| query.strip_prefix("route="));

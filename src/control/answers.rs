@@ -2,7 +2,6 @@
 //! passwords waits for others of his kind, and no request without one waits for him.
 
 use super::clock::clocks;
-use super::cpus::give_way;
 use crate::policy::{Answer, Question};
 use crate::runtime::calls::Asked;
 use crate::runtime::mailbox::{Outbox, mailbox};
@@ -10,13 +9,12 @@ use crate::stdx::time::Mono;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Starts them. They end when nobody can ask any more.
+/// Starts them, by a thread that gives way: they inherit its niceness. They end when nobody can ask any more.
 pub fn spawn(shards: usize) -> io::Result<Outbox<Asked<Question, Answer>>> {
     let (outbox, inbox) = mailbox::<Asked<Question, Answer>>(QUESTIONS_MAX, None);
     for number in 0..shards.div_ceil(SHARDS_A_THREAD).min(THREADS_MAX) {
         let inbox = inbox.clone();
         std::thread::Builder::new().name(format!("answers-{number}")).spawn(move || {
-            give_way();
             while let Some(asked) = inbox.wait() {
                 attend(asked, clocks().mono);
             }

@@ -73,8 +73,7 @@ impl Sockets {
         let socket = match inherited {
             Some(place) => self.inherited.swap_remove(place).1,
             None => {
-                claim("admin", address, self.patience)?;
-                let socket = listener::bind(address).map_err(|errno| failed(errno.into()))?;
+                let socket = claim("admin", address, self.patience)?;
                 listener::listen(&socket).map_err(|errno| failed(errno.into()))?;
                 socket
             }
@@ -125,23 +124,23 @@ impl Sockets {
         let is_its = |(address, _): &mut (SocketAddr, OwnedFd)| *address == listener.address;
         let mut sockets: Vec<_> = self.inherited.extract_if(.., is_its).collect();
         let given = sockets.len();
+        let failed = |error: std::io::Error| failed(&listener.name, listener.address, &error);
         if given == 0 {
-            claim(&listener.name, listener.address, self.patience)?;
+            let first = claim(&listener.name, listener.address, self.patience)?;
+            // Of port 0 the first socket chooses for all.
+            let bound = net::getsockname(&first).and_then(SocketAddr::try_from);
+            sockets.push((bound.map_err(|errno| failed(errno.into()))?, first));
         }
-        let shares = sockets.first().is_none_or(|(_, socket)| sockopt::socket_reuseport(socket).unwrap_or(false));
-        let mut address = listener.address;
-        for place in given..shards {
+        let (address, first) = &sockets[0];
+        let (address, shares) = (*address, sockopt::socket_reuseport(first).unwrap_or(false));
+        for place in sockets.len()..shards {
             let opened = if shares { listener::bind(address) } else { Err(Errno::ADDRINUSE) };
             let socket = match opened {
                 // One that does not share its address, or with no other user, is shared itself.
                 Err(Errno::ADDRINUSE) if given > 0 => sockets[place % given].1.try_clone(),
                 opened => opened.map_err(Into::into),
             };
-            let socket = socket.map_err(|error| failed(&listener.name, listener.address, &error))?;
-            // Of port 0 the first socket chooses for all.
-            let bound = net::getsockname(&socket).and_then(SocketAddr::try_from);
-            address = bound.map_err(|errno| failed(&listener.name, listener.address, &errno.into()))?;
-            sockets.push((address, socket));
+            sockets.push((address, socket.map_err(failed)?));
         }
         Ok(sockets)
     }
@@ -190,6 +189,72 @@ mod tests {
         assert!(sockets.copies().expect("descriptors").is_empty());
         drop(taken);
         assert!(sockets.open([&first, &second].into_iter(), 2).is_ok(), "the first one's address is free again");
+    }
+
+    /// What std opens has SO_REUSEADDR.
+    #[track_caller]
+    fn assert_is_claimed(port: u16) {
+        for address in ["127.0.0.1", "0.0.0.0", "::"] {
+            let address: std::net::IpAddr = address.parse().expect("it is one");
+            let opened = std::net::TcpListener::bind((address, port)).map_err(|error| error.kind());
+            assert_eq!(opened.err(), Some(std::io::ErrorKind::AddrInUse), "{address}");
+            assert!(listener::claim((address, port).into()).is_err(), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_claimed_before_anybody_listens_there_and_afterwards() {
+        let mut sockets = Sockets::new(Vec::new());
+        let any = Listener { id: 0, name: "a".to_owned(), address: ([127, 0, 0, 1], 0).into(), proxies: [].into() };
+        let of_shards = sockets.open([&any].into_iter(), 2).expect("a free port");
+        let all: Vec<_> = of_shards.iter().flatten().collect();
+        let of = |listen: &Listen| match &listen.socket {
+            Socket::Adopt(socket) => socket.try_clone().expect("a descriptor"),
+            Socket::Bind(address) => unreachable!("{address} is not bound"),
+        };
+        let port = net::getsockname(of(all[0])).and_then(SocketAddr::try_from).expect("it is bound").port();
+        assert_is_claimed(port);
+        for listen in all {
+            listener::listen(&of(listen)).expect("its shard's alone");
+            assert_is_claimed(port);
+        }
+    }
+
+    #[test]
+    fn an_address_within_another_of_one_list_is_in_use() {
+        let port = net::getsockname(listening(true)).and_then(SocketAddr::try_from).expect("it is bound").port();
+        let listener = |name: &str, address: &str| {
+            let address = SocketAddr::new(address.parse().expect("it is one"), port);
+            Listener { id: 0, name: name.to_owned(), address, proxies: [].into() }
+        };
+        for (first, second) in [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "::")] {
+            let (first, second) = (listener("first", first), listener("second", second));
+            let mut sockets = Sockets::new(Vec::new());
+            sockets.begun();
+            let failed = sockets.open([&first, &second].into_iter(), 2).expect_err("they overlap");
+            assert_eq!(failed.name, "second");
+        }
+    }
+
+    /// Those of an earlier gateway, and those of another program, whose sockets did not share their address.
+    #[test]
+    fn connections_that_linger_are_no_obstacle() {
+        for shares in [true, false] {
+            let socket = listening(shares);
+            let address = net::getsockname(&socket).and_then(SocketAddr::try_from).expect("it is bound");
+            let client = std::net::TcpStream::connect(address).expect("somebody listens");
+            // Whoever closes first lingers.
+            drop(net::accept(&socket).expect("one has come"));
+            drop((client, socket));
+            let listener = Listener { id: 0, name: "a".to_owned(), address, proxies: [].into() };
+            let mut sockets = Sockets::new(Vec::new());
+            sockets.begun();
+            let of_shards = sockets.open([&listener].into_iter(), 2).expect("nobody listens");
+            for listen in of_shards.into_iter().flatten() {
+                let Socket::Adopt(socket) = listen.socket else { unreachable!("it is bound") };
+                listener::listen(&socket).expect("nobody else does");
+            }
+        }
     }
 
     #[test]

@@ -4,9 +4,9 @@ use super::handover::Refused;
 use crate::config::problem::Problems;
 use crate::config::snapshot::Snapshot;
 use crate::control::journal::say;
-use crate::runtime::{Error, inherit};
+use crate::runtime::{Error, inherit, listener};
 use crate::shard::ListenError;
-use rustix::net::{self, AddressFamily, SocketType, sockopt};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -52,36 +52,26 @@ pub fn inherited() -> Vec<OwnedFd> {
 
 /// Why a listener could not be opened.
 pub fn failed(name: &str, address: SocketAddr, error: &std::io::Error) -> ListenError {
-    let error = rustix::io::Errno::from_io_error(error).map_or(Error::Exhausted, Error::from);
+    let error = Errno::from_io_error(error).map_or(Error::Exhausted, Error::from);
     ListenError { name: name.to_owned(), address, error }
 }
 
-/// Fails if somebody listens there. Shards share their ports (SO_REUSEPORT) and so would a second gateway: each of the
-/// two would get some of the connections. A socket that does not share finds out.
+/// The first socket of an address. Shards share their ports (SO_REUSEPORT) and so would a second gateway: each of the two
+/// would get some of the connections. So it fails if anybody else is bound there.
 ///
 /// With `patience` somebody may be on the way out: of a process that was killed the kernel ends the rings in its own
 /// time, and until then they hold its sockets.
 #[expect(clippy::disallowed_methods, reason = "nothing else happens yet while the gateway starts")]
-pub fn claim(name: &str, address: SocketAddr, patience: Duration) -> Result<(), ListenError> {
-    let mut claimed = claim_at_once(name, address);
+pub fn claim(name: &str, address: SocketAddr, patience: Duration) -> Result<OwnedFd, ListenError> {
+    let mut claimed = listener::claim(address);
     for _ in 0..patience.as_millis() / CLAIM_INTERVAL.as_millis() {
-        match &claimed {
-            Err(ListenError { error: Error::Other(IN_USE), .. }) => std::thread::sleep(CLAIM_INTERVAL),
-            _ => break,
+        if claimed.as_ref().err() != Some(&Errno::ADDRINUSE) {
+            break;
         }
-        claimed = claim_at_once(name, address);
+        std::thread::sleep(CLAIM_INTERVAL);
+        claimed = listener::claim(address);
     }
-    claimed
-}
-
-fn claim_at_once(name: &str, address: SocketAddr) -> Result<(), ListenError> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let bound = net::socket(family, SocketType::STREAM, None).and_then(|probe| {
-        // Connections of an earlier process that linger in TIME_WAIT are no obstacle.
-        sockopt::set_socket_reuseaddr(&probe, true)?;
-        net::bind(&probe, &address)
-    });
-    bound.map_err(|errno| failed(name, address, &errno.into()))
+    claimed.map_err(|errno| failed(name, address, &errno.into()))
 }
 
 /// Uses all descriptors that the system allows us, and says so if they are too few for the configured connections.

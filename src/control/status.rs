@@ -210,6 +210,25 @@ impl Status {
         of_shards.flat_map(|(index, shard)| shard.listeners_refused.iter().map(move |refused| (index, refused)))
     }
 
+    /// Those of them that no shard accepts on: who connects there is refused.
+    pub fn listeners_dead(&self) -> impl Iterator<Item = &str> {
+        let refuses = |shard: &ShardStatus, name| shard.listeners_refused.iter().any(|(other, _)| other == name);
+        let of_first = self.shards.first().into_iter().flat_map(|shard| &shard.listeners_refused);
+        let names = of_first.map(|(name, _)| name);
+        names.filter(move |name| self.shards.iter().all(|shard| refuses(shard, *name))).map(String::as_str)
+    }
+
+    /// Whether some listener is accepted on, as far as there are any to be.
+    pub fn accepts(&self) -> bool {
+        self.board.accepts() || self.listeners_refused().next().is_none()
+    }
+
+    /// Whether new work should be sent here. One dead listener of several does not make it go elsewhere: with it would
+    /// go that of the others.
+    pub fn is_ready(&self, now: Mono) -> bool {
+        self.is_alive(now) && !self.draining && self.accepts()
+    }
+
     /// How long ago the shard that has been silent longest gave a sign of life.
     pub fn silence(&self, now: Mono) -> Duration {
         let beats = (0..self.board.shards()).map(|shard| self.board.beat_of(shard));

@@ -17,24 +17,35 @@ pub fn health(status: &Status, clocks: Clocks) -> String {
 }
 
 pub fn ready(status: &Status, clocks: Clocks) -> String {
-    let message = match (status.is_alive(clocks.mono), status.draining) {
-        (true, false) => "ready",
-        (_, true) => "draining",
-        (false, false) => "a shard does not turn",
+    let message = match (status.draining, status.is_alive(clocks.mono), status.accepts()) {
+        (true, ..) => "draining",
+        (false, false, _) => "a shard does not turn",
+        (false, true, false) => "no shard accepts on any listener",
+        (false, true, true) => "ready",
     };
     json!({ "message": message }).to_string()
+}
+
+/// Whether all is served that there is to serve: ready, and no listener is without a shard that accepts on it.
+pub fn is_healthy(status: &Status, clocks: Clocks) -> bool {
+    status.is_ready(clocks.mono) && status.listeners_dead().next().is_none()
 }
 
 /// What the gateway needs to serve, each part by itself.
 pub fn gateway_health(status: &Status, clocks: Clocks) -> String {
     let configuration = &status.configuration;
+    let listeners = match (status.listeners_dead().next(), status.listeners_refused().next()) {
+        (Some(_), _) => "unhealthy",
+        // Other shards accept there.
+        (None, Some(_)) => "degraded",
+        (None, None) => "healthy",
+    };
     json!({
-        "status": if status.is_alive(clocks.mono) && !status.draining { "healthy" } else { "unhealthy" },
+        "status": if is_healthy(status, clocks) { "healthy" } else { "unhealthy" },
         "checks": {
             "shards": if status.is_alive(clocks.mono) { "healthy" } else { "unhealthy" },
             "accepting": if status.draining { "draining" } else { "healthy" },
-            // On each of its listeners other shards may accept.
-            "listeners": if status.listeners_refused().next().is_none() { "healthy" } else { "degraded" },
+            "listeners": listeners,
             // The gateway serves with what it has.
             "configuration": if configuration.error.is_none() { "healthy" } else { "degraded" },
         },
@@ -76,7 +87,7 @@ pub fn status(status: &Status, clocks: Clocks) -> String {
         "shardgate": {
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": clocks.now.duration_since(status.started).as_secs_f64(),
-            "ready": status.is_alive(clocks.mono) && !status.draining,
+            "ready": status.is_ready(clocks.mono),
             "event_loop": { "driver": status.event_loop.name(), "reason": status.event_loop.reason },
             "shards": shards.collect::<Vec<_>>(),
             // Tried again each second.
@@ -128,3 +139,46 @@ fn percentiles(histogram: &Histogram) -> Value {
 }
 
 const HDR_DIGITS: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ids::Ids;
+    use crate::config::load::load_text;
+    use crate::control::clock::clocks;
+    use crate::runtime::driver::choice::Choice;
+    use crate::runtime::options::EventLoop;
+    use crate::stdx::board::Board;
+    use std::sync::Arc;
+
+    /// Of each of two shards how many listeners it accepts on, and those that it cannot.
+    #[track_caller]
+    fn check(of_shards: [(usize, &[&str]); 2], listeners: &str, is_healthy: bool, is_ready: bool) {
+        let bare = "{version: 1, listeners: [{name: a, address: \"127.0.0.1:1\"}]}";
+        let snapshot = load_text("bare", bare, &mut Ids::default(), &|_| Ok(Vec::new())).expect("it is good");
+        let event_loop = Choice { event_loop: EventLoop::Epoll, reason: String::new() };
+        let (board, clocks) = (Arc::new(Board::new(of_shards.len(), 1, 8)), clocks());
+        let mut status = Status::new(event_loop, board.clone(), &snapshot, clocks.wall, clocks.now);
+        for (shard, (accepts, refuses)) in of_shards.into_iter().enumerate() {
+            board.beat(shard, clocks.mono);
+            board.set_listeners(shard, accepts);
+            status.shards[shard].listeners_refused =
+                refuses.iter().map(|name| ((*name).to_owned(), "not today".to_owned())).collect();
+        }
+        let health: Value = serde_json::from_str(&gateway_health(&status, clocks)).expect("JSON");
+        assert_eq!(health["checks"]["listeners"], listeners);
+        assert_eq!(health["status"], if is_healthy { "healthy" } else { "unhealthy" });
+        assert_eq!((super::is_healthy(&status, clocks), status.is_ready(clocks.mono)), (is_healthy, is_ready));
+        assert_eq!(ready(&status, clocks) == r#"{"message":"ready"}"#, is_ready);
+    }
+
+    #[test]
+    fn a_listener_that_no_shard_accepts_on_is_unhealthy_and_only_such_ones_are_not_ready() {
+        check([(1, &[]), (1, &[])], "healthy", true, true);
+        check([(1, &["b"]), (2, &[])], "degraded", true, true);
+        check([(1, &["b"]), (1, &["c"])], "degraded", true, true);
+        check([(1, &["b"]), (1, &["c", "b"])], "unhealthy", false, true);
+        check([(0, &["a"]), (1, &[])], "degraded", true, true);
+        check([(0, &["a"]), (0, &["a"])], "unhealthy", false, false);
+    }
+}

@@ -31,6 +31,10 @@ impl Warnings {
         let mut due = Vec::new();
         for (warning, warned) in WARNINGS.iter().zip(&mut self.of) {
             let count = (warning.count)(status, &counters);
+            if count < warned.count {
+                // It is over.
+                *warned = Warned::default();
+            }
             let is_quiet = warned.at.is_some_and(|at| now.duration_since(at) < AGAIN_AFTER);
             if count > warned.count && !is_quiet {
                 due.push(format!("{} {}{}", count - warned.count, warning.text, (warning.more)(status)));
@@ -41,7 +45,7 @@ impl Warnings {
     }
 }
 
-const WARNINGS: [Warning; 5] = [
+const WARNINGS: [Warning; 6] = [
     Warning {
         text: "connections were closed unserved, as descriptors had run out: raise the limit (`ulimit -n`, systemd's \
                LimitNOFILE) or lower limits.connections_max",
@@ -64,13 +68,19 @@ const WARNINGS: [Warning; 5] = [
         more: nothing,
     },
     Warning {
-        text: "times a shard could not accept on a listener; it tries each second, and others accept meanwhile: ",
+        text: "times a shard could not accept on a listener; it tries each second: ",
         count: |_, counters| counters.listens_failed,
         more: |status| {
             let refused = status.listeners_refused();
             let lines: Vec<_> = refused.map(|(shard, (name, why))| format!("shard {shard} on {name}: {why}")).collect();
             if lines.is_empty() { "all can by now".to_owned() } else { lines.join(", ") }
         },
+    },
+    Warning {
+        text: "such times so far, and nobody is served there, as no shard accepts: ",
+        // Told at once whenever it begins, and again as long as shards try in vain.
+        count: |status, counters| if status.listeners_dead().next().is_some() { counters.listens_failed } else { 0 },
+        more: |status| status.listeners_dead().collect::<Vec<_>>().join(", "),
     },
 ];
 
@@ -104,6 +114,28 @@ mod tests {
             let due = warnings.due(&status, start.now + Duration::from_secs(second));
             let want = told.map(|count| format!("{count} {}", WARNINGS[1].text));
             assert_eq!(due, Vec::from_iter(want), "at {second} s");
+        }
+    }
+
+    #[test]
+    fn a_listener_that_no_shard_accepts_on_is_told_whenever_it_begins() {
+        let bare = "{version: 1, listeners: [{name: a, address: \"127.0.0.1:1\"}]}";
+        let snapshot = load_text("bare", bare, &mut Ids::default(), &|_| Ok(Vec::new())).expect("it is good");
+        let event_loop = Choice { event_loop: EventLoop::Epoll, reason: String::new() };
+        let (board, start) = (Arc::new(Board::new(2, 1, 8)), clocks());
+        let mut status = Status::new(event_loop, board, &snapshot, start.wall, start.now);
+        let mut warnings = Warnings::default();
+        for (second, refusing, is_told) in [(0, 1, false), (1, 2, true), (2, 2, false), (3, 1, false), (4, 2, true)] {
+            for (index, shard) in status.shards.iter_mut().enumerate() {
+                shard.listeners_refused.clear();
+                if index < refusing {
+                    shard.listeners_refused.push(("a".to_owned(), "not today".to_owned()));
+                    shard.counters.listens_failed += 1;
+                }
+            }
+            let due = warnings.due(&status, start.now + Duration::from_secs(second));
+            let told = due.iter().filter(|line| line.ends_with("nobody is served there, as no shard accepts: a"));
+            assert_eq!(told.count(), usize::from(is_told), "at {second} s: {due:?}");
         }
     }
 }

@@ -119,10 +119,10 @@ fn opening(
     let bytes = &reader.input()[..length];
     let length_unknown = length_is_unknown(exchange, head, bytes, framing);
     let edits = match exchange.guarded.answers_meet_policies() {
-        true => Some(edited(exchange, &forward(exchange, head, bytes, framing, close), None)?),
+        true => Some(edited(exchange, &forward(exchange, head, bytes, framing, close, length_unknown), None)?),
         false => None,
     };
-    let adds_nothing = !close && !length_unknown && exchange.request.version == Version::Http11;
+    let adds_nothing = !close && exchange.request.version == Version::Http11;
     let left_out = if adds_nothing { trim::left_out(head, bytes, framing, edits.as_deref()) } else { None };
     let more = edits.as_ref().map_or(&[][..], |edits| edits.lines());
     match left_out {
@@ -133,8 +133,8 @@ fn opening(
             Ok(Opening::Trimmed { head_bytes: head_bytes - start })
         }
         _ => {
-            let response = forward(exchange, head, &reader.input()[..length], framing, close);
-            let written = write(exchange, &ForwardedResponse { edits: edits.as_deref(), length_unknown, ..response })?;
+            let response = forward(exchange, head, &reader.input()[..length], framing, close, length_unknown);
+            let written = write(exchange, &ForwardedResponse { edits: edits.as_deref(), ..response })?;
             reader.skip(length);
             Ok(Opening::Written(written))
         }
@@ -172,7 +172,7 @@ pub(super) fn forwarded(
     mut body: Option<&mut Body<'_>>,
 ) -> Result<Buf, Failure> {
     let length_unknown = length_is_unknown(exchange, head, bytes, framing);
-    let mut response = ForwardedResponse { length_unknown, ..forward(exchange, head, bytes, framing, close) };
+    let mut response = forward(exchange, head, bytes, framing, close, length_unknown);
     // Interim ones say nothing of the answer.
     let edits = match head.status >= 200 && exchange.guarded.answers_meet_policies() {
         true => Some(edited(exchange, &response, body.as_deref_mut())?),
@@ -192,6 +192,7 @@ fn forward<'a>(
     bytes: &'a [u8],
     framing: Framing,
     close: bool,
+    length_unknown: bool,
 ) -> ForwardedResponse<'a> {
     ForwardedResponse {
         head,
@@ -201,7 +202,7 @@ fn forward<'a>(
         request_version: exchange.request.version,
         switch: head.status == 101,
         close,
-        length_unknown: false,
+        length_unknown,
         edits: None,
     }
 }
@@ -343,18 +344,16 @@ pub(super) async fn body(
         Opening::Written(head) => (Some(head), reader.decode_input().map_err(Failure::upstream_body)?),
     };
     loop {
-        // A buffer that came full is one of several: what else is here goes with it, so that the client wakes once.
         let is_full = |piece: &Piece| matches!(piece, Piece::Data { payload, last: false } if payload.spare_len() == 0);
         let several = before.is_none() && next.as_ref().is_some_and(is_full);
         let mut pieces = framed(exchange, reader, encoder, before.take(), next.take())?;
-        if several && let Some(more) = reader.piece_at_hand(stream).map_err(Failure::upstream_body)? {
-            pieces.extend(framed(exchange, reader, encoder, None, Some(more))?);
-        }
+        let more = if several { behind(exchange, stream, reader, encoder, &mut pieces) } else { Ok(()) };
         if !pieces.is_empty() {
             // Not sooner: a body that is malformed from its first byte on can still become an honest 502.
             exchange.account.status.set(status);
             exchange.send_down(pieces).await.map_err(client_gone)?;
         }
+        more?;
         if reader.body_done() {
             return Ok(());
         }
@@ -362,6 +361,25 @@ pub(super) async fn body(
         let deadline: Mono = exchange.deadline.min(idle);
         next = Some(reader.piece(stream, deadline).await.map_err(|error: ReadError| Failure::upstream_body(error))?);
     }
+}
+
+/// A buffer that came full is one of several: what else is here goes with it, so that the client wakes once. Not where
+/// memory is short, as two are then held for as long as the client takes. A failure is one of what follows: what came
+/// before is sent.
+fn behind(
+    exchange: &Exchange<'_>,
+    stream: &TcpStream,
+    reader: &mut Reader,
+    encoder: Encoder,
+    pieces: &mut Pieces,
+) -> Result<(), Failure> {
+    let pool = exchange.shared.runtime.pool();
+    if pool.bytes_out() <= pool.bytes_max() / 2
+        && let Some(more) = reader.piece_at_hand(stream).map_err(Failure::upstream_body)?
+    {
+        pieces.extend(framed(exchange, reader, encoder, None, Some(more))?);
+    }
+    Ok(())
 }
 
 /// A piece as it goes to the client, behind `before`, and counted.

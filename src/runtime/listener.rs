@@ -69,21 +69,53 @@ impl Drop for TcpListener {
     }
 }
 
-/// A socket that shares its address with others of this process (`SO_REUSEPORT`). Until it listens the kernel sends
-/// nobody there.
+/// The first socket of an address, which fails if anybody else is bound there. Until it listens the kernel sends nobody
+/// there, and nobody else can be bound but by `bind`.
+pub fn claim(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let socket = socket(address)?;
+    bind_alone(&socket, address)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    Ok(socket)
+}
+
+/// Another socket that shares its address with others of this process (`SO_REUSEPORT`). Until it listens the kernel
+/// sends nobody there.
 pub fn bind(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let socket = socket(address)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    bind_alone(&socket, address)?;
+    Ok(socket)
+}
+
+fn socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    sockopt::set_socket_reuseport(&socket, true)?;
-    net::bind(&socket, &address)?;
-    Ok(socket)
+    net::socket_with(family, SocketType::STREAM, flags, None)
+}
+
+/// Linux lets sockets with `SO_REUSEADDR` be bound to one address as long as none of them listens. It is needed beside
+/// connections of an earlier process that linger (TIME_WAIT), so it is set for that alone, and off while nobody listens.
+fn bind_alone(socket: &OwnedFd, address: SocketAddr) -> Result<(), Errno> {
+    match net::bind(socket, &address) {
+        Err(Errno::ADDRINUSE) => {
+            sockopt::set_socket_reuseaddr(socket, true)?;
+            net::bind(socket, &address)?;
+            sockopt::set_socket_reuseaddr(socket, false)
+        }
+        bound => bound,
+    }
 }
 
 /// Who connects waits here from now on. One that listens already keeps the backlog that it has.
 pub fn listen(socket: &OwnedFd) -> Result<(), Errno> {
-    if sockopt::socket_acceptconn(socket)? { Ok(()) } else { net::listen(socket, BACKLOG) }
+    if sockopt::socket_acceptconn(socket)? {
+        return Ok(());
+    }
+    // Connections inherit it, so that those that linger are no obstacle to the next process.
+    sockopt::set_socket_reuseaddr(socket, true)?;
+    net::listen(socket, BACKLOG).inspect_err(|_| {
+        let _still_claimed = sockopt::set_socket_reuseaddr(socket, false);
+    })
 }
 
 /// Connections the kernel keeps for us; it is cut to net.core.somaxconn.

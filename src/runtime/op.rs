@@ -308,5 +308,5 @@ impl Pieces {
     }
 }
 
-/// A head, a piece of a body, and what ends it.
+/// A head, a piece of a body, and what ends it; or two pieces, and what ends them.
 pub const PIECES_MAX: usize = 3;

@@ -27,6 +27,8 @@ const PAGE_BYTES: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::ops::Range;
 
     #[test]
     fn memory_is_there_to_be_written_however_little_there_is() {
@@ -36,5 +38,39 @@ mod tests {
             memory.extend(0..len);
             assert!(memory.into_iter().eq(0..len), "{len} words");
         }
+    }
+
+    #[test]
+    fn the_kernel_knows_of_every_page_that_is_to_be_large() {
+        let mut memory = Vec::<u64>::with_capacity(1 << 20);
+        prefer_large(memory.spare_capacity_mut());
+        let start = memory.as_ptr() as usize;
+        let end = (start + memory.capacity() * size_of::<u64>()) / PAGE_BYTES * PAGE_BYTES;
+        let start = start.next_multiple_of(PAGE_BYTES);
+        // A kernel that was built without large pages takes no advice.
+        let has_large = fs::exists("/sys/kernel/mm/transparent_hugepage").expect("it can be looked for");
+        let expected = if has_large { vec![start..end] } else { Vec::new() };
+        assert_eq!(advised(start, end), expected);
+    }
+
+    /// What lies in mappings that are to be of large pages.
+    fn advised(start: usize, end: usize) -> Vec<Range<usize>> {
+        let maps = fs::read_to_string("/proc/self/smaps").expect("Linux tells of mappings");
+        let mut mapping = 0..0;
+        let mut advised = Vec::<Range<usize>>::new();
+        for line in maps.lines() {
+            let bounds = line.split(' ').next().and_then(|bounds| bounds.split_once('-'));
+            let number = |hex| usize::from_str_radix(hex, 16).ok();
+            if let Some((from, to)) = bounds.and_then(|(from, to)| number(from).zip(number(to))) {
+                mapping = from.max(start)..to.min(end);
+            }
+            if !mapping.is_empty() && line.strip_prefix("VmFlags:").is_some_and(|flags| flags.contains(" hg")) {
+                match advised.last_mut() {
+                    Some(last) if last.end == mapping.start => last.end = mapping.end,
+                    _ => advised.push(mapping.clone()),
+                }
+            }
+        }
+        advised
     }
 }

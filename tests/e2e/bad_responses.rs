@@ -169,6 +169,32 @@ fn a_body_that_breaks_off_is_seen_to_break_off() {
     }
 }
 
+/// What came before the end is the client's, however close the end was behind it.
+#[test]
+fn a_body_that_breaks_off_in_one_burst_is_passed_on_as_far_as_it_came() {
+    const ARRIVED: usize = 64 << 10;
+    for reset in [false, true] {
+        let origin = Origin::start(move |peer| {
+            if peer.request().is_some() {
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n");
+                std::thread::sleep(Duration::from_millis(50));
+                peer.send("x".repeat(ARRIVED));
+                if reset {
+                    std::thread::sleep(Duration::from_millis(1));
+                    peer.reset_on_close();
+                }
+            }
+        });
+        let gateway = Gateway::start(&Config::to(&origin));
+        for _ in 0..10 {
+            let response = gateway.get("/");
+            assert!(!response.complete);
+            // A reset may overtake what came before it; an end does not.
+            assert!(reset || response.body.len() == ARRIVED, "{} bytes", response.body.len());
+        }
+    }
+}
+
 #[test]
 fn a_malformed_chunk_breaks_the_body_off() {
     for chunk in

@@ -229,4 +229,14 @@ fn an_answer_to_head_tells_no_length_that_get_would_not() {
     assert_eq!((response.status(), response.has("content-length")), (200, false));
     let plain = "HTTP/1.1 200 OK\r\nContent-Length: 41\r\n\r\n";
     assert_eq!(answered(STRIP, head, plain).0.value("content-length"), Some("41"));
+    // Nor does an answer without a body, with which a client would update what it has stored.
+    for status in ["304 Not Modified", "204 No Content"] {
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nETag: \"1\"\r\n\r\n");
+        let (response, _) = answered(STRIP, GET, &answer);
+        assert_eq!((response.has("content-length"), response.value("x-a")), (false, Some("1")), "{status}");
+        let longer = answer.replace("ETag", "Content-Length: 41\r\nETag");
+        if status.starts_with("304") {
+            assert!(!answered(STRIP, GET, &longer).0.has("content-length"), "{status}");
+        }
+    }
 }

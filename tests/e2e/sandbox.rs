@@ -163,10 +163,13 @@ fn a_profile_that_forbids_the_ring_after_the_start_costs_the_connections_that_we
     assert_eq!(gateway.wait_exit(), Some(0));
 }
 
+/// What makes a gateway file another.
+type Edit<'a> = &'a dyn Fn(&str) -> String;
+
 /// On each event loop a gateway of two shards whose kernel lets no socket listen while a file exists, or but for the
 /// first few.
 #[track_caller]
-fn with_listeners_refused(name: &str, how: &str, test: impl Fn(&Gateway, &dyn Fn(SocketAddr), &Path)) {
+fn with_listeners_refused(name: &str, how: &str, test: impl Fn(&Gateway, &dyn Fn(Edit<'_>), &Path)) {
     for event_loop in event_loops::there() {
         let origin = Origin::answering(OK);
         let config = Config::to(&origin).event_loop(event_loop).shards(2).admin();
@@ -175,12 +178,11 @@ fn with_listeners_refused(name: &str, how: &str, test: impl Fn(&Gateway, &dyn Fn
         let until = if how == "forbid-later" { &*later } else { LISTENS_MAX };
         let wrapper = ["python3", FILTER, how, until, "listen"];
         let gateway = Gateway::start_by(&wrapper, &site.file, &[]);
-        let add = |address| {
-            let second = format!("  - {{ name: second, address: \"{address}\" }}\nruntime:");
-            fs::write(&site.file, config.yaml().replace("runtime:", &second)).unwrap();
+        let change = |edit: Edit<'_>| {
+            fs::write(&site.file, edit(&config.yaml())).unwrap();
             gateway.wait_said("configuration 1 is in force");
         };
-        test(&gateway, &add, Path::new(&later));
+        test(&gateway, &change, Path::new(&later));
     }
 }
 
@@ -189,10 +191,10 @@ const LISTENS_MAX: &str = "4";
 
 #[test]
 fn a_listener_that_no_shard_can_accept_on_refuses_until_one_can_and_costs_nobody_else() {
-    with_listeners_refused("none", "forbid-later", |gateway, add, later| {
+    with_listeners_refused("none", "forbid-later", |gateway, change, later| {
         fs::write(later, "").unwrap();
         let second = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        add(second);
+        change(&with_second(second));
         gateway.wait_said("shard 1 on second: Operation not permitted");
         assert!(TcpStream::connect(second).is_err(), "nobody would be served there");
         assert_eq!(gateway.get("/").status(), 200);
@@ -200,7 +202,10 @@ fn a_listener_that_no_shard_can_accept_on_refuses_until_one_can_and_costs_nobody
         wait_until("it is told", || refused() == 1.0 && gateway.metric("shardgate_listens_failed_total") >= 2.0);
         let status = gateway.ask_admin("/status").text();
         assert!(status.contains(r#"{"error":"Operation not permitted (os error 1)","listener":"second","shard":0}"#));
-        assert!(gateway.ask_admin("/gateway/health").text().contains(r#""listeners":"degraded""#));
+        gateway.wait_said("nobody is served there, as no shard accepts: second");
+        let health = gateway.ask_admin("/gateway/health");
+        assert!(health.status() == 503 && health.text().contains(r#""listeners":"unhealthy""#));
+        assert_eq!(gateway.ask_admin("/status/ready").status(), 200, "the first listener is served");
 
         fs::remove_file(later).unwrap();
         wait_until("every shard accepts there", || {
@@ -214,13 +219,33 @@ fn a_listener_that_no_shard_can_accept_on_refuses_until_one_can_and_costs_nobody
 
 #[test]
 fn to_a_shard_that_cannot_accept_on_a_listener_the_kernel_sends_nobody() {
-    with_listeners_refused("one", "forbid-after", |gateway, add, _| {
+    with_listeners_refused("one", "forbid-after", |gateway, change, _| {
         let second = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        add(second);
+        change(&with_second(second));
         gateway.wait_said("on second: Operation not permitted");
         // By hash half of them would wait there for nobody.
         assert_eq!([(); 20].map(|()| get(second)), [200; 20]);
+        assert!(gateway.ask_admin("/gateway/health").text().contains(r#""listeners":"degraded""#));
+        assert_eq!(gateway.ask_admin("/gateway/health").status(), 200);
     });
+}
+
+#[test]
+fn a_gateway_none_of_whose_listeners_is_accepted_on_is_not_ready_until_one_is() {
+    with_listeners_refused("only", "forbid-later", |gateway, change, later| {
+        fs::write(later, "").unwrap();
+        let moved = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        change(&|yaml| yaml.replacen("127.0.0.1:0", &moved.to_string(), 1));
+        wait_until("it is not ready", || gateway.ask_admin("/status/ready").status() == 503);
+        assert_eq!(gateway.ask_admin("/health").status(), 200, "to start it again would help nobody");
+        fs::remove_file(later).unwrap();
+        wait_until("it is ready", || gateway.ask_admin("/status/ready").status() == 200);
+        assert_eq!(get(moved), 200);
+    });
+}
+
+fn with_second(address: SocketAddr) -> impl Fn(&str) -> String {
+    move |yaml| yaml.replace("runtime:", &format!("  - {{ name: second, address: \"{address}\" }}\nruntime:"))
 }
 
 /// The status of one request there.

@@ -48,8 +48,9 @@ pub struct Leases {
     sets: Box<[Set]>,
     /// Entries that may hold a lease, by their numbers, each once.
     listed: Vec<u32>,
-    /// Reconciles so far: what an entry's counts belong to.
+    /// What an entry's counts belong to. It ends with a reconcile, or when it is that old and a new key comes.
     period: u32,
+    period_ends: Mono,
     /// The ledger's recall that was heeded last; no lease is taken while it is odd.
     recall: u32,
     due: Mono,
@@ -94,6 +95,7 @@ impl Leases {
             sets: vec![Set::default(); sets].into(),
             listed: Vec::with_capacity(sets * WAYS),
             period: 0,
+            period_ends: Mono::ZERO,
             recall: 0,
             due: Mono::NEVER,
         }
@@ -147,7 +149,7 @@ impl Leases {
             return;
         }
         self.due = Mono::NEVER;
-        self.period = self.period.wrapping_add(1);
+        self.begin_period(1, now);
         self.recall = ledger.heed(self.shard);
     }
 
@@ -250,19 +252,30 @@ impl Leases {
         self.due = self.due.min(now + RECONCILE_EVERY);
     }
 
-    /// The key's entry; another, the one that was used longest ago, makes room for it.
     fn entry(&mut self, ledger: &Ledger, tag: Tag, now: Mono) -> (usize, usize) {
-        let (index, period) = (self.set(tag), self.period);
-        let set = &mut self.sets[index];
-        let way = set.find(tag).unwrap_or_else(|| {
-            let way = set.least(period);
-            let entry = &mut set.entries[way];
-            entry.settle(ledger, now);
-            *entry = Entry { tag, period, is_listed: entry.is_listed, ..Entry::default() };
-            way
-        });
-        set.entries[way].enter(period);
+        let index = self.set(tag);
+        let way = self.sets[index].find(tag).unwrap_or_else(|| self.make_room(ledger, tag, index, now));
+        self.sets[index].entries[way].enter(self.period);
         (index, way)
+    }
+
+    /// Gives a key the entry of another, the one that was used longest ago.
+    fn make_room(&mut self, ledger: &Ledger, tag: Tag, index: usize, now: Mono) -> usize {
+        if now >= self.period_ends {
+            let is_late = now >= self.period_ends + RECONCILE_EVERY;
+            self.begin_period(if is_late { 2 } else { 1 }, now);
+        }
+        let (period, set) = (self.period, &mut self.sets[index]);
+        let way = set.least(period);
+        let entry = &mut set.entries[way];
+        entry.settle(ledger, now);
+        *entry = Entry { tag, period, is_listed: entry.is_listed, ..Entry::default() };
+        way
+    }
+
+    fn begin_period(&mut self, passed: u32, now: Mono) {
+        self.period = self.period.wrapping_add(passed);
+        self.period_ends = now + RECONCILE_EVERY;
     }
 
     fn set(&self, tag: Tag) -> usize {
@@ -278,13 +291,13 @@ impl Set {
     }
 
     /// The entry that is worth least in this period: those that hold nothing first; of them the one that was used
-    /// longest ago, and was asked for least.
+    /// longest ago; of several that were used in one period the one that was asked for least.
     fn least(&self, period: u32) -> usize {
         let worth = |way: usize| {
             let entry = &self.entries[way];
             let age = period.wrapping_sub(entry.period);
-            let used = if entry.tag == Tag::default() { 0 } else { u64::from((u32::MAX - age) >> 1) << 32 };
-            let asked = u64::from(entry.count.min(COUNT_MAX)) * WAYS as u64;
+            let used = if entry.tag == Tag::default() { 0 } else { u64::from(u32::MAX - age) << COUNT_BITS };
+            let asked = u64::from(entry.count).min((1 << COUNT_BITS) / WAYS as u64 - 1) * WAYS as u64;
             u64::from(entry.outstanding() > 0) << 63 | used | asked | way as u64
         };
         (0..WAYS).map(worth).fold(u64::MAX, u64::min) as usize % WAYS
@@ -349,7 +362,8 @@ pub const CHARGES_MAX: usize = 16;
 const LEASE_SHARE: u32 = 4;
 /// Entries that a key may have.
 const WAYS: usize = 2;
-/// More than that is as much, where entries are compared.
-const COUNT_MAX: u32 = u32::MAX / WAYS as u32;
+/// Where entries are compared, a period before all counts, which have so many bits with the way; a greater count is as
+/// much as the greatest.
+const COUNT_BITS: u32 = 31;
 /// Reconciled in one turn.
 const RECONCILED_MAX: usize = 256;

@@ -1,7 +1,7 @@
 //! How connections come, go, and carry bytes.
 
 use super::{Close, Completion, Done, Early, Error, Rx, Socket, SocketId, TX, Tx, Uring, Wait, Wanted, Window, key};
-use crate::runtime::buffer::{Buf, Class, Pool};
+use crate::runtime::buffer::{Buf, Class, Pool, Spare};
 use crate::runtime::driver::uring::RX;
 use crate::runtime::op::{Armed, OpId, Owner, PIECES_MAX, Pieces, Received, Target};
 use io_uring::{opcode, squeue, types};
@@ -231,22 +231,17 @@ impl Uring {
             return self.let_go(SocketId(bits));
         }
         let window = if let Rx::Armed(class) = rx { Some(class) } else { None };
-        let taken = match (taken, socket.receive) {
-            // The usual end: bytes for one who waits for some. They count as in use at once, so that the window has
-            // its place back however late their owner comes, and lie here until then.
-            (Some(Early::Spare(spare)), Some(id)) if socket.ticket == 0 && self.ops.is_for_fresh(id) => {
-                let class = spare.class();
-                match pool.charge(spare) {
-                    Ok(buf) => {
-                        socket.early = Some(Early::Buf(buf));
-                        self.settle(class);
-                        return told.extend(self.ops.owner(id));
-                    }
-                    Err(spare) => Some(Early::Spare(spare)),
-                }
+        let (receive, parked) = (socket.receive, socket.ticket > 0);
+        let taken = match taken {
+            Some(Early::Spare(spare)) if !parked && receive.is_none_or(|id| self.ops.is_for_fresh(id)) => {
+                let Err(spare) = self.deliver(bits, spare, pool) else {
+                    return told.extend(receive.and_then(|id| self.ops.owner(id)));
+                };
+                Some(Early::Spare(spare))
             }
-            (taken, _) => taken,
+            taken => taken,
         };
+        let Some(socket) = self.sockets.get_mut(key(bits)) else { return self.forget(taken) };
         let behind = match rx {
             Rx::Behind(buf, Wanted::Yes) => Some(buf),
             Rx::Behind(_, Wanted::No) | Rx::Armed(_) | Rx::Idle => None,
@@ -287,6 +282,18 @@ impl Uring {
             Wait::Completion => self.carry_on(id, pool, told),
             starved => self.note_wait(id, &starved),
         }
+    }
+
+    /// The usual end of a receive: its bytes count as in use at once, so that the window has its place back however late
+    /// somebody comes for them, and lie here until then.
+    fn deliver(&mut self, bits: u64, spare: Spare, pool: &Pool) -> Result<(), Spare> {
+        let class = spare.class();
+        let buf = pool.charge(spare)?;
+        if let Some(socket) = self.sockets.get_mut(key(bits)) {
+            socket.early = Some(Early::Buf(buf));
+        }
+        self.settle(class);
+        Ok(())
     }
 
     pub(super) fn send(&mut self, id: SocketId, pieces: Pieces) -> Result<Done, (Armed, Wait)> {

@@ -166,11 +166,12 @@ impl Uring {
                     && let Some(socket) = self.sockets.get_mut(key(id.0))
                 {
                     socket.receive = None;
-                    // What it has brought and its owner has not taken goes with it, and counts no more.
                     socket.early.take_if(|early| matches!(early, Early::Buf(_)));
-                    // A receive into memory of its own ends with who gave it. Any other goes on, for the next who asks.
                     if let Rx::Behind(_, wanted) = &mut socket.rx {
                         *wanted = Wanted::No;
+                    }
+                    // Nothing is to come for nobody: it would pin memory for as long as nobody asks.
+                    if !matches!(socket.rx, Rx::Idle) {
                         self.cancel_entry(id.0 | RX);
                     }
                 }

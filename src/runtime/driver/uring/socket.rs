@@ -6,8 +6,8 @@
 //!   send:     Idle --no room--> Polling --room--> Idle        Connecting --> Idle
 //! ```
 //!
-//! What a socket receives belongs to the socket: who asked may have gone meanwhile, and the next who asks gets it. A
-//! socket that is closed stays until the kernel has let go of it.
+//! Who cancels a receive gives up what has come and been counted by then. What waits for memory, or comes before the
+//! kernel has heard of it, is for the next who asks. A socket that is closed stays until the kernel has let go of it.
 
 use crate::runtime::buffer::{Buf, Class, Spare};
 use crate::runtime::driver::{Close, Stop};
