@@ -46,7 +46,7 @@ that have none. All of these belong to listeners, or all to what lies behind the
 Policies run in the order of this page, whatever the order in the file: that is the order of Kong's plugins, by the
 priority that is given with each. `policy_order: [a, b]` at the top of the file changes it. The first one that refuses
 or answers a request ends its way; policies that change responses see such an answer too. A change is seen by the
-policies after it. A request whose changes are more than 64 headers or 16384 bytes is answered 431, a response 502.
+policies after it. A request whose changes are more than 16384 bytes is answered 431, a response 502.
 
 A refusal is a problem document (RFC 9457), a line of the access log with `policy`, `reason` and `error`, and a count of
 `shardgate_policy_refusals_total{policy,reason}`.

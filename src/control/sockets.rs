@@ -192,6 +192,7 @@ mod tests {
     }
 
     /// What std opens has SO_REUSEADDR.
+    #[expect(clippy::disallowed_methods, reason = "a stranger, who has what std opens")]
     #[track_caller]
     fn assert_is_claimed(port: u16) {
         for address in ["127.0.0.1", "0.0.0.0", "::"] {
@@ -237,6 +238,7 @@ mod tests {
     }
 
     /// Those of an earlier gateway, and those of another program, whose sockets did not share their address.
+    #[expect(clippy::disallowed_methods, reason = "a client of its own")]
     #[test]
     fn connections_that_linger_are_no_obstacle() {
         for shares in [true, false] {

@@ -56,8 +56,8 @@ pub fn failed(name: &str, address: SocketAddr, error: &std::io::Error) -> Listen
     ListenError { name: name.to_owned(), address, error }
 }
 
-/// The first socket of an address. Shards share their ports (SO_REUSEPORT) and so would a second gateway: each of the two
-/// would get some of the connections. So it fails if anybody else is bound there.
+/// The first socket of an address. Shards share their ports (SO_REUSEPORT) and so would a second gateway: each of the
+/// two would get some of the connections. So it fails if anybody else is bound there.
 ///
 /// With `patience` somebody may be on the way out: of a process that was killed the kernel ends the rings in its own
 /// time, and until then they hold its sockets.

@@ -281,6 +281,19 @@ impl Policy {
         }
     }
 
+    /// Whom it lets in has a consumer.
+    pub fn tells_consumer(&self) -> bool {
+        match self {
+            Self::Jwt(policy) => policy.config.consumer_claim.is_some(),
+            policy => policy.kind().authenticates(),
+        }
+    }
+
+    /// Whom it lets in has a credential of its own.
+    pub fn tells_credential(&self) -> bool {
+        !matches!(self, Self::Anonymous(_)) && self.kind().authenticates()
+    }
+
     /// Arguments of a query that are for nobody else to read.
     pub fn secret_arguments(&self) -> impl Iterator<Item = &ArgumentName> {
         self.places().iter().filter_map(Place::argument)

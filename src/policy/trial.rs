@@ -200,6 +200,10 @@ where
         self.sample.fields()
     }
 
+    pub fn is_edited(&self) -> bool {
+        self.sample.edits().edited()
+    }
+
     pub fn query(&mut self) -> Option<String> {
         self.sample.view().query().map(|query| String::from_utf8_lossy(query).into_owned())
     }

@@ -94,7 +94,8 @@ fn socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
 }
 
 /// Linux lets sockets with `SO_REUSEADDR` be bound to one address as long as none of them listens. It is needed beside
-/// connections of an earlier process that linger (TIME_WAIT), so it is set for that alone, and off while nobody listens.
+/// connections of an earlier process that linger (TIME_WAIT), so it is set for that alone, and off again until somebody
+/// listens.
 fn bind_alone(socket: &OwnedFd, address: SocketAddr) -> Result<(), Errno> {
     match net::bind(socket, &address) {
         Err(Errno::ADDRINUSE) => {

@@ -49,7 +49,7 @@ mod tests {
         let start = start.next_multiple_of(PAGE_BYTES);
         // A kernel that was built without large pages takes no advice.
         let has_large = fs::exists("/sys/kernel/mm/transparent_hugepage").expect("it can be looked for");
-        let expected = if has_large { vec![start..end] } else { Vec::new() };
+        let expected: Vec<_> = has_large.then_some(start..end).into_iter().collect();
         assert_eq!(advised(start, end), expected);
     }
 

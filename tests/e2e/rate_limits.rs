@@ -39,6 +39,21 @@ fn a_client_is_told_what_is_left_and_when_to_come_again() {
     wait_until("the refusal is counted", || metrics(&gateway).contains(counted));
 }
 
+#[test]
+fn who_is_refused_by_one_limit_hears_nothing_of_another_that_was_not_asked() {
+    let of_listener = "policies: [{ rate_limit: { requests_per_minute: 1, key: [global] } }]";
+    let of_file = "policies: [{ rate_limit: { requests_per_second: 1000 } }]";
+    let origin = Origin::answering(OK);
+    let gateway = Gateway::start(&Config::to(&origin).of_listener(of_listener).with(of_file));
+    let admitted = gateway.get("/1");
+    assert_eq!((admitted.status(), admitted.value("ratelimit-limit")), (200, Some("1000")));
+    let refused = gateway.get("/2");
+    assert_eq!((refused.status(), refused.value("ratelimit-limit")), (429, Some("1")));
+    assert_eq!((refused.value("ratelimit-remaining"), refused.value("x-ratelimit-limit-second")), (Some("0"), None));
+    let wait: u64 = refused.value("retry-after").expect("it says when").parse().expect("a number");
+    assert!((50..=60).contains(&wait), "{wait}");
+}
+
 fn metrics(gateway: &Gateway) -> String {
     let mut stream = TcpStream::connect(gateway.admin()).expect("the admin listener is there");
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("it takes a request");

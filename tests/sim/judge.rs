@@ -139,8 +139,8 @@ fn judge_outcome(
         }
         Some(Outcome::Answered(reply)) => {
             judge_refusal(reply, found);
-            if limits.is_some() && reply.status == 429 {
-                Limits::judge_refusal(reply, times, found);
+            if let Some(limits) = limits.filter(|_| reply.status == 429) {
+                limits.judge_refusal(reply, times, found);
             } else if measure.all_succeed {
                 found.push(format!("the gateway answered {} {:?}", reply.status, text(&reply.body.bytes)));
             }

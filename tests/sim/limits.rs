@@ -31,6 +31,8 @@ pub struct Limits {
     quick: Option<(u32, u32)>,
     /// Clients are told of them.
     is_told: bool,
+    /// They are the listener's, and requests then meet another policy that has room for all of them.
+    is_at_gate: bool,
     /// Since when which were in force, in order.
     schedule: Vec<(Mono, OwnLimits)>,
     /// Asks, and takes nothing.
@@ -67,25 +69,41 @@ impl Limits {
         let burst = if is_crowded { 1 << rng.between(3, 6) } else { rng.between(1, 12) } as u32;
         let quick = rng.chance(300).then(|| (1 << rng.below(5), 1 << rng.between(1, 5)));
         let tokens = Arc::new(Tokens::new(shards, rng.next_u64(), SLOTS, NUMBERS_MAX));
-        let (is_told, probe) = (rng.chance(500), Leases::new(0, 1));
-        Self { tokens, key, is_crowded, burst, quick, is_told, schedule: Vec::new(), probe, events: Events::default() }
+        let (is_told, schedule, events) = (rng.chance(500), Vec::new(), Events::default());
+        let is_at_gate = !matches!(key, Key::Consumer(_)) && rng.chance(500);
+        let probe = Leases::new(0, 1);
+        Self { tokens, key, is_crowded, burst, quick, is_told, is_at_gate, schedule, probe, events }
     }
 
     /// The policy of the plan of this number, and its limits.
     pub fn policy(&self, generation: u64) -> (Arc<Policy>, OwnLimits) {
-        let key = match self.key {
-            Key::Global => "global",
-            Key::Client(_) => "client_address",
-            Key::Consumer(_) => "consumer",
-        };
+        let key = self.key_text();
         let of_plan = |normal: u32| [normal, normal.div_ceil(2), 2 * normal][(generation % 3) as usize];
         let quick = self.quick.map_or(String::new(), |(rate, burst)| {
             let rate = of_plan(rate);
             format!(", limits: [{{ requests_per_second: {rate}, burst: {burst}, key: [{key}] }}]")
         });
-        let (burst, is_hidden) = (of_plan(self.burst), !self.is_told);
-        let told = format!("hide_client_headers: {is_hidden}");
-        let text = format!("rate_limit: {{ requests_per_year: 1, burst: {burst}, key: [{key}], {told}{quick} }}");
+        let burst = of_plan(self.burst);
+        self.read(&format!("requests_per_year: 1, burst: {burst}, key: [{key}]{quick}"), SLOW)
+    }
+
+    /// The policy behind the listener's, if they are there.
+    pub fn policy_behind(&self) -> Option<(Arc<Policy>, OwnLimits)> {
+        let roomy = || self.read(&format!("requests_per_second: {ROOM}, key: [{}]", self.key_text()), BEHIND);
+        self.is_at_gate.then(roomy)
+    }
+
+    fn key_text(&self) -> &'static str {
+        match self.key {
+            Key::Global => "global",
+            Key::Client(_) => "client_address",
+            Key::Consumer(_) => "consumer",
+        }
+    }
+
+    /// A policy whose limits have the numbers from `first` on.
+    fn read(&self, limits: &str, first: u16) -> (Arc<Policy>, OwnLimits) {
+        let text = format!("rate_limit: {{ {limits}, hide_client_headers: {} }}", !self.is_told);
         let config = serde_saphyr::from_str(&text).expect("it is a policy");
         let policy = Policy::new(config).expect("it makes sense");
         let Policy::RateLimit(limited) = &policy else { panic!("it is a rate limit") };
@@ -93,7 +111,7 @@ impl Limits {
             limit.give_number(number);
             (number, limit.terms)
         };
-        let limits = (1..).zip(limited.limits()).map(number).collect();
+        let limits = (first..).zip(limited.limits()).map(number).collect();
         (Arc::new(policy), limits)
     }
 
@@ -144,6 +162,12 @@ impl Limits {
         if reply.status == 101 {
             return;
         }
+        let mut names: Vec<&str> =
+            reply.head.fields.iter().map(|(name, _)| &**name).filter(|it| is_told_by(it)).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            found.push(format!("the client was told {} twice", twice[0]));
+        }
         let number = |name: &str| reply.head.value(name).and_then(|value| value.parse::<u32>().ok());
         let told = (number("RateLimit-Limit"), number("RateLimit-Remaining"));
         // What is left is by the terms in force, which may not be those of the exchange's plan.
@@ -158,11 +182,16 @@ impl Limits {
         }
     }
 
-    /// Whoever is refused is told when to come again, and nobody has heard of the request.
-    pub fn judge_refusal(reply: &Reply, times: usize, found: &mut Vec<String>) {
+    /// Whoever is refused is told when to come again, by the limit that refused, and nobody has heard of the request.
+    pub fn judge_refusal(&self, reply: &Reply, times: usize, found: &mut Vec<String>) {
         let again = reply.head.value("Retry-After").and_then(|value| value.parse::<u64>().ok());
-        if !again.is_some_and(|seconds| (1..=RETRY_AFTER_S_MAX).contains(&seconds)) {
+        let may_be = if self.quick.is_some() { 1..=RETRY_AFTER_S_MAX } else { RETRY_AFTER_S_MAX..=RETRY_AFTER_S_MAX };
+        if !again.is_some_and(|seconds| may_be.contains(&seconds)) {
             found.push(format!("the client was told to come again {:?}", reply.head.value("Retry-After")));
+        }
+        self.judge_told(reply, found);
+        if reply.head.value("RateLimit-Limit") == Some(&ROOM.to_string()) {
+            found.push("the client was told of a limit that did not refuse it".into());
         }
         if times > 0 {
             found.push("the origin saw what was refused".into());
@@ -274,7 +303,10 @@ impl fmt::Display for Events {
 
 /// The number of the limit that gives a token a year.
 const SLOW: u16 = 1;
-const NUMBERS_MAX: usize = 2;
+/// The number of that of the policy behind, and what it admits in a second, which is more than a run has requests.
+const BEHIND: u16 = 3;
+const ROOM: u32 = 1_000;
+const NUMBERS_MAX: usize = BEHIND as usize;
 /// A group of the ledger: more than a run has keys.
 const SLOTS: usize = 64;
 const YEAR: Duration = Duration::from_secs(365 * 86_400);

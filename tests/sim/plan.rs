@@ -45,13 +45,21 @@ pub fn plan(limits: Bounds, timeouts: Timeouts, retry: Retry) -> Plan {
 }
 
 /// With what requests meet under the plan of this number.
-pub fn with_policies(plan: Plan, has_policies: bool, limits: Option<&Limits>, generation: u64) -> Plan {
+pub fn with_policies(mut plan: Plan, has_policies: bool, limits: Option<&Limits>, generation: u64) -> Plan {
     let mut policies = if has_policies { policies() } else { Vec::new() };
     let mut in_force = Vec::new();
     if let Some(limits) = limits {
-        let (policy, limits) = limits.policy(generation);
-        policies.push(policy);
-        in_force = limits;
+        let (policy, own) = limits.policy(generation);
+        in_force = own;
+        match limits.policy_behind() {
+            None => policies.push(policy),
+            Some((behind, own)) => {
+                let slot = Slot::new(policy, Scope::Listener);
+                plan.settings.gates[0].chain = Chain::new([slot], &Order::default(), &[]).map(Arc::new);
+                policies.push(behind);
+                in_force.extend(own);
+            }
+        }
     }
     let slots = policies.into_iter().map(|policy| Slot::new(policy, Scope::Route));
     let chain = Chain::new(slots, &Order::default(), &[]).map(Arc::new);

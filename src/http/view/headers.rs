@@ -122,9 +122,12 @@ impl<'a> Headers<'a> {
         self.add_lines(names, write);
     }
 
-    /// More lines of these names.
+    /// More lines of these names. Of no names nothing is written, and nothing is edited.
     #[inline]
     pub fn add_lines(&mut self, names: &FieldNames, write: impl FnOnce(&mut Vec<u8>)) {
+        if names.is_empty() {
+            return;
+        }
         self.edits.edited = true;
         self.edits.write(names.marks(), write);
     }

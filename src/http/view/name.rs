@@ -108,6 +108,10 @@ impl FieldNames {
         Self { names, marks }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &FieldName> {
         self.names.iter()
     }

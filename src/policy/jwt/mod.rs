@@ -445,6 +445,21 @@ mod tests {
         check_request("", "/?t=TOKEN", "\nX-Token: TOKEN", Err(Refusal::Missing));
     }
 
+    /// What comes behind the body of an edited request does not go on.
+    #[test]
+    fn a_request_whose_service_is_told_nothing_is_not_edited() {
+        let request =
+            format!("GET / HTTP/1.1\nHost: a\nAuthorization: Bearer {}", Signer::rsa().sign(ANN, &claims("ann")));
+        for (rest, is_edited) in
+            [("", false), (r#","claims_to_headers":{"X-Team":"team"}"#, true), (r#","hide_token":true"#, true)]
+        {
+            let mut trial = Trial::of(jwt(rest));
+            trial.now_s = NOW_S;
+            let tried = trial.request(&request);
+            assert_eq!((tried.refusal(), tried.is_edited()), (None, is_edited), "{rest}");
+        }
+    }
+
     #[test]
     fn the_service_sees_claims_that_nobody_else_can_write() {
         let rest = r#","hide_token":true,"claims_to_headers":{"X-User":"sub","X-Team":"team"}"#;

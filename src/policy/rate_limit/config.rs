@@ -47,7 +47,7 @@ pub struct Config {
     /// What is counted apart, all of them together: `client_address` (an IPv4 address or an IPv6 /64), `consumer`,
     /// `credential`, `{ header: NAME }`, `route`, `service`, or `global`, which is all in one. Requests without the
     /// consumer, credential or header are counted by client address. A listener's cannot be `route` or `service`, nor
-    /// `consumer` or `credential` unless a policy there finds out who asks. Default: `[client_address]`.
+    /// `consumer` or `credential` unless a policy before it there finds that out. Default: `[client_address]`.
     pub key: Option<Vec<KeyPart>>,
     /// More limits, each with its own key; a request is charged to all of them, or refused and charged to none.
     /// Default: none.

@@ -1,6 +1,5 @@
 //! What a response says of limits: Kong's headers, and those of draft-ietf-httpapi-ratelimit-headers.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use super::config::Period;
@@ -18,7 +17,8 @@ pub struct Told {
 /// What stands before each number that changes.
 #[derive(Debug, Eq, PartialEq)]
 struct Texts {
-    /// Kong's lines, before the tokens that are left.
+    /// Kong's lines, before the tokens that are left. Empty where a later limit has the same period: names have one
+    /// value.
     own: Box<[u8]>,
     /// Those of the limit that is nearest to its end, before the tokens that are left.
     nearest: Box<[u8]>,
@@ -28,59 +28,62 @@ struct Texts {
 
 impl Told {
     /// `limits` are the period and the burst of each.
-    pub fn new(limits: impl Iterator<Item = (Period, u32)> + Clone) -> Self {
-        let own = limits.clone().flat_map(|(period, _)| [own("Limit", period), own("Remaining", period)]);
+    pub fn new(limits: impl Iterator<Item = (Period, u32)>) -> Self {
+        let limits: Box<[_]> = limits.collect();
+        let is_last = |place: usize| limits[place + 1..].iter().all(|(other, _)| *other != limits[place].0);
+        let last = (0..limits.len()).filter(|place| is_last(*place)).map(|place| limits[place].0);
+        let own = last.flat_map(|period| [own("Limit", period), own("Remaining", period)]);
         let names = own.map(|name| FieldName::new(&name).expect("names of ours are tokens"));
         let names = FieldNames::new(names.chain(COMMON.map(FieldName::fixed)));
-        Self { names, limits: limits.map(|(period, burst)| Texts::new(period, burst)).collect() }
+        let texts = |(place, (period, burst)): (usize, &(Period, u32))| Texts::new(*period, *burst, is_last(place));
+        Self { names, limits: limits.iter().enumerate().map(texts).collect() }
     }
 
     /// Says what each limit has left, by its place.
     pub fn write(&self, left: impl Iterator<Item = (usize, Left)>, response: &mut ResponseView<'_>) {
         response.headers.set_lines(&self.names, |lines| {
-            let mut nearest: Option<(usize, Left, Range<usize>)> = None;
+            let mut nearest: Option<(usize, Left)> = None;
             for (place, left) in left {
-                lines.extend_from_slice(&self.limits[place].own);
-                let start = lines.len();
-                lines.extend_from_slice(itoa::Buffer::new().format(left.tokens).as_bytes());
-                let tokens = start..lines.len();
-                lines.extend_from_slice(b"\r\n");
-                if nearest.as_ref().is_none_or(|(_, other, _)| left.is_nearer_than(*other)) {
-                    nearest = Some((place, left, tokens));
+                self.limits[place].write_own(left, lines);
+                if nearest.is_none_or(|(_, other)| left.is_nearer_than(other)) {
+                    nearest = Some((place, left));
                 }
             }
-            if let Some((place, left, tokens)) = nearest {
-                self.limits[place].write_nearest(left, tokens, lines);
+            if let Some((place, left)) = nearest {
+                self.limits[place].write_nearest(left, lines);
             }
         });
     }
 }
 
 impl Texts {
-    fn new(period: Period, burst: u32) -> Self {
+    fn new(period: Period, burst: u32, is_last: bool) -> Self {
         let Period { name, seconds, .. } = period;
         let bytes = |text: String| text.into_bytes().into_boxed_slice();
         let (limit, remaining) = (own("Limit", period), own("Remaining", period));
         Self {
-            own: bytes(format!("{limit}: {burst}\r\n{remaining}: ")),
+            own: bytes(if is_last { format!("{limit}: {burst}\r\n{remaining}: ") } else { String::new() }),
             nearest: bytes(format!("RateLimit-Limit: {burst}\r\nRateLimit-Remaining: ")),
             draft: bytes(format!("\r\nRateLimit-Policy: \"{name}\";q={burst};w={seconds}\r\nRateLimit: \"{name}\";r=")),
         }
     }
 
-    /// `tokens` is where the lines say already how many are left.
-    fn write_nearest(&self, left: Left, tokens: Range<usize>, lines: &mut Vec<u8>) {
-        let mut reset = itoa::Buffer::new();
-        let reset = reset.format(seconds(left.full_in)).as_bytes();
-        lines.extend_from_slice(&self.nearest);
-        lines.extend_from_within(tokens.clone());
-        lines.extend_from_slice(b"\r\nRateLimit-Reset: ");
-        lines.extend_from_slice(reset);
-        lines.extend_from_slice(&self.draft);
-        lines.extend_from_within(tokens);
-        lines.extend_from_slice(b";t=");
-        lines.extend_from_slice(reset);
-        lines.extend_from_slice(b"\r\n");
+    fn write_own(&self, left: Left, lines: &mut Vec<u8>) {
+        if !self.own.is_empty() {
+            lines.extend_from_slice(&self.own);
+            lines.extend_from_slice(itoa::Buffer::new().format(left.tokens).as_bytes());
+            lines.extend_from_slice(b"\r\n");
+        }
+    }
+
+    fn write_nearest(&self, left: Left, lines: &mut Vec<u8>) {
+        let (mut tokens, mut reset) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let (tokens, reset) = (tokens.format(left.tokens).as_bytes(), reset.format(seconds(left.full_in)).as_bytes());
+        for part in
+            [&self.nearest, tokens, b"\r\nRateLimit-Reset: ", reset, &self.draft, tokens, b";t=", reset, b"\r\n"]
+        {
+            lines.extend_from_slice(part);
+        }
     }
 }
 

@@ -176,7 +176,10 @@ impl Member for RateLimit {
 
     fn on_response(&self, request: &RequestView<'_>, response: &mut ResponseView<'_>, context: &Context<'_>) {
         let is_refused = context.found.refusal == Some(super::Error::RateLimit(Error::Exceeded));
-        if self.told.is_none() && !is_refused {
+        let charged = |limit: &Limit| context.found.charged.of(limit.number()?);
+        // Another one refused it before this one was asked: whoever heeds what this one has to say is refused again.
+        let is_anothers = is_refused && self.limits.iter().all(|limit| charged(limit).is_none());
+        if is_anothers || self.told.is_none() && !is_refused {
             return;
         }
         let state = &mut context.state.borrow_mut().limits;
@@ -184,7 +187,7 @@ impl Member for RateLimit {
         let left = |(place, limit): (usize, &Limit)| {
             let number = limit.number()?;
             // Whoever was refused before it came here was charged nothing.
-            let charge = context.found.charged.of(number).unwrap_or_else(|| {
+            let charge = charged(limit).unwrap_or_else(|| {
                 let tag = ledger.tag(number, Key { parts: &limit.key, request, context });
                 Charge { tag, cost: self.cost(request) }
             });
@@ -390,6 +393,25 @@ mod tests {
         let hidden = self::trial("requests_per_minute: 1\nhide_client_headers: true");
         assert!(hidden.request(GET).answered(200, &[]).is_empty());
         assert_eq!(hidden.request(GET).answered(429, &[]), ["Retry-After: 60"]);
+    }
+
+    #[test]
+    fn of_several_limits_of_one_period_the_last_is_told_and_the_nearest_of_all() {
+        let config = "requests_per_minute: 5\nlimits: [{ requests_per_minute: 60 }, { requests_per_hour: 90 }]";
+        assert_eq!(
+            trial(config).request(GET).answered(200, &[]),
+            [
+                "X-RateLimit-Limit-Minute: 60",
+                "X-RateLimit-Remaining-Minute: 59",
+                "X-RateLimit-Limit-Hour: 90",
+                "X-RateLimit-Remaining-Hour: 89",
+                "RateLimit-Limit: 5",
+                "RateLimit-Remaining: 4",
+                "RateLimit-Reset: 12",
+                "RateLimit-Policy: \"minute\";q=5;w=60",
+                "RateLimit: \"minute\";r=4;t=12",
+            ]
+        );
     }
 
     #[test]

@@ -284,8 +284,8 @@ impl Uring {
         }
     }
 
-    /// The usual end of a receive: its bytes count as in use at once, so that the window has its place back however late
-    /// somebody comes for them, and lie here until then.
+    /// The usual end of a receive: its bytes count as in use at once, so that the window has its place back however
+    /// late somebody comes for them, and lie here until then.
     fn deliver(&mut self, bits: u64, spare: Spare, pool: &Pool) -> Result<(), Spare> {
         let class = spare.class();
         let buf = pool.charge(spare)?;
