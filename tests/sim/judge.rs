@@ -141,7 +141,7 @@ fn judge_outcome(
             judge_refusal(reply, found);
             if let Some(limits) = limits.filter(|_| reply.status == 429) {
                 limits.judge_refusal(reply, times, found);
-            } else if measure.all_succeed {
+            } else if measure.all_succeed && !(is_busy(reply) && limits.is_some_and(|limits| limits.is_crowded)) {
                 found.push(format!("the gateway answered {} {:?}", reply.status, text(&reply.body.bytes)));
             }
         }
@@ -200,6 +200,11 @@ fn judge_reply(script: &Script, reply: &Reply, times: usize, found: &mut Vec<Str
     if reply.interims.contains(&100) && !script.request.expects_continue {
         found.push("the client was told to continue and had not asked".into());
     }
+}
+
+/// So many of a client's passwords were being verified that this one was not: a crowd may be told so at any time.
+fn is_busy(reply: &Reply) -> bool {
+    reply.status == 503 && text(&reply.body.bytes).contains(":password_busy")
 }
 
 /// The gateway's own answer says what went wrong, in its own form.
