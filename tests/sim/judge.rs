@@ -204,7 +204,10 @@ fn judge_reply(script: &Script, reply: &Reply, times: usize, found: &mut Vec<Str
 
 /// So many of a client's passwords were being verified that this one was not: a crowd may be told so at any time.
 fn is_busy(reply: &Reply) -> bool {
-    reply.status == 503 && text(&reply.body.bytes).contains(":password_busy")
+    // The answer to HEAD has its length alone.
+    let told = text(&reply.body.bytes).contains(":password_busy");
+    let told_by_length = reply.body.bytes.is_empty() && reply.head.value("Content-Length") == Some(BUSY_BYTES);
+    reply.status == 503 && (told || told_by_length)
 }
 
 /// The gateway's own answer says what went wrong, in its own form.
@@ -234,6 +237,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Bytes of that answer.
+const BUSY_BYTES: &str = "254";
 const FRAMING_FIELDS: [&str; 3] = ["Content-Length", "Transfer-Encoding", "Connection"];
 const GATEWAY_REQUEST_FIELDS: [&str; 14] = [
     "X-Consumer-Username",
