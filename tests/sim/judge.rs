@@ -237,7 +237,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Bytes of that answer.
+/// Bytes of the answer `password_busy`.
 const BUSY_BYTES: &str = "254";
 const FRAMING_FIELDS: [&str; 3] = ["Content-Length", "Transfer-Encoding", "Connection"];
 const GATEWAY_REQUEST_FIELDS: [&str; 14] = [
