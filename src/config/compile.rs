@@ -49,9 +49,10 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
     let gates: Vec<_> = ir.listeners.iter().map(|listener| attach::gate(listener, &ir.order)).collect();
     let chains = attach::chains(&ir, &services_by_name, &known);
     let chain = attach::unrouted(&ir, &known);
-    compile.unidentified(&ir.listeners, &gates, &ir.routes, &chains);
-    compile.twice_identified(&ir.listeners, &gates, &ir.routes, &chains);
-    compile.rivals(&ir.listeners, &gates, &ir.routes, &chains);
+    let met = Met { listeners: &ir.listeners, gates: &gates, routes: &ir.routes, chains: &chains };
+    compile.unidentified(met);
+    compile.twice_identified(met);
+    compile.rivals(met);
     let gated = ir.listeners.iter().zip(&gates);
     let unknowable = gated.filter_map(|(listener, gate)| limits::unknowable(listener, gate.as_deref()?));
     compile.problems.extend(unknowable);
@@ -87,6 +88,15 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
         shutdown_delay: ir.shutdown_delay,
         drain_timeout: ir.drain_timeout,
     }
+}
+
+/// Which policies requests meet: those of a listener, then those of a route, with one chain an arm.
+#[derive(Clone, Copy)]
+struct Met<'a> {
+    listeners: &'a [ir::Listener],
+    gates: &'a [Option<Arc<Chain>>],
+    routes: &'a [ir::Route],
+    chains: &'a [Box<[Option<Arc<Chain>>]>],
 }
 
 struct Compile<'a> {
@@ -201,13 +211,7 @@ impl Compile<'_> {
     }
 
     /// An `authorize` that nobody could ever pass is a mistake.
-    fn unidentified(
-        &mut self,
-        listeners: &[ir::Listener],
-        gates: &[Option<Arc<Chain>>],
-        routes: &[ir::Route],
-        chains: &[Box<[Option<Arc<Chain>>]>],
-    ) {
+    fn unidentified(&mut self, Met { listeners, gates, routes, chains }: Met<'_>) {
         // A policy that could not be read may be the one that is missing.
         if !self.problems.is_empty() {
             return;
@@ -225,13 +229,7 @@ impl Compile<'_> {
     }
 
     /// Who asks is found out in one place.
-    fn twice_identified(
-        &mut self,
-        listeners: &[ir::Listener],
-        gates: &[Option<Arc<Chain>>],
-        routes: &[ir::Route],
-        chains: &[Box<[Option<Arc<Chain>>]>],
-    ) {
+    fn twice_identified(&mut self, Met { listeners, gates, routes, chains }: Met<'_>) {
         if let Some([(listener, at_listener), (route, at_route)]) = permissions::twice(gates, chains) {
             let (listener, route) = (&listeners[listener].name.text, &routes[route].name);
             let (first, second) = (at_listener.name(), at_route.name());
@@ -245,13 +243,7 @@ impl Compile<'_> {
     }
 
     /// Nobody gets in where a key is taken for a token.
-    fn rivals(
-        &mut self,
-        listeners: &[ir::Listener],
-        gates: &[Option<Arc<Chain>>],
-        routes: &[ir::Route],
-        chains: &[Box<[Option<Arc<Chain>>]>],
-    ) {
+    fn rivals(&mut self, Met { listeners, gates, routes, chains }: Met<'_>) {
         let of_gates = gates.iter().zip(listeners);
         let of_gates = of_gates.map(|(gate, listener)| ("listener", &listener.name, std::slice::from_ref(gate)));
         let of_routes = chains.iter().zip(routes).map(|(arms, route)| ("route", &route.name, &**arms));

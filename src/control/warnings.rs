@@ -95,19 +95,24 @@ mod tests {
     use super::*;
     use crate::config::ids::Ids;
     use crate::config::load::load_text;
-    use crate::control::clock::clocks;
+    use crate::control::clock::{Clocks, clocks};
     use crate::runtime::driver::choice::Choice;
     use crate::runtime::options::EventLoop;
     use crate::stdx::board::Board;
     use std::sync::Arc;
 
-    #[test]
-    fn what_goes_on_is_told_at_once_and_then_once_a_minute() {
+    /// Of a node with so many shards, and when it began.
+    fn status(shards: usize) -> (Status, Clocks) {
         let bare = "{version: 1, listeners: [{name: a, address: \"127.0.0.1:1\"}]}";
         let snapshot = load_text("bare", bare, &mut Ids::default(), &|_| Ok(Vec::new())).expect("it is good");
         let event_loop = Choice { event_loop: EventLoop::Epoll, reason: String::new() };
-        let (board, start) = (Arc::new(Board::new(1, 1, 8)), clocks());
-        let mut status = Status::new(event_loop, board, &snapshot, start.wall, start.now);
+        let (board, start) = (Arc::new(Board::new(shards, 1, 8)), clocks());
+        (Status::new(event_loop, board, &snapshot, start.wall, start.now), start)
+    }
+
+    #[test]
+    fn what_goes_on_is_told_at_once_and_then_once_a_minute() {
+        let (mut status, start) = status(1);
         let mut warnings = Warnings::default();
         for (second, lost, told) in [(0, 0, None), (1, 5, Some(5)), (2, 7, None), (60, 9, None), (61, 9, Some(4))] {
             status.log_lines_lost = lost;
@@ -119,11 +124,7 @@ mod tests {
 
     #[test]
     fn a_listener_that_no_shard_accepts_on_is_told_whenever_it_begins() {
-        let bare = "{version: 1, listeners: [{name: a, address: \"127.0.0.1:1\"}]}";
-        let snapshot = load_text("bare", bare, &mut Ids::default(), &|_| Ok(Vec::new())).expect("it is good");
-        let event_loop = Choice { event_loop: EventLoop::Epoll, reason: String::new() };
-        let (board, start) = (Arc::new(Board::new(2, 1, 8)), clocks());
-        let mut status = Status::new(event_loop, board, &snapshot, start.wall, start.now);
+        let (mut status, start) = status(2);
         let mut warnings = Warnings::default();
         for (second, refusing, is_told) in [(0, 1, false), (1, 2, true), (2, 2, false), (3, 1, false), (4, 2, true)] {
             for (index, shard) in status.shards.iter_mut().enumerate() {
