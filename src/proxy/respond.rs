@@ -344,10 +344,8 @@ pub(super) async fn body(
         Opening::Written(head) => (Some(head), reader.decode_input().map_err(Failure::upstream_body)?),
     };
     loop {
-        let is_full = |piece: &Piece| matches!(piece, Piece::Data { payload, last: false } if payload.spare_len() == 0);
-        let several = before.is_none() && next.as_ref().is_some_and(is_full);
         let mut pieces = framed(exchange, reader, encoder, before.take(), next.take())?;
-        let more = if several { behind(exchange, stream, reader, encoder, &mut pieces) } else { Ok(()) };
+        let more = behind(exchange, stream, reader, encoder, &mut pieces);
         if !pieces.is_empty() {
             // Not sooner: a body that is malformed from its first byte on can still become an honest 502.
             exchange.account.status.set(status);
@@ -363,9 +361,7 @@ pub(super) async fn body(
     }
 }
 
-/// A buffer that came full is one of several: what else is here goes with it, so that the client wakes once. Not where
-/// memory is short, as two are then held for as long as the client takes. A failure is one of what follows: what came
-/// before is sent.
+/// Adds what else is here where a buffer came full. A failure is one of what follows: what came before is sent.
 fn behind(
     exchange: &Exchange<'_>,
     stream: &TcpStream,
@@ -373,8 +369,7 @@ fn behind(
     encoder: Encoder,
     pieces: &mut Pieces,
 ) -> Result<(), Failure> {
-    let pool = exchange.shared.runtime.pool();
-    if pool.bytes_out() <= pool.bytes_max() / 2
+    while reader.may_bring_more(pieces, exchange.shared.runtime.pool())
         && let Some(more) = reader.piece_at_hand(stream).map_err(Failure::upstream_body)?
     {
         pieces.extend(framed(exchange, reader, encoder, None, Some(more))?);

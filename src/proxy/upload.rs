@@ -3,7 +3,7 @@
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::plan::Settings;
-use crate::runtime::{Buf, Class, Error as IoError, Pool, Runtime, TcpStream};
+use crate::runtime::{Buf, Class, Error as IoError, Pieces, Pool, Runtime, TcpStream};
 use crate::stdx::time::Mono;
 use crate::wire::{Encoder, Piece, ReadError, Reader};
 use std::time::Duration;
@@ -69,7 +69,6 @@ pub async fn upload(
     let encoder = Encoder::new(exchange.framing());
     let pool = exchange.shared.runtime.pool();
     let unsendable = |_: IoError| UploadEnd::Unsendable;
-    let malformed = |error| UploadEnd::Unreadable(Failure::downstream(error));
     if let Some(whole) = &exchange.body {
         let (mut before, mut rest) = (Some(head), whole.bytes());
         while before.is_some() || !rest.is_empty() {
@@ -110,24 +109,57 @@ pub async fn upload(
                 received.map_err(|error| UploadEnd::Unreadable(unreadable(error)))?
             }
         };
-        let (payload, last) = match piece {
-            Piece::Data { payload, last } => (Some(payload), last),
-            Piece::End => (None, true),
-        };
-        exchange.guarded.check_body(body.payload_total()).map_err(UploadEnd::Unreadable)?;
-        if let Some(payload) = &payload {
-            replay.keep(payload);
-        }
-        exchange.account.request_read.set(last);
-        let end = last.then(|| trailers(exchange, body));
-        let pieces = encoder.encode(pool, before.take(), payload, end).map_err(malformed)?;
+        let mut pieces = framed(exchange, body, encoder, replay, (before.take(), piece))?;
+        let more = behind(exchange, body, encoder, replay, &mut pieces);
         if !pieces.is_empty() {
             exchange.send_up(stream, pieces).await.map_err(unsendable)?;
         }
-        if last {
+        more?;
+        if exchange.account.request_read.get() {
             return Ok(());
         }
     }
+}
+
+/// What else is here where a buffer came full, as for responses: see `respond`.
+fn behind(
+    exchange: &Exchange<'_>,
+    body: &mut Reader,
+    encoder: Encoder,
+    replay: &mut Replay,
+    pieces: &mut Pieces,
+) -> Result<(), UploadEnd> {
+    while body.may_bring_more(pieces, exchange.shared.runtime.pool())
+        && let Some(more) = body.piece_at_hand(exchange.client.stream).map_err(malformed)?
+    {
+        pieces.extend(framed(exchange, body, encoder, replay, (None, more))?);
+    }
+    Ok(())
+}
+
+/// A piece as it goes up, behind `before`; kept, in case that it has to be sent again.
+fn framed(
+    exchange: &Exchange<'_>,
+    body: &Reader,
+    encoder: Encoder,
+    replay: &mut Replay,
+    (before, piece): (Option<Buf>, Piece),
+) -> Result<Pieces, UploadEnd> {
+    let (payload, last) = match piece {
+        Piece::Data { payload, last } => (Some(payload), last),
+        Piece::End => (None, true),
+    };
+    exchange.guarded.check_body(body.payload_total()).map_err(UploadEnd::Unreadable)?;
+    if let Some(payload) = &payload {
+        replay.keep(payload);
+    }
+    exchange.account.request_read.set(last);
+    let end = last.then(|| trailers(exchange, body));
+    encoder.encode(exchange.shared.runtime.pool(), before, payload, end).map_err(malformed)
+}
+
+fn malformed(error: ReadError) -> UploadEnd {
+    UploadEnd::Unreadable(Failure::downstream(error))
 }
 
 /// Behind a head whose fields policies have changed there are none: they would come back here, past every policy, and

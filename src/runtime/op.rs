@@ -45,7 +45,11 @@ pub enum Target {
 
 /// What a send writes, in order; gathered into one call.
 #[derive(Debug, Default)]
-pub struct Pieces([Option<Buf>; PIECES_MAX]);
+pub struct Pieces {
+    first: Option<Buf>,
+    /// Nearly always nothing, which takes no memory.
+    rest: Vec<Buf>,
+}
 
 /// The end of an operation.
 #[derive(Debug)]
@@ -241,12 +245,15 @@ impl OpTable {
 }
 
 impl Pieces {
-    pub fn new(pieces: [Option<Buf>; PIECES_MAX]) -> Self {
-        Self(pieces)
+    /// Those that there are of them.
+    pub fn new<const COUNT: usize>(pieces: [Option<Buf>; COUNT]) -> Self {
+        const { assert!(COUNT <= PIECES_MAX) };
+        let mut pieces = pieces.into_iter().flatten();
+        Self { first: pieces.next(), rest: pieces.collect() }
     }
 
     pub fn one(piece: Buf) -> Self {
-        Self([Some(piece), None, None])
+        Self { first: Some(piece), rest: Vec::new() }
     }
 
     pub fn len(&self) -> usize {
@@ -258,15 +265,12 @@ impl Pieces {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Buf> {
-        self.0.iter().flatten()
+        self.first.iter().chain(&self.rest)
     }
 
-    /// The only one there is, as nearly always.
+    /// The only one there is.
     pub(super) fn only(&self) -> Option<&Buf> {
-        match &self.0 {
-            [Some(only), None, None] => Some(only),
-            _ => None,
-        }
+        self.first.as_ref().filter(|_| self.rest.is_empty())
     }
 
     /// Those that hold something, as one vectored write takes them.
@@ -279,34 +283,39 @@ impl Pieces {
         &slices[..count]
     }
 
+    /// How many more there is room for.
+    pub fn room(&self) -> usize {
+        PIECES_MAX - self.iter().count()
+    }
+
     /// Puts others behind these. There must be room for them.
     pub fn extend(&mut self, others: Self) {
-        for piece in others.0.into_iter().flatten() {
-            let room = self.0.iter_mut().find(|place| place.is_none());
-            *room.expect("what is sent at once has three pieces at most") = Some(piece);
+        for piece in others.first.into_iter().chain(others.rest) {
+            assert!(self.room() > 0, "the caller has looked for room");
+            match self.first {
+                None => self.first = Some(piece),
+                Some(_) => self.rest.push(piece),
+            }
         }
     }
 
     /// Drops the first `count` bytes, and each piece whose bytes are all gone.
     pub fn advance(&mut self, mut count: usize) {
-        for piece in &mut self.0 {
-            let Some(buf) = piece else { continue };
-            if count < buf.len() {
-                buf.advance(count);
-                return;
+        while let Some(first) = &mut self.first {
+            if count < first.len() {
+                return first.advance(count);
             }
-            count -= buf.len();
-            *piece = None;
+            count -= first.len();
+            self.first = if self.rest.is_empty() { None } else { Some(self.rest.remove(0)) };
         }
     }
 
     /// Moves what is left to small buffers where it fits them.
     pub fn shrink(&mut self) {
-        for piece in &mut self.0 {
-            *piece = piece.take().map(Buf::shrink);
-        }
+        self.first = self.first.take().map(Buf::shrink);
+        self.rest = std::mem::take(&mut self.rest).into_iter().map(Buf::shrink).collect();
     }
 }
 
-/// A head, a piece of a body, and what ends it; or two pieces, and what ends them.
-pub const PIECES_MAX: usize = 3;
+/// A head, a piece of a body, and what ends it; or several pieces, and what ends them.
+pub const PIECES_MAX: usize = 12;

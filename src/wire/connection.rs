@@ -1,9 +1,10 @@
 //! A connection and the bytes of it that have arrived and not been used.
 
+use super::encoder::FRAMED_MAX;
 use crate::http::body::{BodyError, BodyLimits, Decoder, Framing};
 use crate::http::error::HeadError;
 use crate::runtime::tcp::Receive;
-use crate::runtime::{Buf, Class, Error, Received, TcpStream};
+use crate::runtime::{Buf, Class, Error, Pieces, Pool, Received, TcpStream};
 use crate::stdx::time::Mono;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,6 +21,8 @@ pub struct Reader {
     decoder: Decoder,
     bytes_received: u64,
     head_begun: bool,
+    /// What was received last filled its buffer.
+    brimming: bool,
 }
 
 /// The next part of a body.
@@ -51,7 +54,8 @@ pub enum ReadError {
 
 impl Connection {
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, reader: Reader { input: None, decoder: Decoder::new(), bytes_received: 0, head_begun: false } }
+        let (decoder, bytes_received) = (Decoder::new(), 0);
+        Self { stream, reader: Reader { input: None, decoder, bytes_received, head_begun: false, brimming: false } }
     }
 }
 
@@ -70,6 +74,7 @@ impl Reader {
     pub fn give(&mut self, bytes: Buf) {
         debug_assert!(self.input.is_none());
         self.bytes_received += bytes.len() as u64;
+        self.brimming = bytes.spare_len() == 0;
         self.input = Some(bytes);
     }
 
@@ -167,13 +172,19 @@ impl Reader {
                 return Ok(piece);
             }
             match stream.receive(Class::Body, deadline).await? {
-                Received::Data(buf) => {
-                    self.bytes_received += buf.len() as u64;
-                    self.input = Some(buf);
-                }
+                Received::Data(buf) => self.give(buf),
                 Received::End(_) => self.decoder.end()?,
             }
         }
+    }
+
+    /// Whether more of the body should go with `pieces`, if it is here: a buffer that came full is one of several, and
+    /// whoever they are sent to wakes once for all. Not where memory is short, as it is held for as long as that takes.
+    pub fn may_bring_more(&self, pieces: &Pieces, pool: &Pool) -> bool {
+        self.brimming
+            && !self.decoder.is_done()
+            && pieces.room() >= FRAMED_MAX
+            && pool.bytes_out() <= pool.bytes_max() / 2
     }
 
     /// The next piece if its bytes are here already; nothing is waited for.
@@ -252,6 +263,7 @@ where
                 match received? {
                     Received::Data(buf) => {
                         this.reader.bytes_received += (buf.len() - this.bytes_before) as u64;
+                        this.reader.brimming = buf.spare_len() == 0;
                         this.reader.input = Some(buf);
                     }
                     Received::End(_) if this.bytes_before == 0 => return Poll::Ready(Err(ReadError::Closed)),

@@ -39,9 +39,9 @@ impl Encoder {
         if let (Some(b""), Framing::Chunked, Some(last)) = (end, self.framing, &mut framed) {
             last.truncate(last.len() - encode::CHUNK_END.len());
             last.push_tail(CHUNK_END_AND_LAST);
-            return Ok(Pieces::new([framed, None, None]));
+            return Ok(Pieces::new([framed]));
         }
-        Ok(Pieces::new([framed, self.end(pool, end)?, None]))
+        Ok(Pieces::new([framed, self.end(pool, end)?]))
     }
 
     fn append(&self, head: &mut Buf, payload: &[u8], end: Option<&[u8]>) {
@@ -97,6 +97,9 @@ impl Encoder {
 fn push_end(buf: &mut Buf, trailers: &[u8]) -> bool {
     buf.push(encode::LAST_CHUNK) && buf.push(trailers) && buf.push(encode::CHUNK_END)
 }
+
+/// What a piece becomes that has no head before it: itself, and what ends the body.
+pub const FRAMED_MAX: usize = 2;
 
 /// Ends a chunk's data and the body, when no trailers follow.
 const CHUNK_END_AND_LAST: &[u8] = b"\r\n0\r\n\r\n";

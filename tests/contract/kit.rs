@@ -168,11 +168,13 @@ impl Kit {
     }
 }
 
-/// Sends a copy of `bytes`, two buffers at a time.
+/// Sends a copy of `bytes`, as many buffers at a time as one send takes.
 pub async fn send(runtime: &Runtime, stream: &TcpStream, bytes: &[u8]) -> Result<(), Error> {
-    for piece in bytes.chunks(2 * Class::Head.payload_bytes()) {
-        let (first, second) = piece.split_at(piece.len().div_ceil(2));
-        let pieces = Pieces::new([Some(filled(runtime, first)), Some(filled(runtime, second)), None]);
+    for bytes in bytes.chunks(Pieces::default().room() * Class::Head.payload_bytes()) {
+        let mut pieces = Pieces::default();
+        for piece in bytes.chunks(bytes.len().div_ceil(pieces.room())) {
+            pieces.extend(Pieces::one(filled(runtime, piece)));
+        }
         stream.send_all(pieces, Duration::from_secs(600), Mono::NEVER).await?;
     }
     Ok(())

@@ -259,6 +259,8 @@ impl Uring {
             }
             (Some(Errno::NOBUFS), ..) if let Some(class) = window => {
                 wait = Wait::Window(class);
+                // What it came for is here still: it looks before those who only begin to wait.
+                socket.nonempty = true;
                 None
             }
             (Some(Errno::CANCELED | Errno::AGAIN | Errno::INTR), _, behind) => {

@@ -488,7 +488,8 @@ const ACCEPTED_MAX: usize = 256;
 /// The part of a shard's memory for bytes that each window may take beside it.
 const WINDOW_SHARE: usize = 64;
 const WINDOW_MIN: usize = 4;
-const WINDOW_HEADS_MAX: u16 = 256;
+/// About what the kernel completes in a turn, which ends after twenty.
+const WINDOW_HEADS_MAX: u16 = 16;
 /// Half a megabyte, which a ring that has served bodies keeps.
 const WINDOW_BODIES_MAX: u16 = 8;
 /// How long, and how often, a ring that ends waits for what it cancelled.
@@ -515,6 +516,15 @@ mod tests {
         Some(Uring::new().expect("it was tried"))
     }
 
+    fn socket_pair() -> (OwnedFd, OwnedFd) {
+        let (family, kind) = (net::AddressFamily::UNIX, net::SocketType::STREAM);
+        net::socketpair(family, kind, net::SocketFlags::CLOEXEC, None).expect("two ends")
+    }
+
+    fn receive_head(socket: SocketId) -> Op {
+        Op::Receive(socket, Target::Fresh(Class::Head))
+    }
+
     #[test]
     fn an_accept_whose_connection_another_shard_took_does_not_wait_for_the_next() {
         let Some(mut uring) = allowed() else { return };
@@ -525,15 +535,43 @@ mod tests {
     }
 
     #[test]
+    fn who_found_the_window_empty_comes_before_who_was_served() {
+        let Some(mut uring) = allowed() else { return };
+        let pool = Pool::new(64 << 20);
+        let pairs = usize::from(2 * WINDOW_HEADS_MAX);
+        let (mut owners, mut told) = (Vec::new(), Vec::new());
+        for token in 0..pairs {
+            let (near, far) = socket_pair();
+            let socket = uring.adopt(near);
+            rustix::io::write(&far, b"x").expect("there is room");
+            let op = uring.submit(receive_head(socket), Owner::Token(token as u64), &pool);
+            owners.push((socket, far, op.expect_err("the kernel has not looked yet")));
+        }
+        let mut served = vec![0; pairs];
+        while served.contains(&0) {
+            uring.turn(Mono::NEVER, &pool, &mut told).expect("a turn never fails");
+            for owner in told.drain(..) {
+                let Owner::Token(token) = owner else { panic!("they are all tokens") };
+                let (socket, far, op) = &mut owners[token as usize];
+                assert!(matches!(uring.take(*op, &pool), Some(Done::Received(Ok(_)))));
+                served[token as usize] += 1;
+                assert!(served[token as usize] <= 2, "{served:?}");
+                rustix::io::write(&*far, b"x").expect("there is room");
+                let next = uring.submit(receive_head(*socket), owner, &pool);
+                *op = next.expect_err("the kernel has not looked yet");
+            }
+        }
+    }
+
+    #[test]
     fn a_receive_that_found_the_ring_full_is_tried_when_something_has_ended_there() {
         let Some(mut uring) = allowed() else { return };
         let pool = Pool::new(1 << 20);
-        let (family, kind) = (net::AddressFamily::UNIX, net::SocketType::STREAM);
-        let (near, far) = net::socketpair(family, kind, net::SocketFlags::CLOEXEC, None).expect("two ends");
+        let (near, far) = socket_pair();
         let socket = uring.adopt(near);
         rustix::io::write(&far, b"x").expect("there is room");
         let flying = std::mem::replace(&mut uring.flying, FLYING_MAX);
-        let op = uring.submit(Op::Receive(socket, Target::Fresh(Class::Head)), Owner::Token(0), &pool);
+        let op = uring.submit(receive_head(socket), Owner::Token(0), &pool);
         let op = op.expect_err("the ring is full");
         uring.turn(Mono::ZERO, &pool, &mut Vec::new()).expect("a turn never fails");
         assert!(uring.take(op, &pool).is_none() && uring.flying == FLYING_MAX);

@@ -6,7 +6,9 @@
 //!     +------------ fresh memory for the number <---------+  if the pool is not at its cap; else later
 //! ```
 //!
-//! A window over the pool, not the pool itself: a slow peer pins memory of the pool, never a place here.
+//! A window over the pool, not the pool itself: a slow peer pins memory of the pool, never a place here. The kernel
+//! goes round it, so a small one stays in the caches; what it has no room for waits in its socket, and comes first next
+//! time.
 
 use super::ring::Ring;
 use crate::runtime::buffer::{Class, Pool, Spare};
