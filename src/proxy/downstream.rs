@@ -8,6 +8,8 @@ use super::plan::{Entrance, Settings};
 use super::shared::{Scratch, Shared};
 use crate::http::h1::Scan;
 use crate::http::head::RequestHead;
+use crate::policy::rate_limit::Expected;
+use crate::runtime::pages::fetch_ahead;
 use crate::runtime::{Buf, Class, Error, Received, TcpStream};
 use crate::stdx::cidr::Cidr;
 use crate::telemetry::route_stats::Sample;
@@ -26,6 +28,8 @@ pub struct Downstream {
     pub awaits_proxy_header: bool,
     /// Requests it has brought.
     pub requests: u32,
+    /// What its last request was charged for.
+    pub expected: Expected,
 }
 
 /// Where a connection came in.
@@ -58,7 +62,8 @@ impl Downstream {
     pub fn new(stream: TcpStream, peer: SocketAddr, listener: Arc<ListenerInfo>) -> Self {
         let origin = Origin::new(peer.ip(), listener.address);
         let awaits_proxy_header = listener.is_proxy(peer.ip());
-        Self { connection: Connection::new(stream), peer, origin, listener, awaits_proxy_header, requests: 0 }
+        let (connection, expected) = (Connection::new(stream), Expected::default());
+        Self { connection, peer, origin, listener, awaits_proxy_header, requests: 0, expected }
     }
 
     /// Reads the header that a load balancer begins with. Returns the client's address, or `None` if there is no good
@@ -95,6 +100,7 @@ impl Downstream {
         settings: &Settings,
         head: &mut RequestHead,
     ) -> Result<Buf, NoRequest> {
+        shared.policies.borrow().limits.expect(self.expected, |ledger, tag| fetch_ahead(ledger.line(tag)));
         let deadline = shared.runtime.now().mono + settings.limits.header_read_timeout;
         let (limits, mut scan) = (settings.head_limits(), Scan::default());
         let Connection { stream, reader } = &mut self.connection;

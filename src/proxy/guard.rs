@@ -18,6 +18,7 @@ use crate::http::body::Framing;
 use crate::http::field::{Field, Known};
 use crate::http::head::RequestHead;
 use crate::http::view::{Edits, Fields, Headers, RequestView, ResponseView};
+use crate::policy::rate_limit::Expected;
 use crate::policy::{
     Body, Call, Chain, Context, Door, Error, Findings, Hooks, Identity, Kind, Reply, Response, Verdict, request_size,
 };
@@ -109,6 +110,11 @@ impl Notes {
             Some(max) if bytes > max => Err(self.refuse(request_size::Error::TooLarge.into())),
             _ => Ok(()),
         }
+    }
+
+    /// What the connection's next request is likely to be charged for.
+    pub fn expected(&self) -> Expected {
+        self.found().map(|found| found.charged.expected()).unwrap_or_default()
     }
 
     /// Which policy refused the request, and why.

@@ -1,7 +1,8 @@
-//! Large pages for large tables.
+//! Large tables that are read here and there: large pages for them, and lines of them that are asked for ahead.
 //!
 //! Who reads here and there in many megabytes needs to be told of each place where it lies, and of pages of 4 KiB the
-//! processor remembers too few: what it asks memory for then is not one line, but several, one after the other.
+//! processor remembers too few: what it asks memory for then is not one line, but several, one after the other. And
+//! whoever needs a line at once waits for it as long as for hundreds of instructions.
 
 use rustix::mm::{Advice, madvise};
 use std::mem::MaybeUninit;
@@ -18,6 +19,24 @@ pub fn prefer_large<T>(memory: &mut [MaybeUninit<T>]) {
         // SAFETY: these pages are the caller's memory and nobody else's, and the advice changes no byte of them.
         let _unheeded = unsafe { madvise(start.wrapping_add(before).cast(), whole, Advice::LinuxHugepage) };
     }
+}
+
+/// Has the processor fetch the line of the cache where `what` begins, which is wanted soon, and goes on without it.
+#[allow(unsafe_code, reason = "what is fetched is told of by where it lies")]
+pub fn fetch_ahead<T>(what: &T) {
+    let place = std::ptr::from_ref(what);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint; nothing is read as far as the program can tell.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a hint; nothing is read as far as the program can tell.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) place, options(nostack, preserves_flags));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _unheeded = place;
 }
 
 /// Advice goes by pages; those of every machine that we run on are a multiple of this, and to one of which the advice

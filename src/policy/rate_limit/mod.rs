@@ -9,7 +9,7 @@ mod headers;
 mod state;
 
 pub use config::{Config, KeyPart, Requests};
-pub use state::{Charged, LEASE_KEYS, OTHERS, Refused, State};
+pub use state::{Charged, Expected, LEASE_KEYS, OTHERS, Refused, State};
 
 use self::config::{COST_MAX, MethodName, Period, Rule};
 use self::headers::{Told, retry_after};

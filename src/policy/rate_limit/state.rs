@@ -3,7 +3,7 @@
 use super::super::Identity;
 use crate::stdx::board::Board;
 use crate::stdx::hash::{KeyedMap, keyed_map};
-use crate::stdx::ledger::{Charge, Leases, Ledger};
+use crate::stdx::ledger::{Charge, Leases, Ledger, Tag};
 use crate::stdx::time::Mono;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -24,6 +24,10 @@ pub struct Charged {
     charges: RefCell<Vec<Charge>>,
 }
 
+/// What a request is likely to be charged for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected([Tag; EXPECTED_MAX]);
+
 /// Requests that were refused since the last report.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refused {
@@ -43,6 +47,12 @@ impl Charged {
 
     pub(super) fn note(&self, charges: &[Charge]) {
         self.charges.borrow_mut().extend_from_slice(charges);
+    }
+
+    /// Of the first limits, for the next request of the same connection: it will nearly always be charged for them.
+    pub fn expected(&self) -> Expected {
+        let charges = self.charges.borrow();
+        Expected(std::array::from_fn(|place| charges.get(place).map(|charge| charge.tag).unwrap_or_default()))
     }
 
     /// Of the limit of that number.
@@ -66,6 +76,16 @@ impl State {
     pub fn parts(&mut self) -> Option<(&Ledger, &mut Leases)> {
         let ledger = self.board.as_ref()?.ledger()?;
         Some((ledger, self.leases.get_or_insert_with(|| Leases::new(self.shard, LEASE_KEYS))))
+    }
+
+    /// Has what lies far away fetched that such a request needs, while its head is read.
+    pub fn expect(&self, Expected(tags): Expected, mut fetch: impl FnMut(&Ledger, Tag)) {
+        if tags == [Tag::default(); EXPECTED_MAX] {
+            return;
+        }
+        if let Some(ledger) = self.board.as_ref().and_then(|board| board.ledger()) {
+            tags.into_iter().filter(|tag| *tag != Tag::default()).for_each(|tag| fetch(ledger, tag));
+        }
     }
 
     /// When `reconcile` has something to do.
@@ -114,7 +134,36 @@ impl State {
 /// Keys that a shard keeps count of: some times those of which it can hold leases, as where keys make room for others
 /// it has none of those that are asked for less than 80 tokens a second. They take 144 KiB, which stay near.
 pub const LEASE_KEYS: usize = 1 << 12;
+/// Limits that a connection is remembered to be charged for: a client's own, and that of what it proves itself with.
+const EXPECTED_MAX: usize = 2;
 /// Routes and consumers that are told apart in one report.
 const REFUSED_MAX: usize = 256;
 /// All other consumers.
 pub const OTHERS: &str = "__other__";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stdx::ledger::{Algorithm, Terms};
+    use std::time::Duration;
+
+    #[test]
+    fn what_a_connection_was_charged_for_is_fetched_for_its_next_request() {
+        let board = Arc::new(Board::new(1, 1, 8));
+        let terms = Terms { algorithm: Algorithm::TokenBucket, count: 1, period: Duration::from_secs(1), burst: 1 };
+        board.limit(&[(1, terms)], Mono::ZERO);
+        let state = State::new(board.clone(), 0, 1);
+        let tags: Vec<_> = (0..3).map(|key| board.ledger_made().tag(1, key)).collect();
+        let charged = Charged::default();
+        let fetched = |charged: &Charged| {
+            let mut fetched = Vec::new();
+            state.expect(charged.expected(), |_, tag| fetched.push(tag));
+            fetched
+        };
+        assert_eq!(fetched(&charged), []);
+        charged.note(&tags.iter().map(|tag| Charge { tag: *tag, cost: 1 }).collect::<Vec<_>>());
+        assert_eq!(fetched(&charged), tags[..EXPECTED_MAX]);
+        charged.forget();
+        assert_eq!(fetched(&charged), []);
+    }
+}

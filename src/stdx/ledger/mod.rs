@@ -135,6 +135,11 @@ impl Ledger {
         Tag::new(self.hash.hash_one((limit, key)), limit)
     }
 
+    /// Where what the key has left lies, nearly always, for whoever can have it fetched before it is needed.
+    pub fn line(&self, tag: Tag) -> &impl Sized {
+        self.table.line(tag)
+    }
+
     pub fn shards(&self) -> usize {
         self.heeded.len()
     }

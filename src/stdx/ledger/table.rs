@@ -145,6 +145,12 @@ impl Table {
         }
     }
 
+    /// Where the key has its slot, nearly always: a line of the cache.
+    pub fn line(&self, tag: Tag) -> &impl Sized {
+        let (group, _) = self.group(tag);
+        &group.slots[tag.lines()[0]]
+    }
+
     /// The key's slot, if it has one.
     #[inline]
     pub fn find(&self, tag: Tag) -> Option<Place> {

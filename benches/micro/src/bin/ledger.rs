@@ -3,7 +3,7 @@
 //! Each is the median of many rounds of many decisions, beside a compare-and-swap on a line of its own, which is the
 //! least that the ledger could do.
 
-use shardgate::runtime::pages::prefer_large;
+use shardgate::runtime::pages::{fetch_ahead, prefer_large};
 use shardgate::stdx::ledger::{Algorithm, Charge, Leases, Ledger, Terms};
 use shardgate::stdx::time::Mono;
 use std::hint::black_box;
@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 const ROUNDS: usize = 101;
 const DECISIONS: u32 = 20_000;
 const SHARDS: usize = 8;
+/// Some hundred nanoseconds: the gateway asks for the line when it begins to read the head of a connection's next
+/// request, which is longer before.
+const AHEAD: usize = 16;
 
 fn main() {
     let terms = |algorithm, count| Terms { algorithm, count, period: Duration::from_secs(1), burst: count };
@@ -99,6 +102,14 @@ fn of_many(ledger: &Ledger, leases: &mut Leases, keys: u64) {
         &format!("the next of {keys} clients, in turn, with a token a second"),
         median(|_, now| {
             let _ = black_box(leases.admit(ledger, &[Charge { tag: tags[next()], cost: 1 }], now));
+        }),
+    );
+    print(
+        &format!("the same, its line asked for {AHEAD} decisions before"),
+        median(|_, now| {
+            let at = next();
+            fetch_ahead(ledger.line(tags[(at + AHEAD) % tags.len()]));
+            let _ = black_box(leases.admit(ledger, &[Charge { tag: tags[at], cost: 1 }], now));
         }),
     );
     let consumers: Vec<_> = (0..10_000_u64).map(|key| ledger.tag(1, key)).collect();
