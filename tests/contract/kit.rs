@@ -38,7 +38,7 @@ pub fn with_epoll(scenario: fn(&Kit)) {
     Kit::new(epoll(), epoll(), None).check(scenario);
 }
 
-/// On io_uring, if the gateway would choose it here; else on what it falls back on. `choice::` says which it is.
+/// On io_uring, if it works here; else on what the gateway falls back on. `choice::` says which it is.
 pub fn with_uring(scenario: fn(&Kit)) {
     let choice = choice();
     let open = || {
@@ -50,9 +50,9 @@ pub fn with_uring(scenario: fn(&Kit)) {
     Kit::new(open(), open(), None).check(scenario);
 }
 
-/// What the gateway chooses on this machine.
+/// What the gateway gives on this machine to whom wants a ring.
 pub fn choice() -> Choice {
-    Choice::make(EventLoop::Auto).expect("epoll works anywhere")
+    Choice::make(EventLoop::Uring)
 }
 
 pub fn with_sim(scenario: fn(&Kit)) {

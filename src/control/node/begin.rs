@@ -25,8 +25,8 @@ pub(super) struct Started {
     pub reports: Reports,
 }
 
-/// Starts them on what the configuration asks for. If that is to be found out, a ring that worked when it was tried may
-/// still not be had for every shard, as memory and descriptors have limits: then all of them are on epoll.
+/// Starts them on what the configuration asks for. A ring that worked when it was tried may still not be had for every
+/// shard, as memory and descriptors have limits: then all of them are on epoll.
 pub(super) fn start_where_possible(
     nursery: &Nursery,
     shards: usize,
@@ -35,11 +35,10 @@ pub(super) fn start_where_possible(
     keys: &KeyBook,
     ledger: Option<Arc<Ledger>>,
 ) -> Result<(Started, mpsc::UnboundedReceiver<usize>, Choice), StartError> {
-    let wanted = snapshot.runtime.event_loop;
-    let mut event_loop = Choice::make(wanted).map_err(StartError::EventLoop)?;
+    let mut event_loop = Choice::make(snapshot.runtime.event_loop);
     let mut started = start_shards(nursery, shards, snapshot, sockets, &event_loop, keys.clone(), ledger.clone());
     if let Err(StartError::EventLoop(error)) = &started
-        && (wanted, event_loop.event_loop) == (EventLoop::Auto, EventLoop::Uring)
+        && event_loop.event_loop == EventLoop::Uring
     {
         let reason = format!("io_uring does not work here for {shards} shards: {error}");
         event_loop = Choice { event_loop: EventLoop::Epoll, reason };

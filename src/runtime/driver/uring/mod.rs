@@ -114,6 +114,11 @@ impl Uring {
         uring.broken.map_or(Ok(uring), Err)
     }
 
+    /// Whether this kernel is one on which epoll is cheaper.
+    pub fn costs_more() -> bool {
+        Quirks::of_this_kernel().is_some_and(|quirks| quirks.costs_more)
+    }
+
     /// What other threads ring to end this shard's sleep.
     pub fn bell(&self) -> Arc<Bell> {
         self.bell.clone()
@@ -508,7 +513,7 @@ mod tests {
 
     /// A ring, where the kernel has them and lets us use them; else says what there is instead, and why.
     fn allowed() -> Option<Uring> {
-        let choice = Choice::make(EventLoop::Auto).expect("epoll works anywhere");
+        let choice = Choice::make(EventLoop::Uring);
         if choice.event_loop == EventLoop::Epoll {
             eprintln!("not tested here: {}", choice.reason);
             return None;
