@@ -3,7 +3,7 @@
 use super::buffer::{Class, Pool};
 use super::driver::{Close, Driver, DriverCounters, Parcel, Stop};
 use super::executor::{TaskId, Tasks};
-use super::op::{Done, Error, ListenerId, Op, OpId, Owner, Received, SocketId};
+use super::op::{Done, Error, ListenerId, Op, OpId, Owner, Pieces, Received, SocketId};
 use super::timer::{Entry, Wheel};
 use crate::stdx::histogram::Histogram;
 use crate::stdx::time::{Mono, Now};
@@ -244,6 +244,10 @@ impl Runtime {
 
     pub(super) fn receive_at_hand(&self, socket: SocketId, class: Class) -> Option<Result<Received, Error>> {
         self.0.driver.borrow_mut().receive_at_hand(socket, class, &self.0.pool)
+    }
+
+    pub(super) fn send_at_once(&self, socket: SocketId, pieces: &Pieces) -> Option<Result<usize, Error>> {
+        self.0.driver.borrow_mut().send_at_once(socket, pieces)
     }
 
     pub(super) fn cancel(&self, id: OpId) {

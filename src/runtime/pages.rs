@@ -1,8 +1,8 @@
 //! Large tables that are read here and there: large pages for them, and lines of them that are asked for ahead.
 //!
 //! Who reads here and there in many megabytes needs to be told of each place where it lies, and of pages of 4 KiB the
-//! processor remembers too few: what it asks memory for then is not one line, but several, one after the other. And
-//! whoever needs a line at once waits for it as long as for hundreds of instructions.
+//! processor remembers too few: what it asks memory for then is not one line, but several, one after the other. And who
+//! asks for a line only when it is needed waits for hundreds of instructions.
 
 use rustix::mm::{Advice, madvise};
 use std::mem::MaybeUninit;
@@ -33,7 +33,7 @@ pub fn fetch_ahead<T>(what: &T) {
     #[cfg(target_arch = "aarch64")]
     // SAFETY: a hint; nothing is read as far as the program can tell.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) place, options(nostack, preserves_flags));
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) place, options(readonly, nostack, preserves_flags));
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _unheeded = place;

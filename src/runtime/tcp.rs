@@ -166,9 +166,12 @@ impl Future for SendAll<'_> {
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let runtime = &this.stream.runtime;
+        if let Some(over) = this.begin() {
+            this.stage = Stage::Over;
+            return Poll::Ready(over);
+        }
         loop {
             let done = match std::mem::replace(&mut this.stage, Stage::Over) {
-                Stage::Submit(pieces) if pieces.is_empty() => return Poll::Ready(Ok(())),
                 Stage::Submit(pieces) => {
                     let task = runtime.current().expect("sends are awaited inside coroutines");
                     match runtime.submit(Op::Send(this.stream.socket, pieces), Owner::Task(task)) {
@@ -205,6 +208,26 @@ impl Future for SendAll<'_> {
             pieces.shrink();
             this.stage = Stage::Submit(pieces);
         }
+    }
+}
+
+impl SendAll<'_> {
+    /// Sends what there is room for, unless that was begun before. Says how it went if that is all.
+    fn begin(&mut self) -> Option<Result<(), Error>> {
+        let Stage::Submit(pieces) = &mut self.stage else { return None };
+        if pieces.is_empty() {
+            return Some(Ok(()));
+        }
+        let sent = match self.stream.runtime.send_at_once(self.stream.socket, pieces)? {
+            Ok(sent) => sent,
+            Err(error) => return Some(Err(error)),
+        };
+        if sent == pieces.len() {
+            return Some(Ok(()));
+        }
+        pieces.advance(sent);
+        pieces.shrink();
+        None
     }
 }
 

@@ -12,7 +12,7 @@ pub mod uring;
 
 use super::buffer::{Class, Pool};
 use super::mailbox::Bell;
-use super::op::{Done, Error, ListenerId, Op, OpId, Owner, Received, SocketId};
+use super::op::{Done, Error, ListenerId, Op, OpId, Owner, Pieces, Received, SocketId};
 use crate::stdx::time::{Mono, Now};
 use rustix::fd::OwnedFd;
 use std::net::SocketAddr;
@@ -88,6 +88,15 @@ impl Driver {
             Self::Epoll(epoll) => epoll.receive_at_hand(socket, class, pool),
             Self::Uring(uring) => uring.receive_at_hand(socket, class, pool),
             Self::Sim(node) => node.receive_at_hand(socket, class, pool),
+        }
+    }
+
+    /// What a send would do at once, without an operation: how much went out. `None` if that is nothing for now.
+    pub fn send_at_once(&mut self, socket: SocketId, pieces: &Pieces) -> Option<Result<usize, Error>> {
+        match self {
+            Self::Epoll(epoll) => epoll.send_at_once(socket, pieces),
+            Self::Uring(uring) => uring.send_at_once(socket, pieces),
+            Self::Sim(node) => node.send_at_once(socket, pieces),
         }
     }
 

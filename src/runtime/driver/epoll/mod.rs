@@ -135,8 +135,22 @@ impl Epoll {
     }
 
     pub fn receive_at_hand(&mut self, id: SocketId, class: Class, pool: &Pool) -> Option<Result<Received, Error>> {
+        if self.inline_left == 0 {
+            return None;
+        }
         let socket = self.sockets.get_mut(key(id.0)).filter(|socket| socket.has_more() && socket.receive.is_none())?;
-        socket.read(Target::Fresh(class), pool).ok()
+        let received = socket.read(Target::Fresh(class), pool).ok()?;
+        self.inline_left -= 1;
+        Some(received)
+    }
+
+    pub fn send_at_once(&mut self, id: SocketId, pieces: &Pieces) -> Option<Result<usize, Error>> {
+        if self.inline_left == 0 {
+            return None;
+        }
+        let sent = self.sockets.get_mut(key(id.0))?.write(pieces)?;
+        self.inline_left -= 1;
+        Some(sent)
     }
 
     pub fn set_owner(&mut self, id: OpId, owner: Owner) {

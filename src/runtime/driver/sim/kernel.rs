@@ -5,7 +5,7 @@ use super::link::{Link, Socket, Waiting};
 use super::transcript::{Line, Transcript};
 use crate::runtime::buffer::{Class, Pool};
 use crate::runtime::driver::{Close, DriverCounters, Stop};
-use crate::runtime::op::{Armed, Done, Error, Op, OpId, OpTable, Owner, Received, Reclaimed, SocketId, Target};
+use crate::runtime::op::{Armed, Done, Error, Op, OpId, OpTable, Owner, Pieces, Received, Reclaimed, SocketId, Target};
 use crate::stdx::rng::Rng;
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::time::{Mono, Now, Wall};
@@ -199,6 +199,19 @@ impl Kernel {
             Done::Received(received) => Some(received),
             other => unreachable!("a receive ended as {other:?}"),
         }
+    }
+
+    /// Whether it is seen that there is room is up to the kernel, as it is with a send that is submitted.
+    pub fn send_at_once(&mut self, host: usize, id: SocketId, pieces: &Pieces) -> Option<Result<usize, Error>> {
+        if !self.rng.chance(INLINE_PER_MILLE) {
+            return None;
+        }
+        let sent = self.send_bytes(host, id, pieces);
+        if sent == Ok(0) {
+            return None;
+        }
+        self.note_done(host, id.0, &Done::Sent(sent, Pieces::default()));
+        Some(sent)
     }
 
     pub fn take(&mut self, host: usize, id: OpId) -> Option<Done> {

@@ -27,7 +27,7 @@ pub use self::transcript::Line;
 use self::kernel::Kernel;
 use super::{Close, DriverCounters, Stop};
 use crate::runtime::buffer::{Class, Pool};
-use crate::runtime::op::{Done, Error, ListenerId, Op, OpId, Owner, Received, SocketId};
+use crate::runtime::op::{Done, Error, ListenerId, Op, OpId, Owner, Pieces, Received, SocketId};
 use crate::stdx::time::{Mono, Now};
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -108,6 +108,10 @@ impl Node {
 
     pub fn receive_at_hand(&mut self, socket: SocketId, class: Class, pool: &Pool) -> Option<Result<Received, Error>> {
         self.kernel.borrow_mut().receive_at_hand(self.host, socket, class, pool)
+    }
+
+    pub fn send_at_once(&mut self, socket: SocketId, pieces: &Pieces) -> Option<Result<usize, Error>> {
+        self.kernel.borrow_mut().send_at_once(self.host, socket, pieces)
     }
 
     pub fn take(&mut self, id: OpId) -> Option<Done> {

@@ -107,7 +107,7 @@ impl Kernel {
     }
 
     /// How many bytes the pipe took; none if it is full.
-    fn send_bytes(&mut self, host: usize, id: SocketId, pieces: &Pieces) -> Result<usize, Error> {
+    pub(super) fn send_bytes(&mut self, host: usize, id: SocketId, pieces: &Pieces) -> Result<usize, Error> {
         let (key, side) = self.linked(host, id).ok_or(Error::Reset)?;
         let link = self.links.get(key).expect("an end that is not closed keeps its link");
         let (to, len) = (other(side), pieces.len());

@@ -3,14 +3,12 @@
 use super::{Close, Completion, Done, Early, Error, Rx, Socket, SocketId, TX, Tx, Uring, Wait, Wanted, Window, key};
 use crate::runtime::buffer::{Buf, Class, Pool, Spare};
 use crate::runtime::driver::uring::RX;
-use crate::runtime::op::{Armed, OpId, Owner, PIECES_MAX, Pieces, Received, Target};
+use crate::runtime::op::{Armed, OpId, Owner, Pieces, Received, Target};
 use io_uring::{opcode, squeue, types};
 use rustix::event::PollFlags;
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
-use rustix::io::{Errno, IoSlice};
-use rustix::net::{
-    self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags, SocketType, sockopt,
-};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, RecvFlags, SocketAddrAny, SocketFlags, SocketType, sockopt};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -102,6 +100,9 @@ impl Uring {
 
     /// What the last receive left is read by a system call of its own, which is less than a turn for it.
     pub fn receive_at_hand(&mut self, id: SocketId, class: Class, pool: &Pool) -> Option<Result<Received, Error>> {
+        if self.inline_left == 0 {
+            return None;
+        }
         let socket = self.sockets.get_mut(key(id.0)).filter(|socket| socket.receive.is_none())?;
         if socket.early.is_some() {
             return self.hand_over(id, Target::Fresh(class), pool).ok();
@@ -109,6 +110,7 @@ impl Uring {
         if !socket.nonempty || !matches!(socket.rx, Rx::Idle) {
             return None;
         }
+        self.inline_left -= 1;
         let mut buf = pool.take(class)?;
         match net::recv(&socket.fd, buf.spare_mut(), RecvFlags::DONTWAIT).map(|(_, count)| count) {
             Ok(0) => Some(socket.failed.map_or(Ok(Received::End(None)), Err)),
@@ -298,29 +300,27 @@ impl Uring {
         Ok(())
     }
 
+    pub fn send_at_once(&mut self, id: SocketId, pieces: &Pieces) -> Option<Result<usize, Error>> {
+        if self.inline_left == 0 {
+            return None;
+        }
+        let socket = self.sockets.get_mut(key(id.0)).filter(|socket| matches!(socket.tx, Tx::Idle))?;
+        let sent = socket.write(pieces)?;
+        self.inline_left -= 1;
+        Some(sent)
+    }
+
     pub(super) fn send(&mut self, id: SocketId, pieces: Pieces) -> Result<Done, (Armed, Wait)> {
         let Some(socket) = self.sockets.get_mut(key(id.0)) else { return Ok(Done::Sent(Err(Error::Reset), pieces)) };
         if matches!(socket.tx, Tx::Polling) {
             return Err((Armed::Send(id, pieces), Wait::Completion));
         }
-        let outcome = loop {
-            match write(&socket.fd, &pieces) {
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    socket.tx = Tx::Polling;
-                    let fd = types::Fd(socket.fd.as_raw_fd());
-                    let entry = opcode::PollAdd::new(fd, u32::from(PollFlags::OUT.bits())).build();
-                    self.push(entry, id.0 | TX);
-                    return Err((Armed::Send(id, pieces), Wait::Completion));
-                }
-                Ok(count) => break Ok(count),
-                // Says only that this direction is over: what the peer sent and ended may still be whole.
-                Err(Errno::PIPE) => break Err(Error::Reset),
-                Err(errno) => {
-                    socket.failed = Some(errno.into());
-                    break Err(errno.into());
-                }
-            }
+        let Some(outcome) = socket.write(&pieces) else {
+            socket.tx = Tx::Polling;
+            let fd = types::Fd(socket.fd.as_raw_fd());
+            let entry = opcode::PollAdd::new(fd, u32::from(PollFlags::OUT.bits())).build();
+            self.push(entry, id.0 | TX);
+            return Err((Armed::Send(id, pieces), Wait::Completion));
         };
         socket.send = None;
         Ok(Done::Sent(outcome, pieces))
@@ -380,19 +380,6 @@ pub(super) fn close(fd: OwnedFd, how: Close) {
 pub(super) fn reclaim(descriptor: i32) {
     // SAFETY: the kernel has made this descriptor for a completion that nobody else has seen.
     drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
-}
-
-fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    if let Some(only) = pieces.only() {
-        return net::send(fd, only.bytes(), flags);
-    }
-    let mut slices = [(); PIECES_MAX].map(|()| IoSlice::new(&[]));
-    match pieces.gather(&mut slices) {
-        [] => Ok(0),
-        [only] => net::send(fd, only, flags),
-        several => net::sendmsg(fd, several, &mut SendAncillaryBuffer::default(), flags),
-    }
 }
 
 /// `IORING_RECVSEND_POLL_FIRST`

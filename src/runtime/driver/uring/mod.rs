@@ -493,7 +493,7 @@ const ACCEPTED_MAX: usize = 256;
 /// The part of a shard's memory for bytes that each window may take beside it.
 const WINDOW_SHARE: usize = 64;
 const WINDOW_MIN: usize = 4;
-/// About what the kernel completes in a turn, which ends after twenty.
+/// About what completes in a turn. Receives beyond fail, and are tried again in the order in which they did.
 const WINDOW_HEADS_MAX: u16 = 16;
 /// Half a megabyte, which a ring that has served bodies keeps.
 const WINDOW_BODIES_MAX: u16 = 8;

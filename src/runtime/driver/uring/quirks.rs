@@ -1,14 +1,14 @@
-//! What to leave alone on which kernel: each line is a defect that others met, and the release that ended it; or that
-//! all of it is better left alone.
+//! What to leave alone on which kernel: each line is a defect that others met, and the release that ended it. The last
+//! one says on which a ring costs more than epoll.
 
-/// What this kernel does well enough to be used.
+/// What this driver has to know of a kernel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Quirks {
     /// One accept brings connection after connection.
     pub multishot_accept: bool,
     /// A sleeping ring can be kept out of the machine's iowait.
     pub no_iowait: bool,
-    /// A request costs more than 3 % more CPU than on epoll, as `loadtest/compare --only loops` has it.
+    /// Over 3 % more CPU a request than epoll, by `loadtest/compare --only loops`.
     pub costs_more: bool,
 }
 
@@ -43,7 +43,8 @@ const FLOOR: Release = (6, 1);
 const ACCEPTS_RIGHT: Release = (6, 8);
 /// Before, an idle ring shows as a machine that waits for its disk.
 const NO_IOWAIT: Release = (6, 15);
-/// The latest that was measured. Those before have nothing that would have made it cheaper.
+/// The one that was measured; earlier ones are taken to be no cheaper. A later one gets a ring, as long as nobody has
+/// measured that it costs more.
 const DEAR_UNTIL: Release = (6, 18);
 
 #[cfg(test)]

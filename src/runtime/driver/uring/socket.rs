@@ -12,10 +12,10 @@
 use crate::runtime::buffer::{Buf, Class, Spare};
 use crate::runtime::driver::{Close, Stop};
 use crate::runtime::listener;
-use crate::runtime::op::{Error, OpId};
+use crate::runtime::op::{Error, OpId, PIECES_MAX, Pieces};
 use rustix::fd::OwnedFd;
-use rustix::io::Errno;
-use rustix::net::{self, SocketAddrAny, sockopt};
+use rustix::io::{Errno, IoSlice};
+use rustix::net::{self, SendAncillaryBuffer, SendFlags, SocketAddrAny, sockopt};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct Socket {
     pub rx: Rx,
     pub tx: Tx,
     pub early: Option<Early>,
-    /// The last receive left something to read: the next one should look before it waits.
+    /// The last receive left something to read, or found no buffer for it: the next one should look before it waits.
     pub nonempty: bool,
     /// Not 0 once a receive had to wait for memory, until one has brought something: its place among those that wait.
     pub ticket: u64,
@@ -91,6 +91,23 @@ impl Socket {
         self.early.is_some() && self.ticket == 0
     }
 
+    /// Writes once; `None` if there is no room.
+    pub fn write(&mut self, pieces: &Pieces) -> Option<Result<usize, Error>> {
+        loop {
+            match write(&self.fd, pieces) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return None,
+                Ok(count) => return Some(Ok(count)),
+                // Says only that this direction is over: what the peer sent and ended may still be whole.
+                Err(Errno::PIPE) => return Some(Err(Error::Reset)),
+                Err(errno) => {
+                    self.failed = Some(errno.into());
+                    return Some(Err(errno.into()));
+                }
+            }
+        }
+    }
+
     /// The kernel does nothing with it.
     pub fn is_quiet(&self) -> bool {
         matches!((&self.rx, &self.tx), (Rx::Idle, Tx::Idle))
@@ -140,6 +157,19 @@ fn listen(fd: &OwnedFd) -> Result<SocketAddr, Errno> {
     let address = net::getsockname(fd)?.try_into()?;
     listener::listen(fd)?;
     Ok(address)
+}
+
+fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    if let Some(only) = pieces.only() {
+        return net::send(fd, only.bytes(), flags);
+    }
+    let mut slices = [(); PIECES_MAX].map(|()| IoSlice::new(&[]));
+    match pieces.gather(&mut slices) {
+        [] => Ok(0),
+        [only] => net::send(fd, only, flags),
+        several => net::sendmsg(fd, several, &mut SendAncillaryBuffer::default(), flags),
+    }
 }
 
 /// How long an accept may wait that found its connection taken.

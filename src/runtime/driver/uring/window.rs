@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A window over the pool, not the pool itself: a slow peer pins memory of the pool, never a place here. The kernel
-//! goes round it, so a small one stays in the caches; what it has no room for waits in its socket, and comes first next
-//! time.
+//! goes round it, so a small one stays in the caches; what it has no room for waits in its socket, and looks first once
+//! there is room.
 
 use super::ring::Ring;
 use crate::runtime::buffer::{Class, Pool, Spare};
