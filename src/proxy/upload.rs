@@ -111,10 +111,10 @@ pub async fn upload(
         };
         let mut pieces = framed(exchange, body, encoder, replay, (before.take(), piece))?;
         let more = behind(exchange, body, encoder, replay, &mut pieces);
-        if !pieces.is_empty() {
-            exchange.send_up(stream, pieces).await.map_err(unsendable)?;
-        }
+        let sent = if pieces.is_empty() { Ok(()) } else { exchange.send_up(stream, pieces).await };
+        // A client whose body cannot be had is the better reason.
         more?;
+        sent.map_err(unsendable)?;
         if exchange.account.request_read.get() {
             return Ok(());
         }

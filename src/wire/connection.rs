@@ -179,12 +179,13 @@ impl Reader {
     }
 
     /// Whether more of the body should go with `pieces`, if it is here: a buffer that came full is one of several, and
-    /// whoever they are sent to wakes once for all. Not where memory is short, as it is held for as long as that takes.
+    /// whoever they are sent to wakes once for all. They are held for as long as that takes, so together they may be a
+    /// part of what is free: those who take theirs slowly leave room for others.
     pub fn may_bring_more(&self, pieces: &Pieces, pool: &Pool) -> bool {
         self.brimming
             && !self.decoder.is_done()
             && pieces.room() >= FRAMED_MAX
-            && pool.bytes_out() <= pool.bytes_max() / 2
+            && pieces.len() < (pool.bytes_max() / 2).saturating_sub(pool.bytes_out()) / BATCH_SHARE
     }
 
     /// The next piece if its bytes are here already; nothing is waited for.
@@ -305,3 +306,6 @@ fn with_room(buf: Buf) -> Result<Buf, ReadError> {
     let fits = larger.push(buf.bytes());
     if fits && larger.spare_len() > 0 { Ok(larger) } else { Err(ReadError::Head(HeadError::HeadTooLarge)) }
 }
+
+/// Of the half of a shard's memory that is for this, as far as it is free, a batch may take one part of so many.
+const BATCH_SHARE: usize = 64;

@@ -267,6 +267,8 @@ fn body(rng: &mut Rng, bytes_max: u64) -> Vec<u8> {
         0..8 => 0,
         8..60 => rng.below(200),
         60..92 => rng.below(6_000),
+        92..99 => rng.below(150_000),
+        _ if rng.chance(300) => rng.below(900_000),
         _ => rng.below(150_000),
     };
     let len = len.min(bytes_max);
