@@ -49,6 +49,8 @@ class Server:
             self.process = spawn(self.command, self.core, cwd=self.scratch, **streams)
         try:
             self._await_answer()
+            if self.thread and self.name.endswith("-uring") and "event loop io_uring" not in self.log_path.read_text():
+                raise Failed(f"{self.name} is not on a ring: {self._log_end()}")
         except BaseException:
             end(self.process)
             raise

@@ -513,9 +513,9 @@ pub struct Runtime {
     /// Whether each shard keeps to one CPU: `auto`, `always` or `never`. Default: auto, if there are as many shards as
     /// CPUs that the process may use; with a bare quota it may use all, and every process would sit on the first ones.
     pub pin: Option<Pin>,
-    /// `auto`, `uring` or `epoll`. Default: auto, which takes the cheaper of those that work: epoll up to Linux 6.18,
-    /// later io_uring. Where a ring is wanted and does not work there is epoll. The log, the metrics and the status say
-    /// which it is, and why.
+    /// `auto`, `uring` or `epoll`. Default: auto, which is epoll up to Linux 6.18, where a ring was measured to cost
+    /// more, and io_uring on later kernels. Where a ring does not work it is epoll. The log, the metrics and the status
+    /// say which it is, and why.
     pub event_loop: Option<EventLoop>,
 }
 

@@ -99,7 +99,7 @@ pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downst
         Err(Stop::Answered(response)) => reply(shared, guarded, downstream, Content::Direct(response), false).await,
     };
     downstream.count(shared, &account);
-    downstream.expected = notes.expected();
+    downstream.expected = notes.expected().unwrap_or(downstream.expected);
     count_policies(shared, notes);
     if shared.logs() {
         log(shared, settings, downstream, &account, Some(guarded));

@@ -112,9 +112,9 @@ impl Notes {
         }
     }
 
-    /// What the connection's next request is likely to be charged for.
-    pub fn expected(&self) -> Expected {
-        self.found().map(|found| found.charged.expected()).unwrap_or_default()
+    /// What the connection's next request is likely to be charged for, if this one met a policy.
+    pub fn expected(&self) -> Option<Expected> {
+        Some(self.found()?.charged.expected())
     }
 
     /// Which policy refused the request, and why.

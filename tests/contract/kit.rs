@@ -50,7 +50,7 @@ pub fn with_uring(scenario: fn(&Kit)) {
     Kit::new(open(), open(), None).check(scenario);
 }
 
-/// What the gateway gives on this machine to whom wants a ring.
+/// What the gateway runs on here where `uring` is configured.
 pub fn choice() -> Choice {
     Choice::make(EventLoop::Uring)
 }

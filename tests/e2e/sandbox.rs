@@ -77,11 +77,25 @@ fn a_container_that_forbids_io_uring_gets_epoll_and_is_told_why() {
             let gateway = Gateway::start_by(&wrapper, &site.file, &[]);
             assert_eq!(gateway.get("/").status(), 200);
             gateway.wait_said("event loop epoll: io_uring does not work here: Operation not permitted");
+            if wanted == "uring" {
+                gateway.wait_said("event_loop is uring, and it is epoll that runs: io_uring does not work here");
+            }
             let metrics = gateway.ask_admin("/metrics").text();
             let info = "shardgate_event_loop_info{driver=\"epoll\",reason=\"io_uring does not";
             assert!(metrics.contains(info), "{metrics}");
         }
     }
+}
+
+#[test]
+fn auto_tells_what_it_took_and_why() {
+    let origin = Origin::answering(OK);
+    let gateway = Gateway::start(&Config::to(&origin).event_loop("auto").admin());
+    let (name, why) = event_loops::of_auto();
+    gateway.wait_said(&format!("event loop {name}: {why}"));
+    let info = format!("shardgate_event_loop_info{{driver=\"{name}\",reason=\"{why}\"}}");
+    assert!(gateway.ask_admin("/metrics").text().contains(&info), "{info}");
+    assert!(gateway.ask_admin("/status").text().contains(why), "{why}");
 }
 
 /// One ring can be made, and no other: memory and descriptors have limits that a trial does not meet.

@@ -49,10 +49,12 @@ impl Charged {
         self.charges.borrow_mut().extend_from_slice(charges);
     }
 
-    /// Of the first limits, for the next request of the same connection: it will nearly always be charged for them.
+    /// Of the last limits, for the next request of the same connection: it will nearly always be charged for them. In a
+    /// chain the narrower ones mostly come last, which have the more keys.
     pub fn expected(&self) -> Expected {
         let charges = self.charges.borrow();
-        Expected(std::array::from_fn(|place| charges.get(place).map(|charge| charge.tag).unwrap_or_default()))
+        let mut tags = charges.iter().rev().map(|charge| charge.tag);
+        Expected([(); EXPECTED_MAX].map(|()| tags.next().unwrap_or_default()))
     }
 
     /// Of the limit of that number.
@@ -78,7 +80,7 @@ impl State {
         Some((ledger, self.leases.get_or_insert_with(|| Leases::new(self.shard, LEASE_KEYS))))
     }
 
-    /// Has what lies far away fetched that such a request needs, while its head is read.
+    /// Calls `fetch` for what such a request will need, while its head is still to come.
     pub fn expect(&self, Expected(tags): Expected, mut fetch: impl FnMut(&Ledger, Tag)) {
         if tags == [Tag::default(); EXPECTED_MAX] {
             return;
@@ -162,7 +164,7 @@ mod tests {
         };
         assert_eq!(fetched(&charged), []);
         charged.note(&tags.iter().map(|tag| Charge { tag: *tag, cost: 1 }).collect::<Vec<_>>());
-        assert_eq!(fetched(&charged), tags[..EXPECTED_MAX]);
+        assert_eq!(fetched(&charged), [tags[2], tags[1]]);
         charged.forget();
         assert_eq!(fetched(&charged), []);
     }

@@ -135,7 +135,7 @@ impl Ledger {
         Tag::new(self.hash.hash_one((limit, key)), limit)
     }
 
-    /// Where what the key has left lies, nearly always, for whoever can have it fetched before it is needed.
+    /// The line of the cache that nearly always has the key's slot, for whoever knows early that it will be needed.
     pub fn line(&self, tag: Tag) -> &impl Sized {
         self.table.line(tag)
     }

@@ -76,7 +76,10 @@ impl Gateway {
     fn start_as(mut command: Command, config: &Config) -> Self {
         let file = ConfigFile::new(&config.yaml());
         command.arg("run").arg(&file.path);
-        Self::run(command)
+        let gateway = Self::run(command);
+        let is_told = |line: &String| line.contains("it is epoll that runs");
+        assert!(!config.has_ring() || !gateway.stderr().iter().any(is_told), "{:?}", gateway.stderr());
+        gateway
     }
 
     #[track_caller]

@@ -14,7 +14,7 @@ const ROUNDS: usize = 101;
 const DECISIONS: u32 = 20_000;
 const SHARDS: usize = 8;
 /// Some hundred nanoseconds: the gateway asks for the line when it begins to read the head of a connection's next
-/// request, which is longer before.
+/// request, which is earlier still.
 const AHEAD: usize = 16;
 
 fn main() {

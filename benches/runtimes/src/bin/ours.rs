@@ -27,7 +27,11 @@ fn main() -> ExitCode {
         }
     };
     runtimes::main(|listen, origin| {
-        let driver = Choice::make(event_loop).and_then(|choice| choice.open()).map_err(std::io::Error::other)?;
+        let choice = Choice::make(event_loop);
+        if choice.event_loop != event_loop {
+            return Err(std::io::Error::other(choice.reason));
+        }
+        let driver = choice.open().map_err(std::io::Error::other)?;
         let runtime = Runtime::new(driver, RECEIVE_BYTES_MAX);
         let listener = TcpListener::bind(&runtime, listen.into()).map_err(std::io::Error::other)?;
         runtime.spawn(accept(runtime.clone(), listener, origin));
