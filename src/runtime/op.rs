@@ -283,9 +283,13 @@ impl Pieces {
         &slices[..count]
     }
 
+    pub fn count(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
     /// How many more there is room for.
     pub fn room(&self) -> usize {
-        PIECES_MAX - self.iter().count()
+        PIECES_MAX - self.count()
     }
 
     /// Puts others behind these. There must be room for them.

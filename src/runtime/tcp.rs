@@ -197,15 +197,9 @@ impl Future for SendAll<'_> {
                 Stage::Over => unreachable!("polled after it was over"),
             };
             let Done::Sent(sent, mut pieces) = done else { unreachable!("a send ended as {done:?}") };
-            let sent = match sent {
-                Ok(sent) => sent,
-                Err(error) => return Poll::Ready(Err(error)),
-            };
-            if sent == pieces.len() {
-                return Poll::Ready(Ok(()));
+            if let Some(over) = outcome(sent, &mut pieces) {
+                return Poll::Ready(over);
             }
-            pieces.advance(sent);
-            pieces.shrink();
             this.stage = Stage::Submit(pieces);
         }
     }
@@ -218,16 +212,21 @@ impl SendAll<'_> {
         if pieces.is_empty() {
             return Some(Ok(()));
         }
-        let sent = match self.stream.runtime.send_at_once(self.stream.socket, pieces)? {
-            Ok(sent) => sent,
-            Err(error) => return Some(Err(error)),
-        };
-        if sent == pieces.len() {
-            return Some(Ok(()));
+        let sent = self.stream.runtime.send_at_once(self.stream.socket, pieces)?;
+        outcome(sent, pieces)
+    }
+}
+
+/// How a send went of which so much went out, if that is all. What is left stays in `pieces`.
+fn outcome(sent: Result<usize, Error>, pieces: &mut Pieces) -> Option<Result<(), Error>> {
+    match sent {
+        Err(error) => Some(Err(error)),
+        Ok(sent) if sent == pieces.len() => Some(Ok(())),
+        Ok(sent) => {
+            pieces.advance(sent);
+            pieces.shrink();
+            None
         }
-        pieces.advance(sent);
-        pieces.shrink();
-        None
     }
 }
 

@@ -179,13 +179,16 @@ impl Reader {
     }
 
     /// Whether more of the body should go with `pieces`, if it is here: a buffer that came full is one of several, and
-    /// whoever they are sent to wakes once for all. They are held for as long as that takes, so together they may be a
+    /// whoever they are sent to wakes once for all. They are held for as long as that takes, so more than two may be a
     /// part of what is free: those who take theirs slowly leave room for others.
     pub fn may_bring_more(&self, pieces: &Pieces, pool: &Pool) -> bool {
+        let free = (pool.bytes_max() / 2).saturating_sub(pool.bytes_out());
+        let buffer_bytes = Class::Body.payload_bytes();
         self.brimming
             && !self.decoder.is_done()
             && pieces.room() >= FRAMED_MAX
-            && pieces.len() < (pool.bytes_max() / 2).saturating_sub(pool.bytes_out()) / BATCH_SHARE
+            && free > 0
+            && pieces.count() * buffer_bytes <= buffer_bytes.max(free / BATCH_SHARE)
     }
 
     /// The next piece if its bytes are here already; nothing is waited for.
@@ -307,5 +310,59 @@ fn with_room(buf: Buf) -> Result<Buf, ReadError> {
     if fits && larger.spare_len() > 0 { Ok(larger) } else { Err(ReadError::Head(HeadError::HeadTooLarge)) }
 }
 
-/// Of the half of a shard's memory that is for this, as far as it is free, a batch may take one part of so many.
+/// A batch may take this part of what is free of the half of a shard's memory.
 const BATCH_SHARE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::head::Underscores;
+    use crate::runtime::op::PIECES_MAX;
+
+    const LIMITS: BodyLimits = BodyLimits {
+        chunk_line_bytes_max: 0,
+        trailer_bytes_max: 0,
+        trailer_fields_max: 0,
+        underscores: Underscores::Drop,
+    };
+
+    fn batch(pool: &Pool, count: usize) -> Pieces {
+        let mut pieces = Pieces::default();
+        (0..count).for_each(|_| pieces.extend(Pieces::one(pool.take(Class::Body).expect("there is memory"))));
+        pieces
+    }
+
+    #[test]
+    fn a_batch_is_a_part_of_what_is_free_and_two_as_long_as_half_is() {
+        let mut reader =
+            Reader { input: None, decoder: Decoder::new(), bytes_received: 0, head_begun: false, brimming: true };
+        reader.begin_body(Framing::Length(1 << 30), &LIMITS);
+        // Half of it is 32 MiB, of which a 64th are eight buffers, as long as nothing is out.
+        for (out, count, want) in [
+            (0, 1, true),
+            (0, 7, true),
+            (0, 8, false),
+            (200, 4, true),
+            (200, 6, false),
+            (300, 3, true),
+            (300, 4, false),
+            (390, 1, true),
+            (390, 2, false),
+            (600, 1, false),
+        ] {
+            let pool = Pool::new(64 << 20);
+            let _out = batch_of_others(&pool, out);
+            let pieces = batch(&pool, count);
+            assert_eq!(reader.may_bring_more(&pieces, &pool), want, "{count} with {out} out");
+        }
+        let pool = Pool::new(256 << 20);
+        assert!(reader.may_bring_more(&batch(&pool, PIECES_MAX - FRAMED_MAX), &pool));
+        assert!(!reader.may_bring_more(&batch(&pool, PIECES_MAX - FRAMED_MAX + 1), &pool));
+        reader.brimming = false;
+        assert!(!reader.may_bring_more(&batch(&pool, 1), &pool));
+    }
+
+    fn batch_of_others(pool: &Pool, count: usize) -> Vec<Buf> {
+        (0..count).map(|_| pool.take(Class::Body).expect("there is memory")).collect()
+    }
+}

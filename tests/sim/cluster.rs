@@ -540,6 +540,9 @@ fn tighten(rng: &mut Rng, limits: &mut Bounds) {
     }
     if rng.chance(150) {
         limits.receive_bytes_max = rng.between(160, 800) as usize * 1024;
+    } else if rng.chance(150) {
+        // A batch of a body is narrowed by what is free.
+        limits.receive_bytes_max = 1 << rng.between(20, 26);
     }
 }
 

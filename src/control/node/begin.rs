@@ -47,7 +47,7 @@ pub(super) fn start_where_possible(
         started = start_shards(nursery, shards, snapshot, sockets, &event_loop, keys.clone(), ledger.clone());
     }
     let (started, ended) = started?;
-    if snapshot.runtime.event_loop != event_loop.event_loop && snapshot.runtime.event_loop == EventLoop::Uring {
+    if (snapshot.runtime.event_loop, event_loop.event_loop) == (EventLoop::Uring, EventLoop::Epoll) {
         say!(Warn, "event_loop is uring, and it is epoll that runs: {}", event_loop.reason);
     }
     Ok((started, ended, event_loop))

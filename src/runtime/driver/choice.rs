@@ -97,7 +97,11 @@ mod tests {
             (EventLoop::Auto, works, true, EventLoop::Epoll, COSTS_MORE),
             (EventLoop::Auto, fails, true, EventLoop::Epoll, &why),
         ] {
-            let choice = Choice::decide(wanted, || tried, costs_more);
+            let try_uring = || {
+                assert_ne!(wanted, EventLoop::Epoll, "nobody wants a ring");
+                tried
+            };
+            let choice = Choice::decide(wanted, try_uring, costs_more);
             assert_eq!((choice.event_loop, &*choice.reason), (event_loop, reason), "{wanted:?}, {costs_more}");
         }
     }

@@ -91,7 +91,8 @@ impl Driver {
         }
     }
 
-    /// What a send would do at once, without an operation: how much went out. `None` if that is nothing for now.
+    /// Sends what there is room for, without an operation: how much went out. `None` if that is nothing for now, or if
+    /// this turn has done enough. No other send may be under way.
     pub fn send_at_once(&mut self, socket: SocketId, pieces: &Pieces) -> Option<Result<usize, Error>> {
         match self {
             Self::Epoll(epoll) => epoll.send_at_once(socket, pieces),

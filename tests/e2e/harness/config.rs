@@ -60,12 +60,12 @@ impl Config {
         self
     }
 
-    /// On this event loop, whatever the suite is run on.
     /// The gateway is to be on io_uring, and can be here.
-    pub fn has_ring(&self) -> bool {
+    pub fn must_have_ring(&self) -> bool {
         self.event_loop == "uring" && event_loops::refused().is_none()
     }
 
+    /// On this event loop, whatever the suite is run on.
     pub fn event_loop(mut self, event_loop: &str) -> Self {
         self.event_loop = event_loop.to_owned();
         self

@@ -18,14 +18,17 @@ pub fn there() -> &'static [&'static str] {
 
 /// What `auto` takes here, and why: a release is all that a kernel is known by.
 pub fn of_auto() -> (&'static str, &'static str) {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|byte: char| !byte.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
-    let release = (numbers.next().expect("a major"), numbers.next().expect("a minor"));
     match refused() {
         Some(why) => ("epoll", why),
-        None if release <= (6, 18) => ("epoll", "io_uring works here, but costs more than epoll on this kernel"),
+        None if release() <= (6, 18) => ("epoll", "io_uring works here, but costs more than epoll on this kernel"),
         None => ("io_uring", "io_uring works here"),
     }
+}
+
+fn release() -> (u32, u32) {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|byte: char| !byte.is_ascii_digit()).map_while(|number| number.parse().ok());
+    (numbers.next().expect("a major"), numbers.next().expect("a minor"))
 }
 
 /// Why there is no io_uring here, if there is none; what was found is said once.

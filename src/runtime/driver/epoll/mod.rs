@@ -37,7 +37,7 @@ pub struct Epoll {
     /// Receives that found the pool empty, by the class of buffer that they wait for: heads may have some when bodies
     /// may not.
     parked: [Parked; 2],
-    /// Completions that may still happen inside `submit` in this turn; then the kernel is asked again first.
+    /// What may still be carried out at once in this turn; then the kernel is asked again first.
     inline_left: usize,
     events: Vec<epoll::Event>,
     pub(super) bell: Arc<Bell>,
@@ -148,7 +148,9 @@ impl Epoll {
         if self.inline_left == 0 {
             return None;
         }
-        let sent = self.sockets.get_mut(key(id.0))?.write(pieces)?;
+        let socket = self.sockets.get_mut(key(id.0))?;
+        debug_assert!(socket.send.is_none(), "one send a socket");
+        let sent = socket.write(pieces)?;
         self.inline_left -= 1;
         Some(sent)
     }

@@ -203,9 +203,11 @@ impl Kernel {
 
     /// Whether it is seen that there is room is up to the kernel, as it is with a send that is submitted.
     pub fn send_at_once(&mut self, host: usize, id: SocketId, pieces: &Pieces) -> Option<Result<usize, Error>> {
-        if !self.rng.chance(INLINE_PER_MILLE) {
+        if !self.rng.chance(AT_ONCE_PER_MILLE) {
             return None;
         }
+        let socket = self.hosts[host].sockets.get(Key::from_bits(id.0));
+        assert!(socket.is_none_or(|socket| socket.send.is_none()), "one send a socket");
         let sent = self.send_bytes(host, id, pieces);
         if sent == Ok(0) {
             return None;
@@ -464,6 +466,8 @@ const WALL_START_NANOS: u64 = 1_700_000_000_000_000_000;
 const WALL_JUMP_NANOS_MAX: u64 = 3_600_000_000_000;
 /// How many operations of a thousand are tried inside `submit`.
 const INLINE_PER_MILLE: u32 = 500;
+/// Sends that are not seen to find room are submitted, and may find it then.
+const AT_ONCE_PER_MILLE: u32 = 250;
 const OVERSLEEP_PER_MILLE: u32 = 300;
 const SOON_NANOS_MAX: u64 = 200_000;
 const DELAY_NANOS_MAX: u64 = 2_000_000_000;

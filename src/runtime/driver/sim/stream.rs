@@ -97,7 +97,10 @@ impl Kernel {
 
     pub(super) fn send(&mut self, host: usize, id: SocketId, pieces: Pieces) -> Attempt {
         let outcome = match self.send_bytes(host, id, &pieces) {
-            Ok(0) if !pieces.is_empty() => return Err((Armed::Send(id, pieces), Wait::Readiness)),
+            Ok(0) if !pieces.is_empty() => {
+                self.count_frozen(host, id);
+                return Err((Armed::Send(id, pieces), Wait::Readiness));
+            }
             outcome => outcome,
         };
         if let Some(socket) = self.hosts[host].sockets.get_mut(Key::from_bits(id.0)) {
@@ -123,9 +126,6 @@ impl Kernel {
             return Ok(len);
         }
         let mut count = len.min(link.pipes[to].room());
-        if count == 0 && link.pipes[to].is_frozen() {
-            self.census.count(Fault::PeerStopsReading);
-        }
         if count > 1 && self.throw(Fault::ShortSend) {
             count = self.rng.between(1, count as u64 - 1) as usize;
         }
@@ -144,6 +144,14 @@ impl Kernel {
             self.wake_receive(key, to);
         }
         Ok(count)
+    }
+
+    /// A send waits for room that a peer which reads no more will not make.
+    fn count_frozen(&mut self, host: usize, id: SocketId) {
+        let Some((key, side)) = self.linked(host, id) else { return };
+        if self.links.get(key).is_some_and(|link| link.pipes[other(side)].is_frozen()) {
+            self.census.count(Fault::PeerStopsReading);
+        }
     }
 
     /// Lets the side's receive be tried again soon, if one is under way.

@@ -305,7 +305,11 @@ impl Uring {
             return None;
         }
         let socket = self.sockets.get_mut(key(id.0)).filter(|socket| matches!(socket.tx, Tx::Idle))?;
-        let sent = socket.write(pieces)?;
+        debug_assert!(socket.send.is_none(), "one send a socket");
+        let Some(sent) = socket.write(pieces) else {
+            self.wait_for_room(id);
+            return None;
+        };
         self.inline_left -= 1;
         Some(sent)
     }
@@ -316,14 +320,19 @@ impl Uring {
             return Err((Armed::Send(id, pieces), Wait::Completion));
         }
         let Some(outcome) = socket.write(&pieces) else {
-            socket.tx = Tx::Polling;
-            let fd = types::Fd(socket.fd.as_raw_fd());
-            let entry = opcode::PollAdd::new(fd, u32::from(PollFlags::OUT.bits())).build();
-            self.push(entry, id.0 | TX);
+            self.wait_for_room(id);
             return Err((Armed::Send(id, pieces), Wait::Completion));
         };
         socket.send = None;
         Ok(Done::Sent(outcome, pieces))
+    }
+
+    fn wait_for_room(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(key(id.0)) else { return };
+        socket.tx = Tx::Polling;
+        let fd = types::Fd(socket.fd.as_raw_fd());
+        let entry = opcode::PollAdd::new(fd, u32::from(PollFlags::OUT.bits())).build();
+        self.push(entry, id.0 | TX);
     }
 
     pub(super) fn insert(&mut self, fd: OwnedFd) -> SocketId {

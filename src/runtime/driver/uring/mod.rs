@@ -49,7 +49,7 @@ pub struct Uring {
     starved: [Parked; 2],
     /// Receives for which the ring had no room.
     crowded: Parked,
-    /// Sends that may still be carried out inside `submit` in this turn.
+    /// What may still be carried out at once in this turn; then the kernel is asked again first.
     inline_left: usize,
     /// Entries that the kernel has, or will have, and has not completed for good.
     flying: usize,
