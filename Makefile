@@ -43,7 +43,7 @@ conformance: ## Run the outside judges: make conformance VECTORS=DIR
 sim: ## Simulate the whole gateway: make sim SEEDS=N, or SEED=X to replay one
 	$(if $(SEEDS),SHARDGATE_SEEDS=$(SEEDS)) $(if $(SEED),SHARDGATE_SEED=$(SEED)) $(CARGO) test --release --test sim -- --nocapture
 
-sim-mutants: ## Show that the simulation finds nineteen planted bugs
+sim-mutants: ## Show that the simulation finds twenty planted bugs
 	tests/sim/mutants/run.sh
 
 limits: ## Judge the limits of simulated shards and nodes: make limits SEEDS=N; then every order of their slots' changes
