@@ -9,6 +9,7 @@ mod parked;
 pub mod sim;
 #[allow(unsafe_code, reason = "a ring is memory that the kernel shares")]
 pub mod uring;
+mod write;
 
 use super::buffer::{Class, Pool};
 use super::mailbox::Bell;

@@ -2,11 +2,11 @@
 
 use super::Wait;
 use crate::runtime::buffer::Pool;
-use crate::runtime::driver::Stop;
-use crate::runtime::op::{Done, Error, OpId, PIECES_MAX, Pieces, Received, Target};
+use crate::runtime::driver::{Stop, write};
+use crate::runtime::op::{Done, Error, OpId, Pieces, Received, Target};
 use rustix::fd::OwnedFd;
-use rustix::io::{Errno, IoSlice};
-use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, RecvFlags, SocketFlags, SocketType};
 use std::net::SocketAddr;
 
 pub struct Socket {
@@ -93,7 +93,7 @@ impl Socket {
             return None;
         }
         let outcome = loop {
-            match write(&self.fd, pieces) {
+            match write::once(&self.fd, pieces) {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) if let Some(failed) = self.failed => break Err(failed),
                 Err(Errno::AGAIN) => {
@@ -136,17 +136,4 @@ impl Listener {
 pub fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
-}
-
-/// By the calls for sockets: those for files cost a request a microsecond of their own once caches are cold.
-fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {
-    if let Some(only) = pieces.only() {
-        return net::send(fd, only.bytes(), SendFlags::NOSIGNAL);
-    }
-    let mut slices = [(); PIECES_MAX].map(|()| IoSlice::new(&[]));
-    match pieces.gather(&mut slices) {
-        [] => Ok(0),
-        [only] => net::send(fd, only, SendFlags::NOSIGNAL),
-        several => rustix::io::writev(fd, several),
-    }
 }

@@ -10,12 +10,12 @@
 //! kernel has heard of it, is for the next who asks. A socket that is closed stays until the kernel has let go of it.
 
 use crate::runtime::buffer::{Buf, Class, Spare};
-use crate::runtime::driver::{Close, Stop};
+use crate::runtime::driver::{Close, Stop, write};
 use crate::runtime::listener;
-use crate::runtime::op::{Error, OpId, PIECES_MAX, Pieces};
+use crate::runtime::op::{Error, OpId, Pieces};
 use rustix::fd::OwnedFd;
-use rustix::io::{Errno, IoSlice};
-use rustix::net::{self, SendAncillaryBuffer, SendFlags, SocketAddrAny, sockopt};
+use rustix::io::Errno;
+use rustix::net::{self, SocketAddrAny, sockopt};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -94,7 +94,7 @@ impl Socket {
     /// Writes once; `None` if there is no room.
     pub fn write(&mut self, pieces: &Pieces) -> Option<Result<usize, Error>> {
         loop {
-            match write(&self.fd, pieces) {
+            match write::once(&self.fd, pieces) {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return None,
                 Ok(count) => return Some(Ok(count)),
@@ -157,19 +157,6 @@ fn listen(fd: &OwnedFd) -> Result<SocketAddr, Errno> {
     let address = net::getsockname(fd)?.try_into()?;
     listener::listen(fd)?;
     Ok(address)
-}
-
-fn write(fd: &OwnedFd, pieces: &Pieces) -> Result<usize, Errno> {
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    if let Some(only) = pieces.only() {
-        return net::send(fd, only.bytes(), flags);
-    }
-    let mut slices = [(); PIECES_MAX].map(|()| IoSlice::new(&[]));
-    match pieces.gather(&mut slices) {
-        [] => Ok(0),
-        [only] => net::send(fd, only, flags),
-        several => net::sendmsg(fd, several, &mut SendAncillaryBuffer::default(), flags),
-    }
 }
 
 /// How long an accept may wait that found its connection taken.
