@@ -1,6 +1,6 @@
 //! How a policy is tried: a configuration as the operator writes it, a request, and what came of it.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -178,6 +178,11 @@ where
             Verdict::Reject(error) => Some(error),
             Verdict::Continue | Verdict::Respond(_) | Verdict::Buffer { .. } | Verdict::Call(_) => None,
         }
+    }
+
+    /// What is known of it, while the trial has had no other.
+    pub fn found(&self) -> Ref<'_, Findings> {
+        self.trial.found.borrow()
     }
 
     pub fn is_asking(&self) -> bool {

@@ -9,7 +9,6 @@ use super::shared::{Scratch, Shared};
 use crate::http::h1::Scan;
 use crate::http::head::RequestHead;
 use crate::policy::rate_limit::Expected;
-use crate::runtime::pages::fetch_ahead;
 use crate::runtime::{Buf, Class, Error, Received, TcpStream};
 use crate::stdx::cidr::Cidr;
 use crate::telemetry::route_stats::Sample;
@@ -100,7 +99,10 @@ impl Downstream {
         settings: &Settings,
         head: &mut RequestHead,
     ) -> Result<Buf, NoRequest> {
-        shared.policies.borrow().limits.expect(self.expected, |ledger, tag| fetch_ahead(ledger.line(tag)));
+        match self.requests {
+            0 => shared.expect_of(|| self.peer.ip()),
+            _ => shared.expect(self.expected),
+        }
         let deadline = shared.runtime.now().mono + settings.limits.header_read_timeout;
         let (limits, mut scan) = (settings.head_limits(), Scan::default());
         let Connection { stream, reader } = &mut self.connection;

@@ -87,6 +87,11 @@ pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downst
     }
     let settings = &*settings;
     let is_trusted = settings.trusts(downstream.peer.ip());
+    if is_trusted {
+        // A load balancer's connections bring requests of one client after another.
+        let asked = Some((&*request, head.bytes()));
+        shared.expect_of(|| client_address(settings, downstream.peer.ip(), asked, true));
+    }
     let account = Account::new(began, is_trusted, RequestId::of(shared, request, head.bytes(), is_trusted));
     notes.forget();
     let (peer, gate) = (downstream.peer.ip(), settings.gate(downstream.listener.entrance));

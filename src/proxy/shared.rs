@@ -7,9 +7,10 @@ use super::plan::{Plan, Settings};
 use crate::http::head::{RequestHead, ResponseHead};
 use crate::http::view::{ArgumentName, without_values};
 use crate::policy;
+use crate::policy::rate_limit::Expected;
 use crate::route::{Asked, Asker, PathEdit, PathRule};
-use crate::runtime::Runtime;
-use crate::runtime::calls;
+use crate::runtime::pages::fetch_ahead;
+use crate::runtime::{Runtime, calls};
 use crate::stdx::board::{Board, Lease};
 use crate::stdx::rng::Rng;
 use crate::stdx::time::Mono;
@@ -164,6 +165,16 @@ impl Shared {
     /// Lets go of some of what earlier plans left behind; false if there is nothing left.
     pub fn clean_up(&self) -> bool {
         self.active.borrow_mut().clean_up()
+    }
+
+    /// Has what a request is likely to be charged for fetched, while there is other work.
+    pub fn expect(&self, expected: Expected) {
+        self.policies.borrow().limits.expect(expected, |ledger, tag| fetch_ahead(ledger.line(tag)));
+    }
+
+    /// The same where only the client is known.
+    pub fn expect_of(&self, client: impl FnOnce() -> IpAddr) {
+        self.policies.borrow().limits.expect_of(client, |ledger, tag| fetch_ahead(ledger.line(tag)));
     }
 
     /// Takes one of the places for requests in flight, or says that there is none.

@@ -13,9 +13,9 @@ pub use state::{Charged, Expected, LEASE_KEYS, OTHERS, Refused, State};
 
 use self::config::{COST_MAX, MethodName, Period, Rule};
 use self::headers::{Told, retry_after};
+use self::state::{EXPECTED_MAX, by_address};
 use super::{Context, Hooks, Invalid, Member, Verdict};
 use crate::http::view::{FieldName, Method, RequestView, ResponseView};
-use crate::stdx::board::client_key;
 use crate::stdx::ledger::{CHARGES_MAX, Charge, Ledger, Left, Terms};
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
@@ -30,6 +30,8 @@ pub struct RateLimit {
     limits: Box<[Limit]>,
     costs: Box<[(Method, u32)]>,
     cost_header: Option<FieldName>,
+    /// Those of the limits that count clients by nothing but their addresses; more than these are not remembered.
+    by_address: [Option<usize>; EXPECTED_MAX],
     /// None where clients are told nothing.
     told: Option<Told>,
 }
@@ -152,7 +154,9 @@ impl Member for RateLimit {
             return Err(Invalid::new("a request that costs more than 1 with `policy: redis`", help));
         }
         let told = (!is_hidden).then(|| Told::new(limits.iter().map(|limit| (limit.period, limit.terms.burst))));
-        Ok(Self { limits, costs, cost_header, told })
+        let mut places = (0..limits.len()).filter(|place| *limits[*place].key == [KeyPart::ClientAddress]);
+        let by_address = [(); EXPECTED_MAX].map(|()| places.next());
+        Ok(Self { limits, costs, cost_header, by_address, told })
     }
 
     fn on_request<'a>(&'a self, request: &mut RequestView<'_>, context: &mut Context<'_>) -> Verdict<'a> {
@@ -163,6 +167,9 @@ impl Member for RateLimit {
             context.found.charged.note(charges);
             leases.admit(ledger, charges, now)
         });
+        if self.by_address[0].is_some() {
+            state.note_by_address(self.by_address.map(|place| self.limits[place?].number()));
+        }
         match admitted {
             Ok(()) => Verdict::Continue,
             Err(refused) => {
@@ -249,7 +256,7 @@ impl Hash for Key<'_, '_> {
             // Who has none of it is not counted with all who have none, and cannot pass for who has one.
             match value {
                 Some(value) => (1u8, value).hash(state),
-                None => (0u8, client_key(context.client)).hash(state),
+                None => by_address(context.client).hash(state),
             }
         }
     }
@@ -326,6 +333,26 @@ mod tests {
             ],
         );
         check("requests_per_hour: 1\nkey: [global]", &[(0, "::1", &red, true), (0, "192.0.2.1", GET, false)]);
+    }
+
+    #[test]
+    fn what_a_stranger_will_be_charged_for_is_known_by_those_before() {
+        let mut trial = trial(
+            "requests_per_second: 9\nrequests_per_minute: 99\nlimits: [{ requests_per_hour: 999, key: [global] }]",
+        );
+        let fetched = |trial: &Trial<RateLimit>, client: &str| {
+            let mut fetched = Vec::new();
+            let limits = &trial.state.borrow().limits;
+            limits.expect_of(|| client.parse().unwrap(), |_, tag| fetched.push(tag));
+            fetched
+        };
+        assert_eq!(fetched(&trial, "192.0.2.7"), []);
+        trial.request(GET);
+        let expected = fetched(&trial, "192.0.2.7");
+        trial.client = "192.0.2.7".parse().unwrap();
+        let stranger = trial.request(GET);
+        let charged = [1, 2].map(|limit| stranger.found().charged.of(limit).unwrap().tag);
+        assert_eq!(expected, charged);
     }
 
     #[test]

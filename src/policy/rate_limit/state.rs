@@ -1,11 +1,13 @@
 //! What a shard keeps for its limits: its leases, and whom it refused.
 
 use super::super::Identity;
-use crate::stdx::board::Board;
+use crate::stdx::board::{Board, client_key};
 use crate::stdx::hash::{KeyedMap, keyed_map};
 use crate::stdx::ledger::{Charge, Leases, Ledger, Tag};
 use crate::stdx::time::Mono;
 use std::cell::RefCell;
+use std::hash::Hash;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Of one shard. Without a board nothing is limited.
@@ -15,6 +17,8 @@ pub struct State {
     shard: usize,
     /// Made when the first request is limited.
     leases: Option<Leases>,
+    /// The limits that count clients by nothing but their addresses and were charged last.
+    by_address: [Option<u16>; EXPECTED_MAX],
     refused: KeyedMap<u64, Refused>,
 }
 
@@ -65,13 +69,14 @@ impl Charged {
 
 impl Default for State {
     fn default() -> Self {
-        Self { board: None, shard: 0, leases: None, refused: keyed_map(0) }
+        Self { board: None, shard: 0, leases: None, by_address: [None; EXPECTED_MAX], refused: keyed_map(0) }
     }
 }
 
 impl State {
     pub fn new(board: Arc<Board>, shard: usize, seed: u64) -> Self {
-        Self { board: Some(board), shard, leases: None, refused: keyed_map(seed) }
+        let by_address = [None; EXPECTED_MAX];
+        Self { board: Some(board), shard, leases: None, by_address, refused: keyed_map(seed) }
     }
 
     /// The node's ledger and the shard's leases, once there is any limit.
@@ -88,6 +93,22 @@ impl State {
         if let Some(ledger) = self.board.as_ref().and_then(|board| board.ledger()) {
             tags.into_iter().filter(|tag| *tag != Tag::default()).for_each(|tag| fetch(ledger, tag));
         }
+    }
+
+    /// The same for a client of whom nothing is remembered, by what others are charged for.
+    pub fn expect_of(&self, client: impl FnOnce() -> IpAddr, mut fetch: impl FnMut(&Ledger, Tag)) {
+        if self.by_address == [None; EXPECTED_MAX] {
+            return;
+        }
+        if let Some(ledger) = self.board.as_ref().and_then(|board| board.ledger()) {
+            let key = by_address(client());
+            let limits = self.by_address.iter().flatten();
+            limits.for_each(|limit| fetch(ledger, ledger.tag(*limit, &key)));
+        }
+    }
+
+    pub(super) fn note_by_address(&mut self, limits: [Option<u16>; EXPECTED_MAX]) {
+        self.by_address = limits;
     }
 
     /// When `reconcile` has something to do.
@@ -133,11 +154,17 @@ impl State {
     }
 }
 
+/// What a client is counted under of whom nothing else is known.
+pub(super) fn by_address(client: IpAddr) -> impl Hash {
+    (0u8, client_key(client))
+}
+
 /// Keys that a shard keeps count of: some times those of which it can hold leases, as where keys make room for others
 /// it has none of those that are asked for less than 80 tokens a second. They take 144 KiB, which stay near.
 pub const LEASE_KEYS: usize = 1 << 12;
-/// Limits that a connection is remembered to be charged for: a client's own, and that of what it proves itself with.
-const EXPECTED_MAX: usize = 2;
+/// Limits that a connection is remembered to be charged for: a client's own, and that of what it proves itself with; or
+/// a client's for two periods.
+pub(super) const EXPECTED_MAX: usize = 2;
 /// Routes and consumers that are told apart in one report.
 const REFUSED_MAX: usize = 256;
 /// All other consumers.
