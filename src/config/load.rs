@@ -66,17 +66,6 @@ pub fn read(path: &Path) -> Result<String, Problems> {
     String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8".to_owned(), "save it as UTF-8"))
 }
 
-/// What a file holds that the configuration in `file` names, beside which it lies.
-pub fn read_beside(file: &str, name: &str) -> io::Result<Vec<u8>> {
-    let path = Path::new(file).parent().unwrap_or(Path::new("")).join(name);
-    let mut bytes = Vec::new();
-    File::open(path)?.take(NAMED_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > NAMED_BYTES_MAX {
-        return Err(io::Error::other(format!("more than {NAMED_BYTES_MAX} bytes")));
-    }
-    Ok(bytes)
-}
-
 /// A secret as a file has it, which an editor may have ended with a line end.
 pub fn without_line_end(content: &[u8]) -> &[u8] {
     let content = content.strip_suffix(b"\n").unwrap_or(content);
@@ -90,8 +79,6 @@ pub fn resolve(name: &str) -> io::Result<Vec<SocketAddr>> {
 
 /// Some 100,000 routes, which is more than a file should hold.
 const FILE_BYTES_MAX: u64 = 16 << 20;
-/// Keys.
-const NAMED_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {

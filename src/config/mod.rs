@@ -20,6 +20,7 @@ mod limits;
 pub mod load;
 pub mod matcher;
 pub mod model;
+pub mod named;
 pub mod parse;
 mod permissions;
 mod predicates;

@@ -2,7 +2,9 @@
 //!
 //! An object with a problem stays in, as far as it can, so that what refers to it is not reported too.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +13,9 @@ use serde_saphyr::{Location, Spanned};
 
 use super::consumers;
 use super::ir::{self, Ir, Name};
-use super::load::{read_beside, without_line_end};
+use super::load::without_line_end;
 use super::model::{self, Model};
+use super::named::NamedFiles;
 use super::problem::{Origin, Problem};
 use super::rules;
 use super::store::{OnFailure, Password, Redis, Store};
@@ -31,7 +34,8 @@ use crate::upstream::service::{PoolLimits, Retry, Timeouts};
 /// under.
 pub fn translate(file: &str, model: Model, profile: Option<&str>, problems: &mut Vec<Problem>) -> Ir {
     let is_strict = model.authentication.strict_validation.unwrap_or(false);
-    let mut translate = Translate { file: file.into(), problems, are_limits_enforced: true, is_strict };
+    let named = RefCell::default();
+    let mut translate = Translate { file: file.into(), named, problems, are_limits_enforced: true, is_strict };
     translate.version(&model.version);
     translate.are_limits_enforced = model.rate_limiting.enabled.unwrap_or(true);
     let http = translate.http(model.http);
@@ -58,12 +62,15 @@ pub fn translate(file: &str, model: Model, profile: Option<&str>, problems: &mut
         access_log: model.access_log.enabled.unwrap_or(true),
         log_level: model.logging.level.unwrap_or_default(),
         drain_timeout: model.shutdown.drain_timeout_ms.map_or(DRAIN_TIMEOUT, Millis::duration),
+        // After all that reads any.
+        named: translate.named.into_inner(),
     }
 }
 
 /// What every part needs: where it is, and where to complain.
 pub(super) struct Translate<'a> {
     file: Arc<str>,
+    named: RefCell<NamedFiles>,
     problems: &'a mut Vec<Problem>,
     /// Otherwise rate limits are checked and left out.
     are_limits_enforced: bool,
@@ -80,6 +87,11 @@ impl Translate<'_> {
     pub(super) fn problem(&mut self, location: Location, what: impl Into<String>, help: impl Into<String>) {
         let problem = Problem::new(&self.origin(location), what, help);
         self.problems.push(problem);
+    }
+
+    /// What a file holds that this one names.
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.named.borrow_mut().read(&self.file, name)
     }
 
     /// Names stand in logs and in metrics, so nothing in them may need escaping.
@@ -178,11 +190,10 @@ impl Translate<'_> {
     /// The policies of one list, compiled.
     pub(super) fn policies(&mut self, given: Vec<Spanned<policy::Config>>) -> Vec<Arc<Policy>> {
         let mut policies: Vec<Arc<Policy>> = Vec::new();
-        let file = self.file.clone();
         for mut config in given {
             let (kind, location) = (config.value.kind(), config.referenced);
             config.value.inherit(self.is_strict);
-            let loaded = config.value.load(&|name| read_beside(&file, name));
+            let loaded = config.value.load(&|name| self.read(name));
             match loaded.and_then(|()| Policy::new(config.value)) {
                 Err(invalid) => {
                     self.problem(location, format!("`{}` has {}", kind.name(), invalid.what), invalid.help);
@@ -214,8 +225,8 @@ impl Translate<'_> {
     }
 
     fn pepper(&mut self, given: &consumers::ApiKeys) -> Option<Pepper> {
-        let file = self.file.clone();
-        consumers::pepper(given, &|name| read_beside(&file, name)).unwrap_or_else(|(location, what)| {
+        let pepper = consumers::pepper(given, &|name| self.read(name));
+        pepper.unwrap_or_else(|(location, what)| {
             self.problem(location, what, "write a secret of 16 to 1024 bytes there, which nobody else can read");
             Some(Pepper::new(b""))
         })
@@ -226,7 +237,7 @@ impl Translate<'_> {
             let what = format!("the user `{}` of Redis without a password", username.value.escape_debug());
             self.problem(username.referenced, what, "name a `password_file`, or leave `username` out");
         }
-        let password = redis.password_file.and_then(|name| match read_beside(&self.file, &name.value) {
+        let password = redis.password_file.and_then(|name| match self.read(&name.value) {
             Ok(content) => Some(Password(without_line_end(&content).to_vec())),
             Err(error) => {
                 let what = format!("the password in `{}` cannot be read ({error})", name.value);

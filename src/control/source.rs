@@ -3,6 +3,7 @@
 use crate::config::ids::Ids;
 use crate::config::last_good::{LastGood, Store};
 use crate::config::load::{self, load_profile};
+use crate::config::named::NamedFiles;
 use crate::config::problem::{Origin, Problem, Problems};
 use crate::config::snapshot::Snapshot;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ pub struct Source {
 
 /// What the file has become.
 pub enum News {
-    /// Its text is that of the configuration in force.
+    /// Its text is that of the configuration in force, and so is what it names.
     Nothing,
     /// With the ids that its names have, once it is in force.
     Good(Box<Snapshot>, String, Box<Ids>),
@@ -57,12 +58,15 @@ impl Source {
         Ok(Beginning { snapshot, text: kept.text, from_last_good: Some(unreadable) })
     }
 
-    /// Looks at the file on a thread of its own, which blocks: the file is read, and names are looked up.
-    pub fn look(&self, known: Option<Arc<str>>) -> JoinHandle<News> {
+    /// Looks at the file on a thread of its own, which blocks: files are read, and names are looked up. `known` is what
+    /// nobody needs to be told again.
+    pub fn look(&self, known: Option<(Arc<str>, NamedFiles)>) -> JoinHandle<News> {
         let (file, name, profile, mut ids) = (self.file.clone(), self.name(), self.profile.clone(), self.ids.clone());
         tokio::task::spawn_blocking(move || {
             let text = match load::read(&file) {
-                Ok(text) if Some(&*text) == known.as_deref() => return News::Nothing,
+                Ok(text) if known.as_ref().is_some_and(|(was, named)| **was == *text && named.are_unchanged()) => {
+                    return News::Nothing;
+                }
                 Ok(text) => text,
                 Err(problems) => return News::Unreadable(problems),
             };

@@ -1,10 +1,8 @@
 //! API keys from end to end: made, replaced and taken away by `shardgate key` while the gateway runs.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-
-use rustix::process::Signal;
 
 use crate::admin::metrics;
 use crate::harness::{Config, Finished, Gateway, OK, Origin, wait_until};
@@ -101,15 +99,46 @@ fn a_key_is_made_replaced_and_taken_away_while_the_gateway_runs() {
 }
 
 #[test]
-fn with_another_pepper_no_key_is_good_once_the_gateway_is_told() {
+fn with_another_pepper_no_key_is_good() {
     let origin = Origin::answering(OK);
     let folder = Folder::new("pepper", &origin, POLICY, "  - name: ann\n");
     let key = folder.new_key("ann");
     let gateway = Gateway::start_on(&folder.file(), &[]);
     assert_eq!(status(&gateway, &key), 200);
     fs::write(folder.0.join("pepper"), "another one of more than 16 bytes\n").unwrap();
-    gateway.signal(Signal::HUP);
     wait_until("the new pepper", || status(&gateway, &key) == 401);
+}
+
+/// As the volume of a Secret changes: the file is a link by way of another, and that is exchanged.
+#[test]
+fn a_volume_of_kubernetes_with_a_secret_that_is_renewed_is_noticed() {
+    let origin = Origin::answering(OK);
+    let folder = Folder::new("secret", &origin, POLICY, "  - name: ann\n");
+    let (key, pepper) = (folder.new_key("ann"), fs::read_to_string(folder.0.join("pepper")).unwrap());
+    let volume = folder.0.join("secrets");
+    let exchange = |version: &str, pepper: &str| {
+        fs::create_dir_all(volume.join(version)).unwrap();
+        fs::write(volume.join(version).join("pepper"), pepper).unwrap();
+        symlink(version, volume.join("..data_tmp")).unwrap();
+        fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+    };
+    exchange("..1", "another one of more than 16 bytes");
+    symlink("..data/pepper", volume.join("pepper")).unwrap();
+    let gateway = Gateway::start_on(&folder.file(), &[]);
+    assert_eq!(status(&gateway, &key), 200);
+    // A file that is named only now is watched from now on.
+    let text = fs::read_to_string(folder.file()).unwrap();
+    fs::write(folder.file(), text.replace("pepper_file: pepper", "pepper_file: secrets/pepper")).unwrap();
+    wait_until("the pepper of the volume", || status(&gateway, &key) == 401);
+    exchange("..2", &pepper);
+    wait_until("the pepper that is renewed", || status(&gateway, &key) == 200);
+    // One that cannot be used changes nothing, and when it can be used again nothing is wrong any more.
+    exchange("..3", "short");
+    gateway.wait_said("`secrets/pepper` has 5 bytes");
+    assert_eq!((status(&gateway, &key), gateway.metric("shardgate_config_ok")), (200, 0.0));
+    exchange("..4", &pepper);
+    wait_until("all is well", || gateway.metric("shardgate_config_ok") == 1.0);
+    assert_eq!(status(&gateway, &key), 200);
 }
 
 #[test]

@@ -112,6 +112,7 @@ impl Node {
         raise_descriptor_limit(&beginning.snapshot);
         let mut signals = Signals::new().map_err(StartError::Signals)?;
         let mut watch = Watch::new(&source.file);
+        watch.follow(beginning.snapshot.named.folders());
         let (tell, mut asked) = mpsc::unbounded_channel();
         let (mut issuers, mut keys) = Issuers::new();
         issuers.configure(&beginning.snapshot);
@@ -138,7 +139,10 @@ impl Node {
                 },
                 () = watch.changed() => node.look(false),
                 done = node.done() => match done {
-                    Done::Looked(news) => node.reload(news),
+                    Done::Looked(news) => {
+                        node.reload(news);
+                        watch.follow(node.snapshot.named.folders());
+                    }
                     Done::Kept(kept) => node.kept(kept),
                 },
                 Some(asked) = asked.recv() => node.handed_over(asked).await,

@@ -28,7 +28,7 @@ pub(super) enum Done {
 }
 
 impl Node {
-    /// Begins to look at the file. The disk and the resolver may take their time, and nobody waits for them: signals,
+    /// Begins to look at the file, and at those that it names. The disk and the resolver may take their time, and nobody waits for them: signals,
     /// probes and the next process are heard meanwhile. `asked`: somebody waits for an answer.
     pub(super) fn look(&mut self, asked: bool) {
         if self.phase != Phase::Serving {
@@ -45,6 +45,7 @@ impl Node {
             None => {
                 // Who asks may know that a name's addresses have changed: they are looked up, whatever the text.
                 let known = self.text.clone().filter(|_| !asked);
+                let known = known.map(|text| (text, self.snapshot.named.clone()));
                 let news = self.source.look(known);
                 self.looking = Some(Looking { asked, again: None, news });
             }
@@ -95,6 +96,8 @@ impl Node {
                 let same_store = self.snapshot.store == snapshot.store;
                 let (old, new) = (&self.snapshot.plan.settings.consumers, &snapshot.plan.settings.consumers);
                 if diff.is_empty() && same_store && old == new && self.text.as_deref() == Some(&*text) {
+                    // A file may be another one with the same keys.
+                    self.snapshot.named = snapshot.named;
                     return self.unchanged(asked);
                 }
                 match self.apply(*snapshot) {
