@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   shardgate last good 1 <checksum of the rest>
-//!   {"profile": ..., "addresses": {"host:port": [...]}, "text": ...}
+//!   {"profile": ..., "addresses": {"host:port": [...]}, "keys": {source: ...}, "text": ...}
 //! ```
 //!
 //! It is written beside the old one and then takes its place, so that at every moment there is a whole one; the one
@@ -29,11 +29,14 @@ pub struct LastGood {
     pub profile: Option<String>,
     /// What endpoints' names stood for: when the gateway begins, names may not be known yet.
     pub addresses: BTreeMap<String, Vec<SocketAddr>>,
+    /// What issuers of tokens published last, by the ids of its sources: when the gateway begins, they may be down.
+    #[serde(default)]
+    pub keys: BTreeMap<u64, String>,
     pub text: String,
 }
 
 impl LastGood {
-    pub fn new(text: &str, profile: Option<&str>, snapshot: &Snapshot) -> Self {
+    pub fn new(text: &str, profile: Option<&str>, snapshot: &Snapshot, keys: BTreeMap<u64, String>) -> Self {
         let mut addresses: BTreeMap<String, Vec<SocketAddr>> = BTreeMap::new();
         for endpoint in snapshot.plan.services.iter().flat_map(|service| &service.endpoints) {
             let known = addresses.entry(endpoint.name.clone()).or_default();
@@ -41,7 +44,7 @@ impl LastGood {
                 known.push(endpoint.address);
             }
         }
-        Self { profile: profile.map(str::to_owned), addresses, text: text.to_owned() }
+        Self { profile: profile.map(str::to_owned), addresses, keys, text: text.to_owned() }
     }
 
     /// What a name stands for now, or stood for then.
@@ -120,7 +123,8 @@ mod tests {
 
     fn last_good(text: &str) -> LastGood {
         let addresses = [("host:1".to_owned(), vec!["127.0.0.1:1".parse().expect("an address")])].into();
-        LastGood { profile: Some("staging".to_owned()), addresses, text: text.to_owned() }
+        let keys = [(7, "{}".into())].into();
+        LastGood { profile: Some("staging".to_owned()), addresses, keys, text: text.to_owned() }
     }
 
     #[test]

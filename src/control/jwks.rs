@@ -6,8 +6,9 @@ use super::fetch::{self, FetchError, Fetched};
 use crate::config::snapshot::Snapshot;
 use crate::control::journal::say;
 use crate::policy::Policy;
-use crate::policy::jwt::jwks::{Jwks, KeyBook, Source};
+use crate::policy::jwt::jwks::{Jwks, KeyBook, Published, Source};
 use crate::stdx::time::Mono;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -69,7 +70,7 @@ impl Issuers {
                 return self.issuers.swap_remove(place);
             }
             let same_place = self.issuers.iter().find(|issuer| issuer.jwks.source.id == source.id);
-            let last_good = same_place.and_then(|issuer| issuer.jwks.keys().cloned());
+            let last_good = same_place.and_then(|issuer| issuer.jwks.published().cloned());
             Issuer { jwks: Jwks::new(source.clone(), last_good, now), error: None, answered: 0, failed: 0 }
         };
         self.issuers = sources.into_iter().map(keep).collect();
@@ -90,8 +91,15 @@ impl Issuers {
         }
     }
 
-    /// Asks all, and waits a while for their first answers: with them, no token has to wait for a key.
-    pub async fn begin(&mut self, told: &mut mpsc::UnboundedReceiver<Answer>) {
+    /// Asks all, and waits a while for their first answers: with them, no token has to wait for a key. Until an issuer
+    /// answers, what it had published when that was kept is in force.
+    pub async fn begin(&mut self, kept: &BTreeMap<u64, String>, told: &mut mpsc::UnboundedReceiver<Answer>) {
+        let now = clocks().mono;
+        for issuer in &mut self.issuers {
+            let text = kept.get(&issuer.jwks.source.id);
+            let last_good = text.and_then(|text| Published::read(text.as_bytes()).ok());
+            issuer.jwks = Jwks::new(issuer.jwks.source.clone(), last_good, now);
+        }
         self.ask();
         let mut left = self.issuers.len();
         let all = async {
@@ -127,6 +135,15 @@ impl Issuers {
     pub fn book(&self) -> KeyBook {
         let sets = self.issuers.iter().filter_map(|issuer| Some((issuer.jwks.source.id, issuer.jwks.keys()?.clone())));
         KeyBook { generation: self.generation, sets: sets.collect() }
+    }
+
+    /// What they have published, by the ids of their sources.
+    pub fn published(&self) -> BTreeMap<u64, String> {
+        let texts = self.issuers.iter().filter_map(|issuer| {
+            let Published { text, .. } = issuer.jwks.published()?;
+            Some((issuer.jwks.source.id, text.to_string()))
+        });
+        texts.collect()
     }
 
     pub fn status(&self) -> Vec<IssuerStatus> {

@@ -6,6 +6,7 @@ use crate::config::load::{self, load_profile};
 use crate::config::named::NamedFiles;
 use crate::config::problem::{Origin, Problem, Problems};
 use crate::config::snapshot::Snapshot;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -38,24 +39,28 @@ pub struct Beginning {
     pub text: String,
     /// Why it is the one that was kept.
     pub from_last_good: Option<Problems>,
+    /// What issuers had published when it was kept.
+    pub keys: BTreeMap<u64, String>,
 }
 
 impl Source {
     /// The file, or what was kept if that cannot be read. A bad file never starts.
     pub fn begin(&mut self) -> Result<Beginning, Problems> {
+        let kept = self.store.as_ref().and_then(|store| store.read().ok());
         let unreadable = match load::read(&self.file) {
             Ok(text) => {
                 let profile = self.profile.as_deref();
                 let snapshot = load_profile(&self.name(), &text, profile, &mut self.ids, &load::resolve)?;
-                return Ok(Beginning { snapshot, text, from_last_good: None });
+                let keys = kept.map(|kept| kept.keys).unwrap_or_default();
+                return Ok(Beginning { snapshot, text, from_last_good: None, keys });
             }
             Err(problems) => problems,
         };
-        let Some(kept) = self.store.as_ref().and_then(|store| store.read().ok()) else { return Err(unreadable) };
+        let Some(kept) = kept else { return Err(unreadable) };
         let LastGood { profile, text, .. } = &kept;
         let resolve = |name: &str| kept.resolve(name);
         let snapshot = load_profile("last good", text, profile.as_deref(), &mut self.ids, &resolve)?;
-        Ok(Beginning { snapshot, text: kept.text, from_last_good: Some(unreadable) })
+        Ok(Beginning { snapshot, text: kept.text, from_last_good: Some(unreadable), keys: kept.keys })
     }
 
     /// Looks at the file on a thread of its own, which blocks: files are read, and names are looked up. `known` is what
@@ -86,9 +91,14 @@ impl Source {
 
     /// Keeps what is in force, on a thread of its own, which blocks; it says why if that cannot be done. `None` if
     /// nothing is to be kept.
-    pub fn keep(&self, text: &str, snapshot: &Snapshot) -> Option<JoinHandle<Result<(), String>>> {
+    pub fn keep(
+        &self,
+        text: &str,
+        snapshot: &Snapshot,
+        keys: BTreeMap<u64, String>,
+    ) -> Option<JoinHandle<Result<(), String>>> {
         let store = self.store.clone()?;
-        let last_good = LastGood::new(text, self.profile.as_deref(), snapshot);
+        let last_good = LastGood::new(text, self.profile.as_deref(), snapshot, keys);
         Some(tokio::task::spawn_blocking(move || {
             store.keep(&last_good).map_err(|error| format!("the configuration in force cannot be kept: {error}"))
         }))

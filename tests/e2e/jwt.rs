@@ -300,6 +300,40 @@ fn keys_that_are_published_rotate_and_stay_while_their_issuer_is_ill() {
 }
 
 #[test]
+fn keys_are_kept_for_a_start_while_their_issuer_is_down() {
+    let (origin, folder) = (Origin::answering(OK), folder("kept"));
+    let (file, state) = (folder.join("gateway.yaml"), folder.join("state"));
+    fs::create_dir_all(&state).unwrap();
+    let (old, new) = (Issuer::new(&folder, "RS256", "old"), Issuer::new(&folder, "ES256", "new"));
+    let (of_old, of_new) = (old.token(600, ""), new.token(600, ""));
+    let publisher = Publisher::new(&[&old]);
+    fs::write(&file, config(&origin, &published(publisher.origin.address, 1), "").yaml()).unwrap();
+    let start = || Gateway::start_on(&file, &["--state", text(&state)]);
+    let wait_kept = |issuer: &str| {
+        let kid = format!(r#"\"kid\":\"{issuer}\""#);
+        let kept = || fs::read_to_string(state.join("last-good")).is_ok_and(|kept| kept.contains(&kid));
+        wait_until(&format!("the {issuer} key is kept"), kept);
+    };
+    let first = start();
+    assert_eq!(status(&first, &of_old), 200);
+    wait_kept("old");
+    drop(first);
+    *publisher.answer.lock().unwrap() = None;
+    let second = start();
+    assert_eq!((status(&second, &of_old), status(&second, &of_new)), (200, 401));
+    second.wait_said("those from before stay");
+    publisher.answers(Some(set(&[&new])), 1);
+    wait_until("the new key", || status(&second, &of_new) == 200);
+    wait_kept("new");
+    drop(second);
+    *publisher.answer.lock().unwrap() = None;
+    let third = start();
+    assert_eq!((status(&third, &of_old), status(&third, &of_new)), (401, 200));
+    drop(third);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_key_that_is_not_known_is_asked_for_at_once_but_not_often() {
     let (origin, folder) = (Origin::answering(OK), folder("unknown"));
     let (old, new) = (Issuer::new(&folder, "ES256", "old"), Issuer::new(&folder, "ES256", "new"));

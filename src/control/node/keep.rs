@@ -27,7 +27,7 @@ impl Node {
             return;
         }
         let Some(text) = &self.text else { return };
-        let kept = self.source.keep(text, &self.snapshot);
+        let kept = self.source.keep(text, &self.snapshot, self.issuers.published());
         self.keeping = kept.map(|kept| Keeping { kept, again: false });
     }
 

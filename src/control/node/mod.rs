@@ -116,7 +116,7 @@ impl Node {
         let (tell, mut asked) = mpsc::unbounded_channel();
         let (mut issuers, mut keys) = Issuers::new();
         issuers.configure(&beginning.snapshot);
-        issuers.begin(&mut keys).await;
+        issuers.begin(&beginning.keys, &mut keys).await;
         let mut link = Link::new(random_seed()?);
         let shards = Cpus::read().shards(beginning.snapshot.runtime.shards);
         let ledger = link.begin(&beginning.snapshot, shards, random_seed()?).await;
@@ -149,6 +149,7 @@ impl Node {
                 Some(answer) = keys.recv() => {
                     if node.issuers.answered(answer) {
                         node.workers.publish_keys(&node.issuers.book());
+                        node.keep();
                     }
                 }
                 _ = chores.tick() => node.chores(),

@@ -28,8 +28,9 @@ pub(super) enum Done {
 }
 
 impl Node {
-    /// Begins to look at the file, and at those that it names. The disk and the resolver may take their time, and nobody waits for them: signals,
-    /// probes and the next process are heard meanwhile. `asked`: somebody waits for an answer.
+    /// Begins to look at the file, and at those that it names. The disk and the resolver may take their time, and
+    /// nobody waits for them: signals, probes and the next process are heard meanwhile. `asked`: somebody waits for an
+    /// answer.
     pub(super) fn look(&mut self, asked: bool) {
         if self.phase != Phase::Serving {
             if asked {

@@ -65,7 +65,7 @@ pub struct IssuerConfig {
     /// the system trusts.
     pub jwks_ca_file: Option<String>,
     /// How often they are fetched, in seconds; sooner when they are said to expire sooner, and on a `kid` that is not
-    /// known. When they cannot be had, those from before stay. Default: 300.
+    /// known. When they cannot be had, those from before stay, with `--state` also over a restart. Default: 300.
     pub refresh_s: Option<u32>,
     /// Its keys, when they do not change.
     #[serde(default)]

@@ -17,17 +17,25 @@ use std::time::Duration;
 pub struct Jwks {
     pub source: Source,
     /// The last good ones.
-    keys: Option<Arc<KeySet>>,
+    published: Option<Published>,
     due: Mono,
     /// Before that no unknown key brings it forward.
     quiet_until: Mono,
     failures: u32,
 }
 
+/// Keys that an issuer has published.
+#[derive(Clone, Debug)]
+pub struct Published {
+    pub keys: Arc<KeySet>,
+    /// As it wrote them.
+    pub text: Arc<str>,
+}
+
 /// Where an issuer publishes its keys.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Source {
-    /// By its place: whoever asks there gets the same keys.
+    /// By its place, the same in every version: whoever asks there gets the same keys.
     pub id: u64,
     pub url: String,
     /// Certificates, in DER, that may have signed its server's; of those that the system trusts if there are none.
@@ -56,12 +64,16 @@ pub enum Unusable {
 
 impl Jwks {
     /// Keys that are due at once. `last_good` are those of an earlier configuration that asked at the same place.
-    pub fn new(source: Source, last_good: Option<Arc<KeySet>>, now: Mono) -> Self {
-        Self { source, keys: last_good, due: now, quiet_until: now, failures: 0 }
+    pub fn new(source: Source, last_good: Option<Published>, now: Mono) -> Self {
+        Self { source, published: last_good, due: now, quiet_until: now, failures: 0 }
+    }
+
+    pub fn published(&self) -> Option<&Published> {
+        self.published.as_ref()
     }
 
     pub fn keys(&self) -> Option<&Arc<KeySet>> {
-        self.keys.as_ref()
+        Some(&self.published.as_ref()?.keys)
     }
 
     pub fn due(&self) -> Mono {
@@ -82,20 +94,15 @@ impl Jwks {
     /// The issuer has answered, and says that the answer may be kept for `max_age`. True when other keys are in force
     /// now; with an error those from before stay.
     pub fn answered(&mut self, body: &[u8], max_age: Option<Duration>, now: Mono) -> Result<bool, Unusable> {
-        let keys = match KeySet::of_jwks(body) {
-            Ok(keys) if keys.is_secret() => Err(Unusable::Secrets),
-            Ok(keys) => Ok(keys),
-            Err(error) => Err(error.into()),
-        };
-        let keys = keys.inspect_err(|_| self.failed(now))?;
+        let published = Published::read(body).inspect_err(|_| self.failed(now))?;
         self.failures = 0;
         // Before they expire, and not so often that an issuer that says 0 is asked all the time.
         let fresh = max_age.map_or(self.source.refresh, |age| (age / 4 * 3).min(self.source.refresh));
         self.due = now + fresh.max(REFRESH_INTERVAL_MIN.min(self.source.refresh));
-        if self.keys.as_deref() == Some(&keys) {
+        if self.keys() == Some(&published.keys) {
             return Ok(false);
         }
-        self.keys = Some(Arc::new(keys));
+        self.published = Some(published);
         Ok(true)
     }
 
@@ -104,6 +111,17 @@ impl Jwks {
         let wait = RETRY_INTERVAL_MIN * 2u32.saturating_pow(self.failures);
         self.failures = (self.failures + 1).min(FAILURES_MAX);
         self.due = now + wait.min(self.source.refresh);
+    }
+}
+
+impl Published {
+    pub fn read(body: &[u8]) -> Result<Self, Unusable> {
+        let text = std::str::from_utf8(body).map_err(|_| KeysError::Malformed)?;
+        let keys = KeySet::of_jwks(body)?;
+        if keys.is_secret() {
+            return Err(Unusable::Secrets);
+        }
+        Ok(Self { keys: Arc::new(keys), text: text.into() })
     }
 }
 
@@ -187,6 +205,7 @@ mod tests {
         for (answer, error) in [
             (&b"<html>"[..], KeysError::Malformed.into()),
             (b"", KeysError::Malformed.into()),
+            (b"{\"keys\":[\"\xff\"]}", KeysError::Malformed.into()),
             (br#"{"keys":[]}"#, KeysError::Empty.into()),
             (useless, KeysError::NoneUsable(KeyError::Unsupported).into()),
             (&secret, Unusable::Secrets),

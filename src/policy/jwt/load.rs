@@ -7,10 +7,10 @@ use super::keys::{Key, KeySet, Material};
 use super::{Issuer, Jwt, Keys, json, pem};
 use crate::http::view::FieldNames;
 use crate::policy::{Invalid, Place};
-use crate::stdx::hash::FixedHash;
+use crate::stdx::hash::{FixedHash, StableHasher};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Duration;
 
 impl Jwt {
@@ -119,8 +119,9 @@ fn published(url: &str, issuer: &IssuerConfig) -> Result<Source, Invalid> {
     }
     let authorities = authorities(issuer)?;
     // Whoever trusts others does not get the same answer.
-    let id = FixedHash.hash_one((url, &authorities));
-    Ok(Source { id, url: url.to_owned(), authorities, refresh: Duration::from_secs(refresh_s.into()) })
+    let mut id = StableHasher::new(SOURCE_SEED);
+    (url, &authorities).hash(&mut id);
+    Ok(Source { id: id.finish(), url: url.to_owned(), authorities, refresh: Duration::from_secs(refresh_s.into()) })
 }
 
 fn authorities(issuer: &IssuerConfig) -> Result<Vec<Vec<u8>>, Invalid> {
@@ -192,6 +193,8 @@ const TOKEN_BYTES_CEILING: u64 = 65_536;
 const CACHE_BYTES_CEILING: u64 = 1 << 30;
 const ISSUERS_MAX: usize = 32;
 const PLACES_MAX: usize = 8;
+/// Any: operators choose sources.
+const SOURCE_SEED: u64 = 0;
 const REFRESH_S: u32 = 300;
 const REFRESH_S_MAX: u64 = 86_400;
 
