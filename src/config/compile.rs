@@ -87,7 +87,6 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
         runtime: ir.runtime,
         shutdown_delay: ir.shutdown_delay,
         drain_timeout: ir.drain_timeout,
-        named: ir.named,
     }
 }
 

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::named::NamedFiles;
 use super::problem::Origin;
 use super::store::Store;
 use crate::policy::consumers::{Key, Password, Pepper};
@@ -46,7 +45,6 @@ pub struct Ir {
     /// As the operator set it.
     pub shutdown_delay: Option<Duration>,
     pub drain_timeout: Duration,
-    pub named: NamedFiles,
 }
 
 /// A name and where it was written.

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::snapshot::Snapshot;
@@ -63,7 +64,8 @@ impl Store {
         let body = serde_json::to_vec(last_good)?;
         let [path, previous, beside] = [NAME, PREVIOUS, BESIDE].map(|name| self.folder.join(name));
         let written = || {
-            let mut file = File::create(&beside)?;
+            // Hashes of passwords are for nobody else.
+            let mut file = File::options().write(true).create(true).truncate(true).mode(FILE_MODE).open(&beside)?;
             writeln!(file, "{MAGIC}{:016x}", checksum(&body))?;
             file.write_all(&body)?;
             file.sync_all()?;
@@ -110,6 +112,7 @@ const MAGIC: &str = "shardgate last good 1 ";
 const NAME: &str = "last-good";
 const PREVIOUS: &str = "last-good.previous";
 const BESIDE: &str = "last-good.new";
+const FILE_MODE: u32 = 0o600;
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::compile::{Resolve, compile};
 use super::ids::Ids;
+use super::named::NamedFiles;
 use super::parse::parse;
 use super::problem::{Origin, Problem, Problems};
 use super::profile;
@@ -31,6 +32,18 @@ pub fn load_profile(
     ids: &mut Ids,
     resolve: Resolve<'_>,
 ) -> Result<Snapshot, Problems> {
+    load_named(&NamedFiles::beside(Path::new(file)), (file, text), profile, ids, resolve)
+}
+
+/// As [`load_profile`], for a text that has a name of its own; `named` has the files that it names, also those of a bad
+/// one.
+pub fn load_named(
+    named: &NamedFiles,
+    (file, text): (&str, &str),
+    profile: Option<&str>,
+    ids: &mut Ids,
+    resolve: Resolve<'_>,
+) -> Result<Snapshot, Problems> {
     let wrong = |list| Problems { list, text: text.into() };
     let model = parse(file, text).map_err(|problem| wrong(vec![problem]))?;
     let model = profile::choose(model, profile).map_err(|help| {
@@ -38,7 +51,7 @@ pub fn load_profile(
         wrong(vec![Problem::new(&Origin::whole(file), what, help)])
     })?;
     let mut problems = Vec::new();
-    let ir = translate(file, model, profile, &mut problems);
+    let ir = translate(file, model, profile, named, &mut problems);
     let mut new_ids = ids.clone();
     let snapshot = compile(ir, &mut new_ids, resolve, &mut problems);
     if problems.is_empty() {

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::named::NamedFiles;
 use super::store::Store;
 use crate::policy::{Order, Policy, Role};
 use crate::proxy::{Entrance, Plan};
@@ -33,8 +32,6 @@ pub struct Snapshot {
     pub shutdown_delay: Option<Duration>,
     /// How long a shutdown waits for the exchanges in flight.
     pub drain_timeout: Duration,
-    /// What it was made of beside its text.
-    pub named: NamedFiles,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]

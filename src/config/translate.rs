@@ -2,9 +2,7 @@
 //!
 //! An object with a problem stays in, as far as it can, so that what refers to it is not reported too.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,9 +30,14 @@ use crate::upstream::service::{PoolLimits, Retry, Timeouts};
 
 /// Adds what is wrong to `problems`; with any, the result is only good for finding more. `profile`: what the model is
 /// under.
-pub fn translate(file: &str, model: Model, profile: Option<&str>, problems: &mut Vec<Problem>) -> Ir {
+pub fn translate(
+    file: &str,
+    model: Model,
+    profile: Option<&str>,
+    named: &NamedFiles,
+    problems: &mut Vec<Problem>,
+) -> Ir {
     let is_strict = model.authentication.strict_validation.unwrap_or(false);
-    let named = RefCell::default();
     let mut translate = Translate { file: file.into(), named, problems, are_limits_enforced: true, is_strict };
     translate.version(&model.version);
     translate.are_limits_enforced = model.rate_limiting.enabled.unwrap_or(true);
@@ -62,15 +65,13 @@ pub fn translate(file: &str, model: Model, profile: Option<&str>, problems: &mut
         access_log: model.access_log.enabled.unwrap_or(true),
         log_level: model.logging.level.unwrap_or_default(),
         drain_timeout: model.shutdown.drain_timeout_ms.map_or(DRAIN_TIMEOUT, Millis::duration),
-        // After all that reads any.
-        named: translate.named.into_inner(),
     }
 }
 
 /// What every part needs: where it is, and where to complain.
 pub(super) struct Translate<'a> {
     file: Arc<str>,
-    named: RefCell<NamedFiles>,
+    named: &'a NamedFiles,
     problems: &'a mut Vec<Problem>,
     /// Otherwise rate limits are checked and left out.
     are_limits_enforced: bool,
@@ -87,11 +88,6 @@ impl Translate<'_> {
     pub(super) fn problem(&mut self, location: Location, what: impl Into<String>, help: impl Into<String>) {
         let problem = Problem::new(&self.origin(location), what, help);
         self.problems.push(problem);
-    }
-
-    /// What a file holds that this one names.
-    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        self.named.borrow_mut().read(&self.file, name)
     }
 
     /// Names stand in logs and in metrics, so nothing in them may need escaping.
@@ -193,7 +189,7 @@ impl Translate<'_> {
         for mut config in given {
             let (kind, location) = (config.value.kind(), config.referenced);
             config.value.inherit(self.is_strict);
-            let loaded = config.value.load(&|name| self.read(name));
+            let loaded = config.value.load(&|name| self.named.read(name));
             match loaded.and_then(|()| Policy::new(config.value)) {
                 Err(invalid) => {
                     self.problem(location, format!("`{}` has {}", kind.name(), invalid.what), invalid.help);
@@ -225,7 +221,7 @@ impl Translate<'_> {
     }
 
     fn pepper(&mut self, given: &consumers::ApiKeys) -> Option<Pepper> {
-        let pepper = consumers::pepper(given, &|name| self.read(name));
+        let pepper = consumers::pepper(given, &|name| self.named.read(name));
         pepper.unwrap_or_else(|(location, what)| {
             self.problem(location, what, "write a secret of 16 to 1024 bytes there, which nobody else can read");
             Some(Pepper::new(b""))
@@ -237,7 +233,7 @@ impl Translate<'_> {
             let what = format!("the user `{}` of Redis without a password", username.value.escape_debug());
             self.problem(username.referenced, what, "name a `password_file`, or leave `username` out");
         }
-        let password = redis.password_file.and_then(|name| match self.read(&name.value) {
+        let password = redis.password_file.and_then(|name| match self.named.read(&name.value) {
             Ok(content) => Some(Password(without_line_end(&content).to_vec())),
             Err(error) => {
                 let what = format!("the password in `{}` cannot be read ({error})", name.value);

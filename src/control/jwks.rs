@@ -49,7 +49,8 @@ impl Issuers {
         (Self { issuers: Vec::new(), generation: 0, tell }, told)
     }
 
-    /// Those of a new configuration. Keys that were fetched from the same place stay.
+    /// Those of a new configuration. Keys that were fetched from the same place stay, also when more
+    /// certificates are trusted there.
     pub fn configure(&mut self, snapshot: &Snapshot) {
         let mut sources: Vec<&Source> = Vec::new();
         for (_, policy) in &snapshot.attached {
@@ -69,7 +70,7 @@ impl Issuers {
             if let Some(place) = place {
                 return self.issuers.swap_remove(place);
             }
-            let same_place = self.issuers.iter().find(|issuer| issuer.jwks.source.id == source.id);
+            let same_place = self.issuers.iter().find(|issuer| source.believes(&issuer.jwks.source));
             let last_good = same_place.and_then(|issuer| issuer.jwks.published().cloned());
             Issuer { jwks: Jwks::new(source.clone(), last_good, now), error: None, answered: 0, failed: 0 }
         };
@@ -94,11 +95,17 @@ impl Issuers {
     /// Asks all, and waits a while for their first answers: with them, no token has to wait for a key. Until an issuer
     /// answers, what it had published when that was kept is in force.
     pub async fn begin(&mut self, kept: &BTreeMap<u64, String>, told: &mut mpsc::UnboundedReceiver<Answer>) {
-        let now = clocks().mono;
-        for issuer in &mut self.issuers {
-            let text = kept.get(&issuer.jwks.source.id);
-            let last_good = text.and_then(|text| Published::read(text.as_bytes()).ok());
-            issuer.jwks = Jwks::new(issuer.jwks.source.clone(), last_good, now);
+        for Issuer { jwks, .. } in &mut self.issuers {
+            let kept = kept.get(&jwks.source.id).and_then(|text| Published::read(text.as_bytes()).ok());
+            if let Some(published) = kept {
+                say!(
+                    Info,
+                    "until it answers, {} keys of {} are in force that were kept",
+                    published.keys.keys.len(),
+                    jwks.source.url
+                );
+                jwks.remember(published);
+            }
         }
         self.ask();
         let mut left = self.issuers.len();
@@ -173,7 +180,7 @@ impl Issuer {
             Ok(changed) => {
                 self.answered += 1;
                 let had_failed = self.error.take().is_some();
-                if changed || had_failed {
+                if changed || had_failed || self.answered == 1 {
                     let count = self.jwks.keys().map_or(0, |keys| keys.keys.len());
                     say!(Info, "{count} keys of {url} are in force");
                 }

@@ -1,11 +1,10 @@
 //! Watches the configuration's file and those that it names: by their folders, because Kubernetes and editors put a new
 //! file in the place of the old one instead of writing into it.
 
-use crate::config::named;
 use crate::control::journal::say;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
@@ -14,20 +13,18 @@ use tokio::time::Instant;
 pub struct Watch {
     /// Dropping it ends the watch. Absent where watching is not possible.
     watcher: Option<RecommendedWatcher>,
-    /// The file's own.
-    folder: PathBuf,
-    /// All that are watched, or would be if they could.
     folders: BTreeSet<PathBuf>,
+    /// Those that cannot be watched.
+    unseen: BTreeSet<PathBuf>,
     told: UnboundedReceiver<()>,
     /// Somebody may tell.
     is_heard: bool,
     look_at: Instant,
-    /// How long it may take to notice what nobody tells of.
-    look_every: Duration,
 }
 
 impl Watch {
-    pub fn new(file: &Path) -> Self {
+    /// Of no folder yet.
+    pub fn new() -> Self {
         let (tell, told) = unbounded_channel();
         let on_event = move |event: notify::Result<notify::Event>| {
             // Reading is no change, and we read the file ourselves.
@@ -36,29 +33,41 @@ impl Watch {
             }
         };
         let watcher = notify::recommended_watcher(on_event);
-        let is_blind = watcher.as_ref().inspect_err(|error| blind(file, error)).is_err();
-        let look_every = if is_blind { LOOK_EVERY_BLIND } else { LOOK_EVERY };
-        let (folder, folders, look_at) = (named::folder(file).to_owned(), BTreeSet::new(), Instant::now() + look_every);
-        let mut watch = Self { watcher: watcher.ok(), folder, folders, told, is_heard: true, look_at, look_every };
-        watch.follow(BTreeSet::new());
-        watch
+        if let Err(error) = &watcher {
+            say!(Warn, "no file can be watched ({error}): looking every {} s instead", LOOK_EVERY_BLIND.as_secs());
+        }
+        let look_at = Instant::now() + LOOK_EVERY_BLIND;
+        let (folders, unseen) = (BTreeSet::new(), BTreeSet::new());
+        Self { watcher: watcher.ok(), folders, unseen, told, is_heard: true, look_at }
     }
 
-    /// Watches these folders beside the file's own, and no others any more.
-    pub fn follow(&mut self, mut folders: BTreeSet<PathBuf>) {
-        folders.insert(self.folder.clone());
+    /// Watches these folders, and no others any more.
+    pub fn follow(&mut self, folders: BTreeSet<PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };
         for folder in self.folders.difference(&folders) {
             // One that is gone is watched no more.
             let _gone = watcher.unwatch(folder);
         }
-        for folder in folders.difference(&self.folders) {
-            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-                blind(folder, &error);
-                self.look_every = LOOK_EVERY_BLIND;
+        let mut unseen = BTreeSet::new();
+        // Also one that is watched: another may have taken its place.
+        for folder in &folders {
+            let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) else { continue };
+            if !self.unseen.contains(folder) {
+                let (folder, every_s) = (folder.display(), LOOK_EVERY_BLIND.as_secs());
+                say!(Warn, "{folder} cannot be watched ({error}): looking every {every_s} s instead");
             }
+            unseen.insert(folder.clone());
         }
-        self.folders = folders;
+        // What happened in a folder before it was watched, nobody tells of.
+        if !folders.is_subset(&self.folders) {
+            self.look_at = self.look_at.min(Instant::now() + SETTLE);
+        }
+        (self.folders, self.unseen) = (folders, unseen);
+    }
+
+    /// How long it may take to notice what nobody tells of.
+    fn look_every(&self) -> Duration {
+        if self.watcher.is_some() && self.unseen.is_empty() { LOOK_EVERY } else { LOOK_EVERY_BLIND }
     }
 
     /// Ready when it is time to look. Of several changes in a row it tells once. Loses nothing when it is dropped.
@@ -73,12 +82,8 @@ impl Watch {
                 () = tokio::time::sleep_until(self.look_at) => break,
             }
         }
-        self.look_at = Instant::now() + self.look_every;
+        self.look_at = Instant::now() + self.look_every();
     }
-}
-
-fn blind(path: &Path, error: &notify::Error) {
-    say!(Warn, "{} cannot be watched ({error}): looking every {} s", path.display(), LOOK_EVERY_BLIND.as_secs());
 }
 
 const SETTLE: Duration = Duration::from_millis(100);
@@ -89,21 +94,45 @@ const LOOK_EVERY_BLIND: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::named::folders;
+    use std::fs;
+    use std::path::Path;
 
     fn on_runtime(test: impl Future<Output = ()>) {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(test);
     }
 
+    fn root(name: &str) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("shardgate-{name}-{}", std::process::id()));
+        fs::create_dir_all(&root).expect("a folder can be made");
+        root
+    }
+
+    fn put(file: PathBuf) {
+        fs::write(file, "one").expect("there is room");
+    }
+
+    /// Whether anything that was done since is told.
+    async fn is_told(watch: &mut Watch) -> bool {
+        tokio::time::timeout(SETTLE * 5, watch.changed()).await.is_ok()
+    }
+
+    /// Waits until all is told that was done before, which may be late.
+    async fn is_quiet(watch: &mut Watch) {
+        while tokio::time::timeout(SETTLE * 2, watch.changed()).await.is_ok() {}
+    }
+
     #[test]
     fn a_file_that_takes_the_place_of_another_is_noticed_though_somebody_else_is_heard_meanwhile() {
-        let folder = std::env::temp_dir().join(format!("shardgate-watch-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder can be made");
-        let file = folder.join("gateway.yaml");
-        std::fs::write(&file, "one").expect("there is room");
+        let root = root("watch");
+        let file = root.join("gateway.yaml");
+        put(file.clone());
         on_runtime(async {
-            let mut watch = Watch::new(&file);
-            std::fs::write(folder.join("beside"), "two").expect("there is room");
-            std::fs::rename(folder.join("beside"), &file).expect("it is there");
+            let mut watch = Watch::new();
+            watch.follow(folders(&file));
+            is_quiet(&mut watch).await;
+            put(root.join("beside"));
+            fs::rename(root.join("beside"), &file).expect("it is there");
             let mut told = false;
             for _ in 0..500 {
                 // Shorter than it takes a change to settle, so that it is dropped again and again.
@@ -114,29 +143,43 @@ mod tests {
             }
             assert!(told, "the change was noticed long before the next look at nothing");
         });
-        std::fs::remove_dir_all(folder).expect("it was made above");
+        fs::remove_dir_all(root).expect("it was made above");
     }
 
     #[test]
-    fn a_folder_is_watched_from_when_a_file_in_it_is_named_until_none_is() {
-        let root = std::env::temp_dir().join(format!("shardgate-follow-{}", std::process::id()));
-        let [own, other] = ["own", "other"].map(|name| root.join(name));
-        [&own, &other].into_iter().for_each(|folder| std::fs::create_dir_all(folder).expect("a folder can be made"));
+    fn a_folder_is_watched_from_when_it_is_named_until_it_is_not() {
+        let root = root("follow");
+        let [own, other, none] = ["own", "other", "none"].map(|name| root.join(name));
+        [&own, &other].into_iter().for_each(|folder| fs::create_dir(folder).expect("a folder can be made"));
+        let told = async |watch: &mut Watch, folder: &Path| {
+            is_quiet(watch).await;
+            put(folder.join("key"));
+            is_told(watch).await
+        };
         on_runtime(async {
-            let mut watch = Watch::new(&own.join("gateway.yaml"));
-            let told = async |watch: &mut Watch, folder: &Path| {
-                // What was done before may be told late.
-                while tokio::time::timeout(SETTLE * 2, watch.changed()).await.is_ok() {}
-                std::fs::write(folder.join("key"), "one").expect("there is room");
-                tokio::time::timeout(SETTLE * 5, watch.changed()).await.is_ok()
-            };
-            assert!(!told(&mut watch, &other).await);
-            watch.follow([other.clone()].into());
+            let mut watch = Watch::new();
+            watch.follow([own.clone()].into());
+            assert!(!told(&mut watch, &other).await && told(&mut watch, &own).await);
+            is_quiet(&mut watch).await;
+            watch.follow([own.clone(), other.clone()].into());
+            assert!(is_told(&mut watch).await, "what happened before it was watched is looked for");
             assert!(told(&mut watch, &other).await && told(&mut watch, &own).await);
-            // One that is not there is looked for now and then, and the rest is watched all the same.
-            watch.follow([root.join("none")].into());
-            assert!(watch.look_every < LOOK_EVERY && !told(&mut watch, &other).await && told(&mut watch, &own).await);
+            // Another one in the place of one that is watched.
+            fs::rename(&other, root.join("former")).expect("it is there");
+            fs::create_dir(&other).expect("a folder can be made");
+            watch.follow([own.clone(), other.clone()].into());
+            assert!(told(&mut watch, &other).await);
+            watch.follow([own.clone()].into());
+            assert!(!told(&mut watch, &other).await && told(&mut watch, &own).await);
+            // One that is not there is looked for often, and the rest is watched all the same.
+            watch.follow([own.clone(), none.clone()].into());
+            assert_eq!(watch.look_every(), LOOK_EVERY_BLIND);
+            assert!(told(&mut watch, &own).await);
+            fs::create_dir(&none).expect("a folder can be made");
+            watch.follow([own.clone(), none.clone()].into());
+            assert_eq!(watch.look_every(), LOOK_EVERY);
+            assert!(told(&mut watch, &none).await);
         });
-        std::fs::remove_dir_all(root).expect("it was made above");
+        fs::remove_dir_all(root).expect("it was made above");
     }
 }

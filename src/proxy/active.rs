@@ -69,13 +69,8 @@ impl Active {
         &self.settings
     }
 
-    /// The record of the route for a request. A split asks for the client's address or for chance if it needs them.
-    pub fn find(
-        &mut self,
-        asked: &Asked<'_>,
-        client: impl FnOnce() -> IpAddr,
-        chance: impl FnOnce() -> u64,
-    ) -> Option<Routed> {
+    /// The record of the route for a request. A split asks for chance if it needs it.
+    pub fn find(&mut self, asked: &Asked<'_>, client: IpAddr, chance: impl FnOnce() -> u64) -> Option<Routed> {
         let found = self.plan.table.find(asked, &mut self.scratch)?;
         let record = match &mut self.records[found.route] {
             Some(record) => record,
@@ -96,7 +91,7 @@ impl Active {
         undecided: &RouteRecord,
         asked: &Asked<'_>,
         asker: Asker<'_>,
-        client: impl FnOnce() -> IpAddr,
+        client: IpAddr,
         chance: impl FnOnce() -> u64,
     ) -> Rc<RouteRecord> {
         let Action::Split(split) = &undecided.route.action else { unreachable!("only a split has arms") };
@@ -223,7 +218,7 @@ mod tests {
     fn find(active: &mut Active, path: &str) -> Option<Rc<RouteRecord>> {
         let mut head = RequestHead::new();
         head.path = path.into();
-        let routed = active.find(&Asked { head: &head, bytes: b"" }, || IpAddr::from([127, 0, 0, 1]), || 0);
+        let routed = active.find(&Asked { head: &head, bytes: b"" }, [127, 0, 0, 1].into(), || 0);
         routed.map(|routed| routed.record)
     }
 

@@ -100,7 +100,8 @@ impl Downstream {
         head: &mut RequestHead,
     ) -> Result<Buf, NoRequest> {
         match self.requests {
-            0 => shared.expect_of(|| self.peer.ip()),
+            // Whom a load balancer's connection is for, its head will say.
+            0 if !settings.trusts(self.peer.ip()) => shared.expect_of(self.peer.ip()),
             _ => shared.expect(self.expected),
         }
         let deadline = shared.runtime.now().mono + settings.limits.header_read_timeout;

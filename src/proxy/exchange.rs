@@ -87,15 +87,16 @@ pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downst
     }
     let settings = &*settings;
     let is_trusted = settings.trusts(downstream.peer.ip());
+    let (peer, mut client) = (downstream.peer.ip(), downstream.peer.ip());
     if is_trusted {
+        client = client_address(settings, peer, request, head.bytes());
         // A load balancer's connections bring requests of one client after another.
-        let asked = Some((&*request, head.bytes()));
-        shared.expect_of(|| client_address(settings, downstream.peer.ip(), asked, true));
+        shared.expect_of(client);
     }
     let account = Account::new(began, is_trusted, RequestId::of(shared, request, head.bytes(), is_trusted));
     notes.forget();
-    let (peer, gate) = (downstream.peer.ip(), settings.gate(downstream.listener.entrance));
-    let visit = Visit { shared, settings, bytes: head.bytes(), account: &account, notes, peer, gate };
+    let gate = settings.gate(downstream.listener.entrance);
+    let visit = Visit { shared, settings, bytes: head.bytes(), account: &account, notes, peer, client, gate };
     let went = proceed(&visit, request, response, downstream).await;
     let guarded = visit.with(request);
     let next = match went {
@@ -150,7 +151,7 @@ async fn proceed<'a>(
             return Err(Failure::ConfigurationChanged.into());
         }
     }
-    let Some(routed) = shared.find(&Asked { head: request, bytes }, || visit.client(request)) else {
+    let Some(routed) = shared.find(&Asked { head: request, bytes }, visit.client) else {
         return Err(unrouted(visit, request, &mut downstream.connection, &mut body).await);
     };
     let rewritten = shared.rewrite(&routed, request);
@@ -229,7 +230,7 @@ async fn decide<'a>(
         pause::resume(guarded, pause, connection, body).await?;
     }
     let asked = Asked { head, bytes: visit.bytes };
-    Ok(visit.shared.decide(undecided, &asked, visit.notes.identity().as_deref(), || visit.client(head)))
+    Ok(visit.shared.decide(undecided, &asked, visit.notes.identity().as_deref(), visit.client))
 }
 
 /// When an exchange with this service must be over.
@@ -424,7 +425,7 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
     let record = Record {
         time: account.began.wall,
         duration: now.mono.since(account.began.mono),
-        client: client_address(settings, downstream.peer.ip(), request, account.peer_is_trusted),
+        client: guarded.map_or(downstream.peer.ip(), |guarded| guarded.visit.client),
         peer: downstream.peer,
         listener: &downstream.listener.name,
         route: record.map(|record| &*record.route.name),
@@ -460,14 +461,8 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
     shared.log(&record, &settings.secret_arguments);
 }
 
-/// Who asked: the rightmost address of `X-Forwarded-For` that is not a trusted proxy's own.
-pub fn client_address(
-    settings: &Settings,
-    peer: IpAddr,
-    request: Option<(&RequestHead, &[u8])>,
-    is_trusted: bool,
-) -> IpAddr {
-    let Some((head, bytes)) = request.filter(|_| is_trusted) else { return peer };
+/// Whom a trusted peer names: the rightmost address of `X-Forwarded-For` that is not a trusted proxy's own.
+fn client_address(settings: &Settings, peer: IpAddr, head: &RequestHead, bytes: &[u8]) -> IpAddr {
     let mut client = peer;
     let lines = head.fields().iter().rev().filter(|field| field.known == Known::XForwardedFor);
     for element in lines.flat_map(|field| field.value.of(bytes).rsplit(|byte| *byte == b',')) {

@@ -10,7 +10,6 @@
 
 use super::account::Account;
 use super::error::Failure;
-use super::exchange::client_address;
 use super::forward::is_for_one_hop;
 use super::plan::{Gate, Settings};
 use super::shared::Shared;
@@ -54,6 +53,8 @@ pub struct Visit<'a> {
     pub account: &'a Account,
     pub notes: &'a Notes,
     pub peer: IpAddr,
+    /// Who asks: the peer, or whom one that is trusted names.
+    pub client: IpAddr,
     /// Where it came in; `None` if nobody is to come in there any more.
     pub gate: Option<&'a Gate>,
 }
@@ -152,13 +153,6 @@ impl<'a> Visit<'a> {
     /// With the head as it is now.
     pub fn with(self, head: &'a RequestHead) -> Guarded<'a> {
         Guarded { visit: self, head }
-    }
-
-    pub fn client(&self, head: &RequestHead) -> IpAddr {
-        match self.account.peer_is_trusted {
-            true => client_address(self.settings, self.peer, Some((head, self.bytes)), true),
-            false => self.peer,
-        }
     }
 }
 
@@ -306,13 +300,12 @@ impl<'a> Guarded<'a> {
     where
         'a: 'f,
     {
-        let Visit { shared, settings, bytes, account, .. } = self.visit;
-        let client = self.visit.client(self.head);
+        let Visit { shared, settings, bytes, account, client, .. } = self.visit;
         let record = account.found().map(|record| &**record);
         Context {
             client,
             is_https: self.is_https(),
-            is_exempt: self.visit.settings.bypass_local && self.is_local(client),
+            is_exempt: self.visit.settings.bypass_local && self.is_local(),
             request_id: account.request_id.bytes(bytes),
             consumers: record.map_or(&settings.consumers, |record| &record.settings.consumers),
             now: shared.runtime.now(),
@@ -324,8 +317,8 @@ impl<'a> Guarded<'a> {
     }
 
     /// The client is on this machine itself. What an unknown proxy on it passes on is from anywhere.
-    fn is_local(&self, client: IpAddr) -> bool {
-        let Visit { bytes, account, peer, .. } = self.visit;
+    fn is_local(&self) -> bool {
+        let Visit { bytes, account, peer, client, .. } = self.visit;
         let has_passed = [Known::XForwardedFor, Known::Forwarded, Known::XRealIp, Known::Via];
         let is_direct = has_passed.iter().all(|known| self.head.value(bytes, *known).is_none());
         [peer, client].iter().all(|address| address.to_canonical().is_loopback())

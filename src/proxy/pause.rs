@@ -41,7 +41,7 @@ pub fn resume<'a, 'c: 'a>(
                     show(guarded, (chain, slot), body, (bytes_max, too_large))?
                 }
                 Wants::Answer(call) => {
-                    let reply = ask(guarded, *call).await;
+                    let reply = ask(guarded.visit, *call).await;
                     guarded.resume(chain, slot, Given::Reply(reply))?
                 }
             };
@@ -68,11 +68,10 @@ fn show<'c>(
 }
 
 /// What comes of a question. It is asked on behalf of the client, and waited for no longer than the exchange may take.
-async fn ask(guarded: Guarded<'_>, Call { question, patience }: Call) -> Reply {
-    let Guarded { head, visit } = guarded;
+async fn ask(visit: Visit<'_>, Call { question, patience }: Call) -> Reply {
     let Shared { runtime, calls, .. } = visit.shared;
     let deadline = deadline_of(visit).min(runtime.now().mono + patience);
-    let answer = match calls.ask(runtime, client_key(visit.client(head)), question, deadline) {
+    let answer = match calls.ask(runtime, client_key(visit.client), question, deadline) {
         Ok(answer) => answer.await,
         Err(unanswered) => Err(unanswered),
     };

@@ -108,8 +108,8 @@ impl Shared {
         std::ptr::eq(&**self.active.borrow().settings(), settings)
     }
 
-    /// The route for a request that comes now; `client` says who asks.
-    pub fn find(&self, asked: &Asked<'_>, client: impl FnOnce() -> IpAddr) -> Option<Routed> {
+    /// The route for a request that comes now, from this client.
+    pub fn find(&self, asked: &Asked<'_>, client: IpAddr) -> Option<Routed> {
         self.active.borrow_mut().find(asked, client, || self.rng.borrow_mut().next_u64())
     }
 
@@ -119,7 +119,7 @@ impl Shared {
         undecided: &RouteRecord,
         asked: &Asked<'_>,
         identity: Option<&policy::Identity>,
-        client: impl FnOnce() -> IpAddr,
+        client: IpAddr,
     ) -> Rc<RouteRecord> {
         let belonging = identity.and_then(|identity| identity.belonging.as_ref());
         let consumer = identity.and_then(|identity| identity.consumer.as_deref());
@@ -159,7 +159,9 @@ impl Shared {
     pub fn swap(&self, plan: Arc<Plan>) {
         self.balancer.borrow_mut().retain(&plan.services);
         self.active.borrow_mut().swap(plan);
-        self.policies.borrow_mut().jwt.swapped();
+        let mut policies = self.policies.borrow_mut();
+        policies.jwt.swapped();
+        policies.limits.swapped();
     }
 
     /// Lets go of some of what earlier plans left behind; false if there is nothing left.
@@ -173,7 +175,7 @@ impl Shared {
     }
 
     /// The same where only the client is known.
-    pub fn expect_of(&self, client: impl FnOnce() -> IpAddr) {
+    pub fn expect_of(&self, client: IpAddr) {
         self.policies.borrow().limits.expect_of(client, |ledger, tag| fetch_ahead(ledger.line(tag)));
     }
 

@@ -141,7 +141,7 @@ impl Split {
         asked: &Asked<'_>,
         asker: Asker<'_>,
         scratch: &mut Scratch,
-        client: impl FnOnce() -> IpAddr,
+        client: IpAddr,
         chance: impl FnOnce() -> u64,
     ) -> usize {
         let forced = |arm: &Arm| {
@@ -156,7 +156,7 @@ impl Split {
             Sticky::Header(name) => asked.header(name, &mut scratch.value).map(|value| stable(self.seed, value)),
             Sticky::Cookie(name) => asked.cookie(name).map(|value| stable(self.seed, value)),
             Sticky::Consumer => asker.consumer.map(|name| stable(self.seed, name.as_bytes())),
-            Sticky::Client => Some(match client().to_canonical() {
+            Sticky::Client => Some(match client.to_canonical() {
                 IpAddr::V4(address) => stable(self.seed, &address.octets()),
                 IpAddr::V6(address) => stable(self.seed, &address.octets()[..IPV6_NETWORK_BYTES]),
             }),
@@ -267,7 +267,7 @@ mod tests {
             let address = IpAddr::from((0x2001_0db8_u128 << 96 | u128::from(number) << 64 | 1).to_be_bytes());
             let name = format!("consumer-{number}");
             let asker = Asker { consumer: Some(&name), groups: &[number % 2] };
-            split.choose(&asked, asker, &mut scratch, || address, || rng.next_u64())
+            split.choose(&asked, asker, &mut scratch, address, || rng.next_u64())
         });
         arms.collect()
     }
@@ -321,9 +321,9 @@ mod tests {
         let (mut scratch, text) = (Scratch::default(), request("GET /", &[]));
         let head = head(&text);
         let asked = Asked { head: &head, bytes: text.as_bytes() };
-        let dealt = [0, u64::MAX].map(|chance| {
-            sticky.choose(&asked, Asker::default(), &mut scratch, || unreachable!("nobody asked"), || chance)
-        });
+        let client = IpAddr::from([192, 0, 2, 1]);
+        let dealt =
+            [0, u64::MAX].map(|chance| sticky.choose(&asked, Asker::default(), &mut scratch, client, || chance));
         assert_eq!(dealt, [0, 1], "nobody is dealt by chance");
     }
 

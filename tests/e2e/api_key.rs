@@ -109,6 +109,23 @@ fn with_another_pepper_no_key_is_good() {
     wait_until("the new pepper", || status(&gateway, &key) == 401);
 }
 
+#[test]
+fn the_last_good_configuration_finds_its_pepper_where_the_file_was() {
+    let origin = Origin::answering(OK);
+    let folder = Folder::new("kept", &origin, POLICY, "  - name: ann\n");
+    let (key, state) = (folder.new_key("ann"), folder.0.join("state"));
+    fs::create_dir(&state).unwrap();
+    let start = || Gateway::start_on(&folder.file(), &["--state", state.to_str().unwrap()]);
+    let first = start();
+    wait_until("it is kept", || state.join("last-good").exists());
+    drop(first);
+    fs::remove_file(folder.file()).unwrap();
+    let second = start();
+    assert_eq!(status(&second, &key), 200);
+    assert_eq!(fs::metadata(state.join("last-good")).unwrap().permissions().mode() & 0o777, 0o600);
+    drop(second);
+}
+
 /// As the volume of a Secret changes: the file is a link by way of another, and that is exchanged.
 #[test]
 fn a_volume_of_kubernetes_with_a_secret_that_is_renewed_is_noticed() {

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use crate::harness::{Gateway, OK, Origin, tool};
+use crate::harness::{Gateway, OK, Origin, tool, wait_until};
 use crate::jwt::{Issuer, config, folder, openssl, set, status, text};
 
 /// A server that answers `GET /keys` with what is in the file `keys` of its folder.
@@ -79,4 +79,29 @@ fn a_server_is_believed_whose_certificate_the_authority_has_signed() {
 fn a_server_that_nobody_vouches_for_is_not_believed() {
     check("https-stranger", ", jwks_ca_file: stranger.pem", 503, "invalid peer certificate");
     check("https-system", "", 503, "invalid peer certificate");
+}
+
+#[test]
+fn keys_stay_when_more_is_trusted_and_go_when_their_authority_is_not() {
+    let (origin, folder) = (Origin::answering(OK), folder("https-renewed"));
+    certify(&folder);
+    let issuer = Issuer::new(&folder, "ES256", "ec");
+    fs::write(folder.join("keys"), set(&[&issuer])).unwrap();
+    let server = Server::start(&folder);
+    let [authority, stranger] = ["authority", "stranger"].map(|name| folder.join(format!("{name}.pem")));
+    let [of_authority, of_stranger] = [&authority, &stranger].map(|file| fs::read_to_string(file).unwrap());
+    let file = folder.join("gateway.yaml");
+    let published = format!("jwks_url: \"https://{}/keys\", jwks_ca_file: authority.pem", server.address);
+    fs::write(&file, config(&origin, &published, "").yaml()).unwrap();
+    let gateway = Gateway::start_on(&file, &[]);
+    assert_eq!(status(&gateway, &issuer.token(60, "")), 200);
+    drop(server);
+    fs::write(&authority, of_stranger.clone() + &of_authority).unwrap();
+    gateway.wait_said("configuration 1 is in force");
+    gateway.wait_said("those from before stay");
+    assert_eq!(status(&gateway, &issuer.token(60, "")), 200);
+    fs::write(&authority, of_stranger).unwrap();
+    gateway.wait_said("there are none yet");
+    wait_until("no key is believed", || status(&gateway, &issuer.token(60, "")) == 503);
+    fs::remove_dir_all(folder).unwrap();
 }

@@ -1,6 +1,6 @@
 //! What is in force is kept on disk, which may take its time: on a thread of its own, one writer at a time.
 
-use super::Node;
+use super::{Node, Phase};
 use crate::control::journal::say;
 use tokio::task::JoinHandle;
 
@@ -26,9 +26,16 @@ impl Node {
             keeping.again = true;
             return;
         }
-        let Some(text) = &self.text else { return };
-        let kept = self.source.keep(text, &self.snapshot, self.issuers.published());
+        let Some(known) = &self.known else { return };
+        let kept = self.source.keep(&known.text, &self.snapshot, self.issuers.published());
         self.keeping = kept.map(|kept| Keeping { kept, again: false });
+    }
+
+    /// The same when issuers have published other keys. What is kept is another process's to say once that takes over.
+    pub(super) fn keep_keys(&mut self) {
+        if self.phase == Phase::Serving {
+            self.keep();
+        }
     }
 
     pub(super) fn kept(&mut self, kept: Result<(), String>) {

@@ -21,7 +21,7 @@ use super::nursery::Nursery;
 use super::sharing::link::Link;
 use super::signals::{Heard, Signals};
 use super::sockets::Sockets;
-use super::source::Source;
+use super::source::{Known, Look, Source};
 use super::start::{StartError, inherited, raise_descriptor_limit};
 use super::status::{Status, authentication};
 use super::warnings::Warnings;
@@ -59,8 +59,8 @@ pub fn run(source: Source) -> Result<(), StartError> {
 /// What the control thread keeps.
 struct Node {
     source: Source,
-    /// What the file said when that was put in force; `None` while something else is.
-    text: Option<Arc<str>>,
+    /// What the file was when that was put in force; `None` while something else is.
+    known: Option<Known>,
     /// One look at the file at a time.
     looking: Option<Looking>,
     keeping: Option<Keeping>,
@@ -111,8 +111,8 @@ impl Node {
         let beginning = source.begin().map_err(StartError::Configuration)?;
         raise_descriptor_limit(&beginning.snapshot);
         let mut signals = Signals::new().map_err(StartError::Signals)?;
-        let mut watch = Watch::new(&source.file);
-        watch.follow(beginning.snapshot.named.folders());
+        let mut watch = Watch::new();
+        watch.follow(source.folders(&beginning.known.named));
         let (tell, mut asked) = mpsc::unbounded_channel();
         let (mut issuers, mut keys) = Issuers::new();
         issuers.configure(&beginning.snapshot);
@@ -121,7 +121,7 @@ impl Node {
         let shards = Cpus::read().shards(beginning.snapshot.runtime.shards);
         let ledger = link.begin(&beginning.snapshot, shards, random_seed()?).await;
         let asked_first = AskedFirst { issuers, link, ledger };
-        let started = Self::start(source, beginning.snapshot, beginning.text, asked_first, inherited, tell)?;
+        let started = Self::start(source, beginning.snapshot, beginning.known, asked_first, inherited, tell)?;
         let (mut node, mut ended) = started;
         node.begun(beginning.from_last_good);
         let mut chores = tokio::time::interval(CHORES_INTERVAL);
@@ -139,9 +139,9 @@ impl Node {
                 },
                 () = watch.changed() => node.look(false),
                 done = node.done() => match done {
-                    Done::Looked(news) => {
+                    Done::Looked(Look { news, folders }) => {
+                        watch.follow(folders);
                         node.reload(news);
-                        watch.follow(node.snapshot.named.folders());
                     }
                     Done::Kept(kept) => node.kept(kept),
                 },
@@ -149,7 +149,7 @@ impl Node {
                 Some(answer) = keys.recv() => {
                     if node.issuers.answered(answer) {
                         node.workers.publish_keys(&node.issuers.book());
-                        node.keep();
+                        node.keep_keys();
                     }
                 }
                 _ = chores.tick() => node.chores(),
@@ -163,7 +163,7 @@ impl Node {
     fn start(
         source: Source,
         snapshot: Snapshot,
-        text: String,
+        known: Known,
         AskedFirst { issuers, link, ledger }: AskedFirst,
         mut inherited: Vec<OwnedFd>,
         tell: mpsc::UnboundedSender<Asked>,
@@ -195,7 +195,7 @@ impl Node {
         status.handovers_failed += u64::from(stranger);
         let mut node = Self {
             source,
-            text: Some(text.into()),
+            known: Some(known),
             looking: None,
             keeping: None,
             snapshot,
@@ -243,7 +243,7 @@ impl Node {
                 let configuration = &mut self.status.borrow_mut().configuration;
                 (configuration.from_last_good, configuration.error) = (true, Some(line(&problems)));
                 // Whatever the file says once it can be read is news: other names' addresses, another profile.
-                self.text = None;
+                self.known = None;
             }
             None => self.keep(),
         }

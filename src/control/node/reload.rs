@@ -6,7 +6,7 @@ use crate::config::snapshot::{Listener, Snapshot};
 use crate::control::clock::clocks;
 use crate::control::journal::say;
 use crate::control::listeners::Changes;
-use crate::control::source::News;
+use crate::control::source::{Look, News};
 use crate::control::start::StartError;
 use crate::shard::{Described, ListenError, Mail, Publication};
 use std::sync::Arc;
@@ -18,12 +18,12 @@ pub(super) struct Looking {
     asked: bool,
     /// It may have been read before it changed once more: then it is looked at again, and somebody may wait for that.
     again: Option<bool>,
-    news: JoinHandle<News>,
+    look: JoinHandle<Look>,
 }
 
 /// What threads do for this one that must not wait for a disk or a resolver.
 pub(super) enum Done {
-    Looked(News),
+    Looked(Look),
     Kept(Result<(), String>),
 }
 
@@ -45,10 +45,9 @@ impl Node {
             Some(looking) => looking.again = Some(asked || looking.again == Some(true)),
             None => {
                 // Who asks may know that a name's addresses have changed: they are looked up, whatever the text.
-                let known = self.text.clone().filter(|_| !asked);
-                let known = known.map(|text| (text, self.snapshot.named.clone()));
-                let news = self.source.look(known);
-                self.looking = Some(Looking { asked, again: None, news });
+                let known = self.known.clone().filter(|_| !asked);
+                let look = self.source.look(known);
+                self.looking = Some(Looking { asked, again: None, look });
             }
         }
     }
@@ -58,7 +57,7 @@ impl Node {
         let Self { looking, keeping, source, .. } = self;
         let looked = async {
             match looking {
-                Some(looking) => (&mut looking.news).await.unwrap_or_else(|_| source.panicked()),
+                Some(looking) => (&mut looking.look).await.unwrap_or_else(|_| source.panicked()),
                 None => std::future::pending().await,
             }
         };
@@ -69,7 +68,7 @@ impl Node {
             }
         };
         tokio::select! {
-            news = looked => Done::Looked(news),
+            look = looked => Done::Looked(look),
             kept = kept => Done::Kept(kept),
         }
     }
@@ -92,13 +91,14 @@ impl Node {
     fn hear(&mut self, asked: bool, news: News) {
         match news {
             News::Nothing => self.unchanged(asked),
-            News::Good(snapshot, text, ids) => {
+            News::Good(snapshot, known, ids) => {
                 let diff = Diff::between(&self.snapshot, &snapshot);
                 let same_store = self.snapshot.store == snapshot.store;
                 let (old, new) = (&self.snapshot.plan.settings.consumers, &snapshot.plan.settings.consumers);
-                if diff.is_empty() && same_store && old == new && self.text.as_deref() == Some(&*text) {
+                let same_text = self.known.as_ref().is_some_and(|was| was.text == known.text);
+                if diff.is_empty() && same_store && old == new && same_text {
                     // A file may be another one with the same keys.
-                    self.snapshot.named = snapshot.named;
+                    self.known = Some(known);
                     return self.unchanged(asked);
                 }
                 match self.apply(*snapshot) {
@@ -107,7 +107,7 @@ impl Node {
                         let (number, changes) = (self.generation, diff.summary());
                         say!(Info, "configuration {number} is in force: {changes}{restart}");
                         diff.to_string().lines().for_each(|line| say!(Debug, "{line}"));
-                        (self.text, self.source.ids) = (Some(text.into()), *ids);
+                        (self.known, self.source.ids) = (Some(known), *ids);
                         self.keep();
                     }
                     Err(failed) => self.reject(StartError::Listen(failed).to_string()),

@@ -36,6 +36,7 @@ impl Node {
                 if self.phase == Phase::HandingOver {
                     self.phase = Phase::Serving;
                     self.accept_again();
+                    self.keep_keys();
                 }
             }
             Asked::Stranger(user) => {

@@ -68,6 +68,11 @@ impl Jwks {
         Self { source, published: last_good, due: now, quiet_until: now, failures: 0 }
     }
 
+    /// Until it is asked, what an earlier process knew is better than nothing.
+    pub fn remember(&mut self, published: Published) {
+        self.published.get_or_insert(published);
+    }
+
     pub fn published(&self) -> Option<&Published> {
         self.published.as_ref()
     }
@@ -111,6 +116,17 @@ impl Jwks {
         let wait = RETRY_INTERVAL_MIN * 2u32.saturating_pow(self.failures);
         self.failures = (self.failures + 1).min(FAILURES_MAX);
         self.due = now + wait.min(self.source.refresh);
+    }
+}
+
+impl Source {
+    /// Whoever was believed there is believed here.
+    pub fn believes(&self, other: &Self) -> bool {
+        let is_wider = || {
+            let mut theirs = other.authorities.iter();
+            !other.authorities.is_empty() && theirs.all(|authority| self.authorities.contains(authority))
+        };
+        self.id == other.id || self.url == other.url && is_wider()
     }
 }
 
@@ -176,6 +192,36 @@ mod tests {
             assert_eq!(jwks.answered(&body("a"), max_age_s.map(Duration::from_secs), at(0)), Ok(true));
             assert_eq!(jwks.due(), at(due_s), "{refresh_s} {max_age_s:?}");
         }
+    }
+
+    #[test]
+    fn what_was_kept_holds_until_an_issuer_answers() {
+        let read = |id| Published::read(&body(id)).unwrap();
+        let mut jwks = jwks(300);
+        jwks.remember(read("kept"));
+        let kept = jwks.keys().unwrap().clone();
+        jwks.failed(at(0));
+        assert!(Arc::ptr_eq(jwks.keys().unwrap(), &kept));
+        assert_eq!(jwks.answered(&body("new"), None, at(1)), Ok(true));
+        let new = jwks.keys().unwrap().clone();
+        assert_eq!(&*jwks.published().unwrap().text, std::str::from_utf8(&body("new")).unwrap());
+        jwks.remember(read("kept"));
+        assert!(Arc::ptr_eq(jwks.keys().unwrap(), &new));
+    }
+
+    #[test]
+    fn who_trusts_more_believes_what_it_believed() {
+        let source = |id, url: &str, authorities: &[u8]| Source {
+            id,
+            url: url.to_owned(),
+            authorities: authorities.iter().map(|authority| vec![*authority]).collect(),
+            refresh: Duration::from_secs(1),
+        };
+        let one = source(1, "a", &[1]);
+        assert!(one.believes(&one) && source(2, "a", &[2, 1]).believes(&one));
+        assert!(!one.believes(&source(2, "a", &[2, 1])), "one that it believed is not trusted any more");
+        assert!(!source(2, "b", &[1]).believes(&one));
+        assert!(!one.believes(&source(2, "a", &[])), "which those of the system are is not known");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::policy::{Invalid, Place};
 use crate::stdx::hash::{FixedHash, StableHasher};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 impl Jwt {
@@ -120,7 +120,10 @@ fn published(url: &str, issuer: &IssuerConfig) -> Result<Source, Invalid> {
     let authorities = authorities(issuer)?;
     // Whoever trusts others does not get the same answer.
     let mut id = StableHasher::new(SOURCE_SEED);
-    (url, &authorities).hash(&mut id);
+    for part in [url.as_bytes()].into_iter().chain(authorities.iter().map(Vec::as_slice)) {
+        id.write(&(part.len() as u64).to_le_bytes());
+        id.write(part);
+    }
     Ok(Source { id: id.finish(), url: url.to_owned(), authorities, refresh: Duration::from_secs(refresh_s.into()) })
 }
 

@@ -343,16 +343,20 @@ mod tests {
         let fetched = |trial: &Trial<RateLimit>, client: &str| {
             let mut fetched = Vec::new();
             let limits = &trial.state.borrow().limits;
-            limits.expect_of(|| client.parse().unwrap(), |_, tag| fetched.push(tag));
+            limits.expect_of(client.parse().unwrap(), |_, tag| fetched.push(tag));
             fetched
         };
         assert_eq!(fetched(&trial, "192.0.2.7"), []);
         trial.request(GET);
         let expected = fetched(&trial, "192.0.2.7");
+        assert_eq!(expected.len(), 2);
         trial.client = "192.0.2.7".parse().unwrap();
         let stranger = trial.request(GET);
         let charged = [1, 2].map(|limit| stranger.found().charged.of(limit).unwrap().tag);
         assert_eq!(expected, charged);
+        drop(stranger);
+        trial.state.get_mut().limits.swapped();
+        assert_eq!(fetched(&trial, "192.0.2.7"), []);
     }
 
     #[test]

@@ -96,15 +96,20 @@ impl State {
     }
 
     /// The same for a client of whom nothing is remembered, by what others are charged for.
-    pub fn expect_of(&self, client: impl FnOnce() -> IpAddr, mut fetch: impl FnMut(&Ledger, Tag)) {
+    pub fn expect_of(&self, client: IpAddr, mut fetch: impl FnMut(&Ledger, Tag)) {
         if self.by_address == [None; EXPECTED_MAX] {
             return;
         }
         if let Some(ledger) = self.board.as_ref().and_then(|board| board.ledger()) {
-            let key = by_address(client());
+            let key = by_address(client);
             let limits = self.by_address.iter().flatten();
             limits.for_each(|limit| fetch(ledger, ledger.tag(*limit, &key)));
         }
+    }
+
+    /// The configuration has changed: what was charged before may limit nobody any more.
+    pub fn swapped(&mut self) {
+        self.by_address = [None; EXPECTED_MAX];
     }
 
     pub(super) fn note_by_address(&mut self, limits: [Option<u16>; EXPECTED_MAX]) {
