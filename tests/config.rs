@@ -113,7 +113,7 @@ fn the_example_of_shared_limits_shares_what_its_comments_say() {
     assert_eq!((shared, snapshot.plan.limits.len()), (vec![100, 60_000], 1));
     let store = snapshot.store.expect("it says where");
     assert_eq!(
-        (&*store.address, &*store.prefix, store.on_failure),
+        (&*store.server.address, &*store.prefix, store.on_failure),
         ("127.0.0.1:6379", "shardgate", OnFailure::KeepShare)
     );
 }

@@ -31,5 +31,6 @@ pub mod shadow;
 pub mod snapshot;
 pub mod store;
 pub mod suggest;
+pub mod tls;
 pub mod translate;
 mod words;

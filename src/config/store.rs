@@ -1,10 +1,12 @@
 //! Where limits are counted that nodes share: as the operator writes it, and as the control thread goes by it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::tls::{ClientTls, Tls};
 use crate::stdx::number::Bounded;
 
 /// A Redis server, version 5 or later, or one that speaks as it does. It should forget nothing by itself
@@ -12,12 +14,15 @@ use crate::stdx::number::Bounded;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Redis {
-    /// `HOST:PORT`. The connection is not encrypted.
+    /// `HOST:PORT`.
     pub address: Spanned<String>,
     /// Together with `password_file` only. Default: that of Redis.
     pub username: Option<Spanned<String>>,
     /// A file with the password, beside this one; a line end after it is not a part of it. Default: no password.
     pub password_file: Option<Spanned<String>>,
+    /// How the connection is encrypted; `{}` is enough where the system trusts the server's authority. Default: it is
+    /// not.
+    pub tls: Option<ClientTls>,
     /// Its number. Default: 0.
     pub database: Option<Bounded<0, 65_535>>,
     /// What every key in Redis begins with: nodes that count together have the same. Default: shardgate.
@@ -39,21 +44,29 @@ pub enum OnFailure {
 /// The same, compiled.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Store {
-    /// `host:port`, looked up whenever it is connected to.
-    pub address: String,
+    pub server: Server,
     pub username: Option<String>,
-    pub password: Option<Password>,
+    pub password: Option<Secret>,
     pub database: u64,
     /// What keys begin with.
     pub prefix: String,
     pub on_failure: OnFailure,
 }
 
+/// Where it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Server {
+    /// `host:port`, looked up whenever it is connected to.
+    pub address: String,
+    /// None where nothing is encrypted.
+    pub tls: Option<Arc<Tls>>,
+}
+
 /// Shows itself to nobody.
 #[derive(Clone, Eq, PartialEq)]
-pub struct Password(pub Vec<u8>);
+pub struct Secret(pub Vec<u8>);
 
-impl fmt::Debug for Password {
+impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("...")
     }

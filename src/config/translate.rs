@@ -16,7 +16,8 @@ use super::model::{self, Model};
 use super::named::NamedFiles;
 use super::problem::{Origin, Problem};
 use super::rules;
-use super::store::{OnFailure, Password, Redis, Store};
+use super::store::{OnFailure, Redis, Secret, Server, Store};
+use super::tls::Mistake;
 use crate::http::authority::Authority;
 use crate::policy::authorize::{is_role, is_scope};
 use crate::policy::consumers::Pepper;
@@ -234,7 +235,7 @@ impl Translate<'_> {
             self.problem(username.referenced, what, "name a `password_file`, or leave `username` out");
         }
         let password = redis.password_file.and_then(|name| match self.named.read(&name.value) {
-            Ok(content) => Some(Password(without_line_end(&content).to_vec())),
+            Ok(content) => Some(Secret(without_line_end(&content).to_vec())),
             Err(error) => {
                 let what = format!("the password in `{}` cannot be read ({error})", name.value);
                 self.problem(name.referenced, what, "check the path and who may read it");
@@ -243,9 +244,17 @@ impl Translate<'_> {
         });
         let prefix = redis.prefix.map_or_else(|| STORE_PREFIX.to_owned(), |prefix| self.store_prefix(prefix));
         let address = self.endpoint(redis.address)?.text;
+        let tls = redis.tls.and_then(|tls| match tls.load(self.named) {
+            Ok(tls) => Some(Arc::new(tls)),
+            Err(Mistake { location, what, help }) => {
+                self.problem(location, what, help);
+                None
+            }
+        });
+        let server = Server { address, tls };
         let on_failure = redis.on_failure.unwrap_or(OnFailure::KeepShare);
         let database = redis.database.map_or(0, Bounded::get);
-        Some(Store { address, username: redis.username.map(|name| name.value), password, database, prefix, on_failure })
+        Some(Store { server, username: redis.username.map(|name| name.value), password, database, prefix, on_failure })
     }
 
     fn store_prefix(&mut self, prefix: Spanned<String>) -> String {

@@ -1,19 +1,17 @@
 //! What the control thread asks of servers outside: one request, one answer, over HTTP or HTTPS.
 
+use super::tls;
+use crate::config::tls::Tls;
 use hyper::body::{Body, Incoming};
 use hyper::header::{ACCEPT, CACHE_CONTROL, HOST, HeaderMap, USER_AGENT};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 pub struct Fetched {
     pub body: Vec<u8>,
@@ -27,8 +25,6 @@ pub enum FetchError {
     Address,
     #[error("it cannot be reached: {0}")]
     Connect(#[from] io::Error),
-    #[error("nobody can vouch for it: {0}")]
-    Trust(#[from] rustls::Error),
     #[error("it does not speak HTTP: {0}")]
     Http(#[from] hyper::Error),
     #[error("it answers {0}")]
@@ -55,26 +51,8 @@ async fn connect(url: &str, authorities: &[Vec<u8>]) -> Result<Fetched, FetchErr
     if !is_https {
         return ask(stream, &uri).await;
     }
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| FetchError::Address)?;
-    let authorities = authorities.to_vec();
-    // A disk may take its time, and this thread answers for limits and probes meanwhile.
-    let config = tokio::task::spawn_blocking(move || trusting(&authorities)).await.map_err(io::Error::other)??;
-    let tls = TlsConnector::from(Arc::new(config));
-    ask(tls.connect(name, stream).await?, &uri).await
-}
-
-/// The system's authorities are read anew each time, as they are replaced while the gateway runs.
-fn trusting(authorities: &[Vec<u8>]) -> Result<ClientConfig, FetchError> {
-    let mut roots = RootCertStore::empty();
-    if authorities.is_empty() {
-        // Some of what a system has may be too old to be read; without any, no server can show who it is.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
-    for authority in authorities {
-        roots.add(CertificateDer::from(authority.as_slice()))?;
-    }
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    Ok(builder.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth())
+    let tls = Tls { authorities: authorities.to_vec(), ..Tls::default() };
+    ask(tls::connect(stream, host, &tls).await?, &uri).await
 }
 
 async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin, uri: &Uri) -> Result<Fetched, FetchError> {

@@ -22,6 +22,7 @@ mod source;
 mod start;
 mod status;
 mod status_page;
+mod tls;
 mod warnings;
 mod watch;
 mod workers;

@@ -35,7 +35,7 @@ impl Drop for Server {
 }
 
 /// An authority, and a certificate of its for `127.0.0.1`.
-fn certify(folder: &Path) {
+pub fn certify(folder: &Path) {
     let path = |name: &str| text(&folder.join(name)).to_owned();
     let of = |name: &str, subject: &str| -> Vec<String> {
         let (key, out) = (path(&format!("{name}.key")), path(&format!("{name}.pem")));

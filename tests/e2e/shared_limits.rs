@@ -1,14 +1,18 @@
 //! Limits that two gateways share through a real Redis, which is killed and comes back empty while requests come.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use shardgate::control::sharing::resp::{self, Value};
 use shardgate::stdx::rng::Rng;
 
 use crate::harness::{Config, Gateway, OK, Origin, Running, free_port, tool};
+use crate::jwks_https::certify;
+use crate::jwt::folder;
 
 #[path = "../nodes/model.rs"]
 mod model;
@@ -17,6 +21,15 @@ fn redis(port: u16) -> Running {
     let mut command = tool("redis-server");
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     command.current_dir(std::env::temp_dir());
+    Running::start(command, port)
+}
+
+/// One that speaks to nobody who does not show a certificate of the folder's authority.
+fn encrypted_redis(port: u16, folder: &Path) -> Running {
+    let mut command = tool("redis-server");
+    command.args(["--port", "0", "--tls-port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+    command.args(["--tls-cert-file", "server.pem", "--tls-key-file", "server.key", "--tls-ca-cert-file"]);
+    command.arg("authority.pem").current_dir(folder);
     Running::start(command, port)
 }
 
@@ -183,6 +196,32 @@ fn the_script_does_what_its_model_does() {
         }
     }
     assert!(shares.iter().sum::<u64>() <= 1 << 16);
+}
+
+#[test]
+fn who_shares_limits_on_encrypted_connections_knows_redis_and_is_known() {
+    let (origin, port, folder) = (Origin::answering(OK), free_port(), folder("redis-tls"));
+    certify(&folder);
+    let _redis = encrypted_redis(port, &folder);
+    let file = folder.join("gateway.yaml");
+    let start = |tls: &str| {
+        let store = format!("rate_limiting: {{ redis: {{ address: \"127.0.0.1:{port}\"{tls} }} }}");
+        let limit = "policies: [{ rate_limit: { requests_per_second: 9, policy: redis } }]";
+        fs::write(&file, Config::to(&origin).admin().of_route(limit).with(&store).yaml()).unwrap();
+        Gateway::start_on(&file, &[])
+    };
+    let identity = "certificate_file: server.pem, key_file: server.key";
+    let gateway = start(&format!(", tls: {{ ca_file: authority.pem, {identity} }}"));
+    gateway.wait_said("limits are shared through Redis");
+    let named = start(&format!(", tls: {{ ca_file: authority.pem, server_name: localhost, {identity} }}"));
+    named.wait_said("not valid for name");
+    let stranger = start(&format!(", tls: {{ ca_file: stranger.pem, {identity} }}"));
+    stranger.wait_said("invalid peer certificate");
+    for unknown in [", tls: { ca_file: authority.pem }", ""] {
+        start(unknown).wait_said("limits are not shared, Redis at");
+    }
+    drop((gateway, named, stranger));
+    fs::remove_dir_all(folder).unwrap();
 }
 
 /// Numbers of a reply, the seed among them.

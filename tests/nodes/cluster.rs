@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use shardgate::config::store::{OnFailure, Store};
+use shardgate::config::store::{self, OnFailure, Store};
 use shardgate::control::sharing::shares::{Holding, SHARES};
 use shardgate::control::sharing::{Shared, Sharing, Stats, Step};
 use shardgate::stdx::ledger::{Algorithm, Charge, Leases, Ledger, Terms};
@@ -223,8 +223,8 @@ impl Node {
                     return;
                 }
                 Step::Connect(_) if network.is_gone || is_cut_off => sharing.lost("refused", ledger, own),
-                Step::Connect(address) => {
-                    assert_eq!(address, "redis:6379");
+                Step::Connect(server) => {
+                    assert_eq!(server.address, "redis:6379");
                     orphans.extend(connection.replace(Connection::default()));
                     sharing.connected(own);
                 }
@@ -243,7 +243,7 @@ impl Node {
 
 pub fn store(on_failure: OnFailure) -> Store {
     Store {
-        address: "redis:6379".to_owned(),
+        server: store::Server { address: "redis:6379".to_owned(), tls: None },
         username: None,
         password: None,
         database: 3,

@@ -2,8 +2,9 @@
 
 use super::{CONNECT_TIMEOUT, Shared, Sharing, Stats, Step};
 use crate::config::snapshot::Snapshot;
+use crate::config::store::Server;
 use crate::control::clock::clocks;
-use crate::control::journal;
+use crate::control::{journal, tls};
 use crate::runtime::pages::prefer_large;
 use crate::stdx::board::{Board, ledger};
 use crate::stdx::ledger::Ledger;
@@ -14,7 +15,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -68,9 +69,9 @@ impl Link {
         let Some(driving) = self.driving else { return };
         driving.abort();
         let said = self.sharing.borrow_mut().farewell();
-        if let Some((address, bytes)) = said {
+        if let Some((server, bytes)) = said {
             // Who does not hear it finds out in a minute.
-            let _late = timeout(END_PATIENCE, say(address, &bytes)).await;
+            let _late = timeout(END_PATIENCE, say(server, &bytes)).await;
         }
     }
 
@@ -104,8 +105,8 @@ async fn drive(sharing: Rc<RefCell<Sharing>>, ledger: Arc<Ledger>, changed: Rc<N
                 wait(until, &changed).await;
                 None
             }
-            Step::Connect(address) => {
-                line = Line::Connecting(Box::pin(connect(address)));
+            Step::Connect(server) => {
+                line = Line::Connecting(Box::pin(connect(server)));
                 None
             }
             Step::Send(out) => match &mut line {
@@ -155,20 +156,32 @@ async fn drive(sharing: Rc<RefCell<Sharing>>, ledger: Arc<Ledger>, changed: Rc<N
 /// To the store. While it is sought the keys of a node may have to begin to earn, so nothing waits for it alone.
 enum Line {
     Down,
-    Connecting(Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>),
-    Up(TcpStream),
+    Connecting(Pin<Box<dyn Future<Output = io::Result<Connection>>>>),
+    Up(Connection),
 }
 
-async fn connect(address: String) -> io::Result<TcpStream> {
-    let late = |_| Err(io::ErrorKind::TimedOut.into());
-    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await.unwrap_or_else(late)?;
+/// Encrypted or not.
+type Connection = Box<dyn Stream>;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+async fn connect(server: Server) -> io::Result<Connection> {
+    timeout(CONNECT_TIMEOUT, reach(&server)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn reach(Server { address, tls }: &Server) -> io::Result<Connection> {
+    let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    Ok(stream)
+    let Some(tls) = tls else { return Ok(Box::new(stream)) };
+    let host = address.rsplit_once(':').map_or(&**address, |(host, _)| host.trim_matches(['[', ']']));
+    Ok(Box::new(tls::connect(stream, host, tls).await?))
 }
 
 /// On a connection of its own: the other one may be in the middle of a round.
-async fn say(address: String, bytes: &[u8]) -> io::Result<()> {
-    let mut stream = connect(address).await?;
+async fn say(server: Server, bytes: &[u8]) -> io::Result<()> {
+    let mut stream = connect(server).await?;
     stream.write_all(bytes).await?;
     // It has been carried out when the last answer is there, which is the last command's.
     stream.shutdown().await?;

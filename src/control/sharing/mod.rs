@@ -21,7 +21,7 @@ mod talk;
 use self::resp::Value;
 use self::shares::{Holding, SHARES};
 use self::talk::{Answer, Met, Round};
-use crate::config::store::{OnFailure, Store};
+use crate::config::store::{OnFailure, Server, Store};
 use crate::proxy::Plan;
 use crate::stdx::hash::FixedMap;
 use crate::stdx::ledger::{Ledger, Terms, Want};
@@ -99,7 +99,7 @@ pub enum Step {
     Rest,
     /// End the connection if there is one, and wait.
     Part(Mono),
-    Connect(String),
+    Connect(Server),
     Send(Vec<u8>),
     /// Wait for bytes until then.
     Listen(Mono),
@@ -195,8 +195,9 @@ impl Sharing {
         match self.phase {
             Phase::Apart { until } if now >= until => {
                 self.stats.breaker = Breaker::HalfOpen;
+                let Some(Store { server, .. }) = &self.store else { return Step::Rest };
                 self.phase = Phase::Connecting { until: now + CONNECT_TIMEOUT };
-                Step::Connect(self.store.as_ref().map_or_else(String::new, |store| store.address.clone()))
+                Step::Connect(server.clone())
             }
             Phase::Apart { until } => Step::Part(self.or_alone(until)),
             Phase::Idle { next, beat } if now >= next => self.ask(beat, ledger, now),
@@ -247,7 +248,7 @@ impl Sharing {
                 (OnFailure::KeepShare, _) => "this node keeps its last share of them",
                 (OnFailure::Refuse, _) => "this node admits what it holds of them, and then nothing",
             };
-            let line = format!("limits are not shared, Redis at {}: {why}; {rest}", store.address);
+            let line = format!("limits are not shared, Redis at {}: {why}; {rest}", store.server.address);
             self.news.push((Level::Warn, line));
         }
         self.stats.failures += 1;
@@ -259,11 +260,11 @@ impl Sharing {
     }
 
     /// The node ends: what to say to the store on a new connection, unless it is away.
-    pub fn farewell(&mut self) -> Option<(String, Vec<u8>)> {
+    pub fn farewell(&mut self) -> Option<(Server, Vec<u8>)> {
         let store = self.store.take().filter(|_| matches!(self.phase, Phase::Idle { .. } | Phase::Asking { .. }))?;
         let mut out = Vec::new();
         talk::farewell(&store, &self.node, &mut out);
-        Some((store.address, out))
+        Some((store.server, out))
     }
 
     /// What is worth a line.
@@ -432,7 +433,7 @@ impl Sharing {
         self.failures_in_a_row = 0;
         if self.stats.breaker != Breaker::Closed {
             self.stats.breaker = Breaker::Closed;
-            let address = self.store.as_ref().map_or("", |store| &*store.address);
+            let address = self.store.as_ref().map_or("", |store| &*store.server.address);
             self.news.push((Level::Info, format!("limits are shared through Redis at {address}, nodes: {nodes}")));
         }
         Ok(())
