@@ -203,7 +203,7 @@ fn judge_reply(script: &Script, reply: &Reply, times: usize, found: &mut Vec<Str
 }
 
 /// So many of a client's passwords were being verified that this one was not: a crowd may be told so at any time.
-fn is_busy(reply: &Reply) -> bool {
+pub fn is_busy(reply: &Reply) -> bool {
     // The answer to HEAD has its length alone.
     let told = text(&reply.body.bytes).contains(":password_busy");
     let told_by_length = reply.body.bytes.is_empty() && reply.head.value("Content-Length") == Some(BUSY_BYTES);

@@ -5,7 +5,7 @@
 //! what the rate gives. A limit that earns next to nothing tells in the end, when every lease must be back, how often
 //! it was charged.
 
-use crate::judge::Measure;
+use crate::judge::{Measure, is_busy};
 use crate::ledger::{Ledger, Outcome, Reply};
 use shardgate::policy::{Policy, rate_limit};
 use shardgate::proxy::OwnLimits;
@@ -210,9 +210,15 @@ impl Limits {
         for (number, _) in &self.schedule[0].1 {
             self.judge_windows(*number, &admitted, &mut found);
         }
-        let refused = book.outcomes.borrow().iter().flatten().filter(|outcome| is_refused(outcome)).count();
+        let answered = |is_it: fn(&Reply) -> bool| {
+            let outcomes = book.outcomes.borrow();
+            outcomes.iter().flatten().filter(|it| matches!(it, Outcome::Answered(reply) if is_it(reply))).count()
+        };
+        let (refused, busy) = (answered(is_refused), answered(is_busy));
         self.events.refusals = refused as u64;
-        self.judge_charges(admitted.len(), refused, book.scripts.len(), measure, now, &mut found);
+        // Who comes in by the listener is charged before his password is verified, and behind it after.
+        let turned_away = if self.is_at_gate { busy } else { 0 };
+        self.judge_charges((admitted.len(), turned_away, refused, book.scripts.len()), measure, now, &mut found);
         found
     }
 
@@ -246,17 +252,17 @@ impl Limits {
     /// What the limit was charged that earns next to nothing.
     fn judge_charges(
         &self,
-        admitted: usize,
-        refused: usize,
-        all: usize,
+        (admitted, turned_away, refused, all): (usize, usize, usize, usize),
         measure: Measure,
         now: Mono,
         found: &mut Vec<String>,
     ) {
         let charged = ((self.left(SLOW, now).full_in + YEAR / 2).as_nanos() / YEAR.as_nanos()) as usize;
-        let may_be = if measure.all_succeed { admitted..=admitted } else { admitted..=all - refused };
+        let passed = admitted + turned_away;
+        let may_be = if measure.all_succeed { passed..=passed } else { admitted..=all - refused };
         if !may_be.contains(&charged) {
-            found.push(format!("{charged} requests were charged for, of {all}: {admitted} arrived, {refused} refused"));
+            let rest = format!("{turned_away} were turned away after that, {refused} refused");
+            found.push(format!("{charged} requests were charged for, of {all}: {admitted} arrived, {rest}"));
         }
         // What shards hold of a bucket together is a quarter of it at most.
         let is_steady = self.schedule.len() == 1 && self.quick.is_none();
@@ -266,8 +272,7 @@ impl Limits {
     }
 }
 
-fn is_refused(outcome: &Outcome) -> bool {
-    let Outcome::Answered(reply) = outcome else { return false };
+fn is_refused(reply: &Reply) -> bool {
     reply.status == 429 && String::from_utf8_lossy(&reply.body.bytes).contains("rate_limited")
 }
 
