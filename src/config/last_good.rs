@@ -10,10 +10,10 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::snapshot::Snapshot;
@@ -64,8 +64,11 @@ impl Store {
         let body = serde_json::to_vec(last_good)?;
         let [path, previous, beside] = [NAME, PREVIOUS, BESIDE].map(|name| self.folder.join(name));
         let written = || {
-            // Hashes of passwords are for nobody else.
             let mut file = File::options().write(true).create(true).truncate(true).mode(FILE_MODE).open(&beside)?;
+            // Hashes of passwords are for nobody else, whatever was left there.
+            if file.metadata()?.is_file() {
+                file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+            }
             writeln!(file, "{MAGIC}{:016x}", checksum(&body))?;
             file.write_all(&body)?;
             file.sync_all()?;

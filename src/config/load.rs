@@ -244,6 +244,18 @@ mod tests {
     }
 
     #[test]
+    fn nobody_speaks_openly_to_redis_by_mistake() {
+        let redis = |tls: &str| format!("rate_limiting:\n  redis:\n    address: \"127.0.0.1:6379\"\n{tls}");
+        let mistake = "`tls` with nothing in it: write `tls: {}`, or leave it out";
+        for nothing in ["    tls:\n", "    tls: ~\n"] {
+            let text = format!("version: 1\nlisteners: [{{ name: a, address: \"[::1]:1\" }}]\n{}", redis(nothing));
+            let problems = load(&text).expect_err("it is refused").to_string();
+            assert!(problems.contains(mistake), "{problems}");
+        }
+        check(&redis("    tls: {}\n"), &[]);
+    }
+
+    #[test]
     fn a_user_of_redis_has_a_password_and_a_line_end_is_none_of_it() {
         check(
             "rate_limiting: { redis: { address: \"127.0.0.1:6379\", username: ann } }",

@@ -1,60 +1,75 @@
 //! Files that a configuration names: keys, secrets, certificates. They change on their own, when secrets are renewed.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::stdx::hash::stable;
 
-/// Which of them were read, and what each held then. Only a hash of that is kept, as most of it is secret.
+/// Which of them were read, and what each held then.
 #[derive(Clone, Debug)]
 pub struct NamedFiles {
     folder: PathBuf,
-    /// None of what could not be read.
-    hashes: RefCell<BTreeMap<PathBuf, Option<u64>>>,
+    held: RefCell<BTreeMap<PathBuf, Held>>,
+}
+
+/// Folders by their own paths, and which each was when somebody looked; none of one that is not there.
+pub type Folders = BTreeMap<PathBuf, Option<Inode>>;
+
+/// A device, and a number on it.
+pub type Inode = (u64, u64);
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Held {
+    /// Only a hash is kept, as most of it is secret.
+    Content(u64),
+    /// A pipe has what it had once.
+    Stream,
+    Unreadable,
 }
 
 impl NamedFiles {
     /// None yet of those that lie beside the configuration's file.
     pub fn beside(file: &Path) -> Self {
-        Self { folder: file.parent().unwrap_or(Path::new("")).to_owned(), hashes: RefCell::default() }
+        Self { folder: file.parent().unwrap_or(Path::new("")).to_owned(), held: RefCell::default() }
     }
 
     /// What the file of that name holds; blocks.
     pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let path = self.folder.join(name);
-        let content = read(&path);
-        // A pipe holds nothing that could be compared.
-        if content.is_err() || fs::metadata(&path).is_ok_and(|file| file.is_file()) {
-            // Of a file that changes while several name it, what the first saw is what it no longer is.
-            self.hashes.borrow_mut().entry(path).or_insert_with(|| content.as_ref().ok().map(|bytes| hash(bytes)));
-        }
-        content
+        let read = File::open(&path).and_then(read);
+        let held = read.as_ref().map_or(Held::Unreadable, |(held, _)| *held);
+        // Of a file that changes while several name it, what the first saw is what it no longer is.
+        self.held.borrow_mut().entry(path).or_insert(held);
+        read.map(|(_, content)| content)
     }
 
     /// Whether each still holds what it held; blocks.
     pub fn are_unchanged(&self) -> bool {
-        self.hashes.borrow().iter().all(|(path, was)| {
-            let is_file = fs::metadata(path).is_ok_and(|file| file.is_file());
-            is_file.then(|| read(path).ok()).flatten().map(|bytes| hash(&bytes)) == *was
+        self.held.borrow().iter().all(|(path, was)| {
+            // Opening a pipe may wait for whoever writes.
+            let is_stream = fs::metadata(path).is_ok_and(|what| !what.is_file());
+            let is = || File::open(path).and_then(read).map_or(Held::Unreadable, |(held, _)| held);
+            *was == if is_stream { Held::Stream } else { is() }
         })
     }
 
     /// Where it shows that one of them changes; blocks.
-    pub fn folders(&self) -> BTreeSet<PathBuf> {
-        self.hashes.borrow().keys().flat_map(|path| folders(path)).collect()
+    pub fn folders(&self) -> Folders {
+        self.held.borrow().keys().flat_map(|path| folders(path)).collect()
     }
 }
 
 /// Where it shows that another file is at a path: the folder that it lies in, and those of all links on the way there,
 /// each by its own path; blocks.
-pub fn folders(path: &Path) -> BTreeSet<PathBuf> {
+pub fn folders(path: &Path) -> Folders {
     let steps = |path: &Path| path.iter().map(OsString::from).rev().collect::<Vec<_>>();
     let mut left = steps(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
-    let (mut at, mut folders, mut links) = (PathBuf::new(), BTreeSet::new(), 0);
+    let (mut at, mut folders, mut links) = (PathBuf::new(), Folders::new(), 0);
     while let Some(step) = left.pop() {
         if step == ".." {
             at.pop();
@@ -64,7 +79,7 @@ pub fn folders(path: &Path) -> BTreeSet<PathBuf> {
         match fs::read_link(&next) {
             Ok(target) if links < LINKS_MAX => {
                 links += 1;
-                folders.insert(at.clone());
+                folders.insert(at.clone(), inode(&at));
                 left.extend(steps(&target));
             }
             // A target that begins at the root leads there.
@@ -72,21 +87,23 @@ pub fn folders(path: &Path) -> BTreeSet<PathBuf> {
         }
     }
     at.pop();
-    folders.insert(at);
+    let inode = inode(&at);
+    folders.insert(at, inode);
     folders
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+fn inode(path: &Path) -> Option<Inode> {
+    fs::metadata(path).ok().map(|folder| (folder.dev(), folder.ino()))
+}
+
+fn read(file: File) -> io::Result<(Held, Vec<u8>)> {
+    let (is_file, mut bytes) = (file.metadata()?.is_file(), Vec::new());
+    file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > BYTES_MAX {
         return Err(io::Error::other(format!("more than {BYTES_MAX} bytes")));
     }
-    Ok(bytes)
-}
-
-fn hash(bytes: &[u8]) -> u64 {
-    stable(SEED, bytes)
+    let held = if is_file { Held::Content(stable(SEED, &bytes)) } else { Held::Stream };
+    Ok((held, bytes))
 }
 
 /// Any: nobody gains by two files with one hash.
@@ -108,6 +125,10 @@ mod tests {
         root.canonicalize().expect("it is there")
     }
 
+    fn paths(folders: &Folders) -> Vec<PathBuf> {
+        folders.keys().cloned().collect()
+    }
+
     #[test]
     fn a_file_is_unchanged_while_it_holds_the_same_or_still_cannot_be_read() {
         let root = root("named");
@@ -118,7 +139,7 @@ mod tests {
         assert!(named.are_unchanged(), "nothing is named");
         assert_eq!(named.read("keys/one").expect("it is there"), b"1");
         assert!(named.read("two").is_err());
-        assert_eq!(named.folders(), [root.clone(), root.join("keys")].into());
+        assert_eq!(paths(&named.folders()), [root.clone(), root.join("keys")]);
         assert!(named.are_unchanged());
         put("keys/one", "1");
         assert!(named.are_unchanged(), "it was only written again");
@@ -133,7 +154,8 @@ mod tests {
         assert!(named.read("keys/one").is_err());
         let piped = NamedFiles::beside(Path::new("gateway.yaml"));
         assert_eq!(piped.read("/dev/null").expect("it is there"), b"");
-        assert!(piped.are_unchanged() && piped.folders().is_empty(), "what is no file is not read again");
+        assert!(piped.are_unchanged(), "what is no file is not read again");
+        assert_eq!(paths(&piped.folders()), [Path::new("/dev")]);
         fs::remove_dir_all(root).expect("it was made above");
     }
 
@@ -148,13 +170,20 @@ mod tests {
         symlink(root.join("run/secret/key"), root.join("key")).expect("a link can be made");
         let [secret, version] = ["volumes/secret", "volumes/secret/..1"].map(|name| root.join(name));
         let through_all = [root.clone(), secret.clone(), version.clone()];
-        assert_eq!(folders(&root.join("run/secret/../secret/key")), through_all.clone().into());
-        assert_eq!(folders(&root.join("key")), through_all.into());
-        assert_eq!(folders(&secret.join("key")), [secret, version].into());
+        let found = |path: PathBuf| paths(&folders(&path));
+        assert_eq!(found(root.join("run/secret/../secret/key")), through_all);
+        assert_eq!(found(root.join("key")), through_all);
+        assert_eq!(found(secret.join("key")), [secret.clone(), version.clone()]);
         symlink("round", root.join("round")).expect("a link can be made");
-        assert_eq!(folders(&root.join("round")), [root.clone()].into());
+        assert_eq!(found(root.join("round")), [&*root]);
         let here = std::env::current_dir().and_then(|here| here.canonicalize()).expect("it is somewhere");
-        assert!(folders(Path::new("gateway.yaml")).contains(&here));
+        assert!(found("gateway.yaml".into()).contains(&here));
+        // Another folder in the place of one is another one.
+        let was = folders(&version.join("key"));
+        fs::rename(&version, root.join("former")).expect("it is there");
+        assert_eq!(folders(&version.join("key")), [(version.clone(), None)].into());
+        fs::create_dir(&version).expect("a folder can be made");
+        assert_ne!(folders(&version.join("key")), was);
         fs::remove_dir_all(root).expect("it was made above");
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, Error};
 use serde_saphyr::Spanned;
 
 use super::tls::{ClientTls, Tls};
@@ -22,6 +23,7 @@ pub struct Redis {
     pub password_file: Option<Spanned<String>>,
     /// How the connection is encrypted; `{}` is enough where the system trusts the server's authority. Default: it is
     /// not.
+    #[serde(default, deserialize_with = "not_null")]
     pub tls: Option<ClientTls>,
     /// Its number. Default: 0.
     pub database: Option<Bounded<0, 65_535>>,
@@ -31,6 +33,14 @@ pub struct Redis {
     /// nothing (`refuse`). A node that alone cannot reach Redis is forgotten there after a minute: with `keep_share` it
     /// then admits its share beside the others' whole rate. Default: `keep_share`.
     pub on_failure: Option<OnFailure>,
+}
+
+/// Whoever writes a key and nothing below it wants what it stands for, and would get what it stands against.
+fn not_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ClientTls>, D::Error> {
+    match Option::deserialize(deserializer)? {
+        Some(tls) => Ok(Some(tls)),
+        None => Err(D::Error::custom("`tls` with nothing in it: write `tls: {}`, or leave it out")),
+    }
 }
 
 /// What a node does on its own while the store is away.

@@ -1,7 +1,10 @@
 //! How a connection that the gateway opens is encrypted: as the operator writes it, and compiled.
 
-use std::io;
+use std::{fmt, io};
 
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde::Deserialize;
@@ -9,6 +12,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::named::NamedFiles;
 use super::store::Secret;
+use crate::stdx::hash::stable;
 
 /// An encrypted connection. Files lie beside this one, in PEM.
 #[derive(Debug, Deserialize)]
@@ -25,7 +29,7 @@ pub struct ClientTls {
 }
 
 /// The same, compiled. Certificates are in DER.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Default, Eq, PartialEq)]
 pub struct Tls {
     /// Those that the system trusts if there are none.
     pub authorities: Vec<Vec<u8>>,
@@ -34,7 +38,7 @@ pub struct Tls {
 }
 
 /// Who the gateway is.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Identity {
     pub certificates: Vec<Vec<u8>>,
     /// In PEM.
@@ -57,9 +61,7 @@ impl ClientTls {
             return Err(Mistake { location: name.referenced, what, help: "write a host or an address" });
         }
         let identity = match (&self.certificate_file, &self.key_file) {
-            (Some(certificate), Some(key)) => {
-                Some(Identity { certificates: certificates(certificate, named)?, key: private_key(key, named)? })
-            }
+            (Some(certificate), Some(key)) => Some(identity(certificate, key, named)?),
             (Some(alone), None) | (None, Some(alone)) => {
                 let what = "a certificate without its key, or a key without its certificate".to_owned();
                 let help = "name both `certificate_file` and `key_file`, or none";
@@ -72,25 +74,56 @@ impl ClientTls {
     }
 }
 
+/// They are shown by a hash: in DER nobody can read them.
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { authorities, server_name, identity } = self;
+        write!(f, "{} authorities {:08x}, server name {server_name:?}, ", authorities.len(), shown(authorities))?;
+        match identity {
+            Some(Identity { certificates, key }) => {
+                let parts: Vec<&Vec<u8>> = certificates.iter().chain([&key.0]).collect();
+                write!(f, "certificate and key {:08x}", shown(parts))
+            }
+            None => write!(f, "no certificate"),
+        }
+    }
+}
+
+fn shown<'a>(parts: impl IntoIterator<Item = &'a Vec<u8>>) -> u32 {
+    let hash = parts.into_iter().fold(0, |hash, part| stable(hash, part));
+    (hash >> 32) as u32
+}
+
 fn certificates(file: &Spanned<String>, named: &NamedFiles) -> Result<Vec<Vec<u8>>, Mistake> {
     let content = read(file, named)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
+    let mut known = RootCertStore::empty();
     match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates.iter().map(|der| der.to_vec()).collect()),
+        Ok(certificates) if !certificates.is_empty() && certificates.iter().all(|it| known.add(it.clone()).is_ok()) => {
+            Ok(certificates.iter().map(|der| der.to_vec()).collect())
+        }
         _ => {
-            let what = format!("certificates in `{}` of which none is one", file.value.escape_debug());
+            let what = format!("`{}`, which has not certificates alone", file.value.escape_debug());
             Err(Mistake { location: file.referenced, what, help: "write them there in PEM" })
         }
     }
 }
 
-fn private_key(file: &Spanned<String>, named: &NamedFiles) -> Result<Secret, Mistake> {
-    let content = read(file, named)?;
-    match PrivateKeyDer::from_pem_slice(&content) {
-        Ok(_) => Ok(Secret(content)),
-        Err(_) => {
-            let what = format!("no private key in `{}`", file.value.escape_debug());
-            Err(Mistake { location: file.referenced, what, help: "write it there in PEM, without a password" })
+fn identity(certificate: &Spanned<String>, key: &Spanned<String>, named: &NamedFiles) -> Result<Identity, Mistake> {
+    let (certificates, content) = (certificates(certificate, named)?, read(key, named)?);
+    let mistake = |what, help| Mistake { location: key.referenced, what, help };
+    let Ok(private) = PrivateKeyDer::from_pem_slice(&content) else {
+        let what = format!("no private key in `{}`", key.value.escape_debug());
+        return Err(mistake(what, "write it there in PEM, without a password"));
+    };
+    let chain = certificates.iter().map(|der| CertificateDer::from(der.clone())).collect();
+    match CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider()) {
+        Ok(_) => Ok(Identity { certificates, key: Secret(content) }),
+        // They are renewed one after the other.
+        Err(error) => {
+            let (certificate, key) = (certificate.value.escape_debug(), key.value.escape_debug());
+            let what = format!("the certificate in `{certificate}` and the key in `{key}` ({error})");
+            Err(mistake(what, "write those there that belong together"))
         }
     }
 }
@@ -129,7 +162,7 @@ mod tests {
             Err("`none.pem` cannot be read (No such file or directory (os error 2)): check the \
                path and who may read it"),
         );
-        check("ca_file: LICENSE", Err("certificates in `LICENSE` of which none is one: write them there in PEM"));
+        check("ca_file: LICENSE", Err("`LICENSE`, which has not certificates alone: write them there in PEM"));
         let alone = "a certificate without its key, or a key without its certificate: name both `certificate_file` \
                      and `key_file`, or none";
         check("certificate_file: a.pem", Err(alone));

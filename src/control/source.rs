@@ -3,10 +3,10 @@
 use crate::config::ids::Ids;
 use crate::config::last_good::{LastGood, Store};
 use crate::config::load::{self, load_named};
-use crate::config::named::{self, NamedFiles};
+use crate::config::named::{self, Folders, NamedFiles};
 use crate::config::problem::{Origin, Problem, Problems};
 use crate::config::snapshot::Snapshot;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -32,8 +32,8 @@ pub struct Known {
 /// What a look has found.
 pub struct Look {
     pub news: News,
-    /// Where it shows that there may be more.
-    pub folders: BTreeSet<PathBuf>,
+    /// Where it shows that there may be more, unless that is not known.
+    pub folders: Option<Folders>,
 }
 
 /// What the file has become.
@@ -104,12 +104,12 @@ impl Source {
                 },
                 (Err(problems), _) => News::Unreadable(problems),
             };
-            Look { news, folders: folders(&file, &named) }
+            Look { news, folders: Some(folders(&file, &named)) }
         })
     }
 
     /// Where it shows that the file, or one that it names, changes; blocks.
-    pub fn folders(&self, named: &NamedFiles) -> BTreeSet<PathBuf> {
+    pub fn folders(&self, named: &NamedFiles) -> Folders {
         folders(&self.file, named)
     }
 
@@ -118,7 +118,7 @@ impl Source {
         let origin = Origin::whole(&self.name());
         let problem = Problem::new(&origin, "cannot be compiled", "report what this process said before");
         let news = News::Bad(Problems { list: vec![problem], text: "".into() });
-        Look { news, folders: named::folders(&self.file) }
+        Look { news, folders: None }
     }
 
     /// Keeps what is in force, on a thread of its own, which blocks; it says why if that cannot be done. `None` if
@@ -141,7 +141,7 @@ impl Source {
     }
 }
 
-fn folders(file: &Path, named: &NamedFiles) -> BTreeSet<PathBuf> {
+fn folders(file: &Path, named: &NamedFiles) -> Folders {
     let mut folders = named.folders();
     folders.extend(named::folders(file));
     folders

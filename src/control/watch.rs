@@ -1,6 +1,7 @@
 //! Watches the configuration's file and those that it names: by their folders, because Kubernetes and editors put a new
 //! file in the place of the old one instead of writing into it.
 
+use crate::config::named::Folders;
 use crate::control::journal::say;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 pub struct Watch {
     /// Dropping it ends the watch. Absent where watching is not possible.
     watcher: Option<RecommendedWatcher>,
-    folders: BTreeSet<PathBuf>,
+    folders: Folders,
     /// Those that cannot be watched.
     unseen: BTreeSet<PathBuf>,
     told: UnboundedReceiver<()>,
@@ -37,30 +38,34 @@ impl Watch {
             say!(Warn, "no file can be watched ({error}): looking every {} s instead", LOOK_EVERY_BLIND.as_secs());
         }
         let look_at = Instant::now() + LOOK_EVERY_BLIND;
-        let (folders, unseen) = (BTreeSet::new(), BTreeSet::new());
+        let (folders, unseen) = (Folders::new(), BTreeSet::new());
         Self { watcher: watcher.ok(), folders, unseen, told, is_heard: true, look_at }
     }
 
     /// Watches these folders, and no others any more.
-    pub fn follow(&mut self, folders: BTreeSet<PathBuf>) {
+    pub fn follow(&mut self, folders: Folders) {
         let Some(watcher) = &mut self.watcher else { return };
-        for folder in self.folders.difference(&folders) {
+        for (folder, _) in self.folders.iter().filter(|(folder, was)| folders.get(*folder) != Some(was)) {
             // One that is gone is watched no more.
             let _gone = watcher.unwatch(folder);
         }
         let mut unseen = BTreeSet::new();
-        // Also one that is watched: another may have taken its place.
-        for folder in &folders {
-            let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) else { continue };
+        for (folder, is) in &folders {
+            let is_watched = self.folders.get(folder) == Some(is) && !self.unseen.contains(folder);
+            if is_watched {
+                continue;
+            }
+            let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) else {
+                // What happened there before it was watched, nobody tells of.
+                self.look_at = self.look_at.min(Instant::now() + SETTLE);
+                continue;
+            };
+            self.look_at = self.look_at.min(Instant::now() + LOOK_EVERY_BLIND);
             if !self.unseen.contains(folder) {
                 let (folder, every_s) = (folder.display(), LOOK_EVERY_BLIND.as_secs());
                 say!(Warn, "{folder} cannot be watched ({error}): looking every {every_s} s instead");
             }
             unseen.insert(folder.clone());
-        }
-        // What happened in a folder before it was watched, nobody tells of.
-        if !folders.is_subset(&self.folders) {
-            self.look_at = self.look_at.min(Instant::now() + SETTLE);
         }
         (self.folders, self.unseen) = (folders, unseen);
     }
@@ -105,7 +110,7 @@ mod tests {
     fn root(name: &str) -> PathBuf {
         let root = std::env::temp_dir().join(format!("shardgate-{name}-{}", std::process::id()));
         fs::create_dir_all(&root).expect("a folder can be made");
-        root
+        root.canonicalize().expect("it is there")
     }
 
     fn put(file: PathBuf) {
@@ -149,36 +154,43 @@ mod tests {
     #[test]
     fn a_folder_is_watched_from_when_it_is_named_until_it_is_not() {
         let root = root("follow");
-        let [own, other, none] = ["own", "other", "none"].map(|name| root.join(name));
+        let [own, other, former, none] = ["own", "other", "former", "none"].map(|name| root.join(name));
         [&own, &other].into_iter().for_each(|folder| fs::create_dir(folder).expect("a folder can be made"));
         let told = async |watch: &mut Watch, folder: &Path| {
             is_quiet(watch).await;
             put(folder.join("key"));
             is_told(watch).await
         };
+        let all = |paths: &[&PathBuf]| paths.iter().flat_map(|path| folders(&path.join("key"))).collect::<Folders>();
+        let is_soon = |watch: &Watch| watch.look_at <= Instant::now() + LOOK_EVERY_BLIND;
         on_runtime(async {
             let mut watch = Watch::new();
-            watch.follow([own.clone()].into());
+            watch.follow(all(&[&own]));
             assert!(!told(&mut watch, &other).await && told(&mut watch, &own).await);
             is_quiet(&mut watch).await;
-            watch.follow([own.clone(), other.clone()].into());
+            watch.follow(all(&[&own, &other]));
             assert!(is_told(&mut watch).await, "what happened before it was watched is looked for");
             assert!(told(&mut watch, &other).await && told(&mut watch, &own).await);
             // Another one in the place of one that is watched.
-            fs::rename(&other, root.join("former")).expect("it is there");
+            fs::rename(&other, &former).expect("it is there");
             fs::create_dir(&other).expect("a folder can be made");
-            watch.follow([own.clone(), other.clone()].into());
-            assert!(told(&mut watch, &other).await);
-            watch.follow([own.clone()].into());
+            watch.follow(all(&[&own, &other]));
+            assert!(told(&mut watch, &other).await && !told(&mut watch, &former).await);
+            watch.follow(all(&[&own]));
             assert!(!told(&mut watch, &other).await && told(&mut watch, &own).await);
             // One that is not there is looked for often, and the rest is watched all the same.
-            watch.follow([own.clone(), none.clone()].into());
-            assert_eq!(watch.look_every(), LOOK_EVERY_BLIND);
+            watch.follow(all(&[&own, &none]));
+            assert!(watch.look_every() == LOOK_EVERY_BLIND && is_soon(&watch));
             assert!(told(&mut watch, &own).await);
             fs::create_dir(&none).expect("a folder can be made");
-            watch.follow([own.clone(), none.clone()].into());
+            watch.follow(all(&[&own, &none]));
             assert_eq!(watch.look_every(), LOOK_EVERY);
-            assert!(told(&mut watch, &none).await);
+            assert!(told(&mut watch, &none).await && !is_soon(&watch));
+            // So is one that was watched and has gone.
+            fs::remove_dir_all(&none).expect("it is there");
+            is_quiet(&mut watch).await;
+            watch.follow(all(&[&own, &none]));
+            assert!(is_soon(&watch));
         });
         fs::remove_dir_all(root).expect("it was made above");
     }

@@ -203,23 +203,38 @@ fn who_shares_limits_on_encrypted_connections_knows_redis_and_is_known() {
     let (origin, port, folder) = (Origin::answering(OK), free_port(), folder("redis-tls"));
     certify(&folder);
     let _redis = encrypted_redis(port, &folder);
-    let file = folder.join("gateway.yaml");
-    let start = |tls: &str| {
+    let start = |name: &str, tls: &str| {
         let store = format!("rate_limiting: {{ redis: {{ address: \"127.0.0.1:{port}\"{tls} }} }}");
         let limit = "policies: [{ rate_limit: { requests_per_second: 9, policy: redis } }]";
+        let file = folder.join(format!("{name}.yaml"));
         fs::write(&file, Config::to(&origin).admin().of_route(limit).with(&store).yaml()).unwrap();
         Gateway::start_on(&file, &[])
     };
-    let identity = "certificate_file: server.pem, key_file: server.key";
-    let gateway = start(&format!(", tls: {{ ca_file: authority.pem, {identity} }}"));
+    let copy = |from: &str, to: &str| fs::copy(folder.join(from), folder.join(to)).unwrap();
+    copy("server.pem", "client.pem");
+    copy("server.key", "client.key");
+    let identity = "certificate_file: client.pem, key_file: client.key";
+    let gateway = start("known", &format!(", tls: {{ ca_file: authority.pem, {identity} }}"));
     gateway.wait_said("limits are shared through Redis");
-    let named = start(&format!(", tls: {{ ca_file: authority.pem, server_name: localhost, {identity} }}"));
+    let named = start("named", &format!(", tls: {{ ca_file: authority.pem, server_name: localhost, {identity} }}"));
     named.wait_said("not valid for name");
-    let stranger = start(&format!(", tls: {{ ca_file: stranger.pem, {identity} }}"));
+    let stranger = start("stranger", &format!(", tls: {{ ca_file: stranger.pem, {identity} }}"));
     stranger.wait_said("invalid peer certificate");
-    for unknown in [", tls: { ca_file: authority.pem }", ""] {
-        start(unknown).wait_said("limits are not shared, Redis at");
+    for (name, unknown) in [("unknown", ", tls: { ca_file: authority.pem }"), ("open", "")] {
+        start(name, unknown).wait_said("limits are not shared, Redis at");
     }
+    // Who is renewed in two steps is who he was until the second.
+    copy("authority.pem", "client.pem");
+    gateway.wait_said("the configuration in force stays");
+    assert_eq!(gateway.metric("shardgate_shared_limits_breaker{state=\"closed\"}"), 1.0);
+    let failures = || gateway.metric("shardgate_shared_limits_failures_total");
+    assert_eq!(failures(), 0.0);
+    copy("authority.key", "client.key");
+    gateway.wait_said("configuration 1 is in force");
+    crate::harness::wait_until("it is the authority that asks", || {
+        gateway.metric("shardgate_shared_limits_breaker{state=\"closed\"}") == 1.0
+    });
+    assert_eq!(failures(), 0.0);
     drop((gateway, named, stranger));
     fs::remove_dir_all(folder).unwrap();
 }

@@ -108,7 +108,9 @@ impl Render {
         let mut properties = BTreeMap::new();
         let mut required = Vec::new();
         for field in fields.iter().filter(|field| !field.has("skip")) {
-            let mut schema = self.of_type(file, &field.kind);
+            let kind = field.kind.strip_prefix("Option<").and_then(|rest| rest.strip_suffix('>'));
+            let kind = kind.filter(|_| field.is_read_by("not_null")).unwrap_or(&field.kind);
+            let mut schema = self.of_type(file, kind);
             if !field.comment.is_empty() {
                 schema["description"] = field.comment.as_str().into();
             }

@@ -141,6 +141,11 @@ impl Member {
     pub fn has(&self, word: &str) -> bool {
         words(&self.attributes).any(|(name, _)| name == word)
     }
+
+    /// It is read by the function of that name.
+    pub fn is_read_by(&self, function: &str) -> bool {
+        words(&self.attributes).any(|word| word == ("deserialize_with", Some(function)))
+    }
 }
 
 /// `CamelCase` in snake case.

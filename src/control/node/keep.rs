@@ -31,7 +31,14 @@ impl Node {
         self.keeping = kept.map(|kept| Keeping { kept, again: false });
     }
 
-    /// The same when issuers have published other keys. What is kept is another process's to say once that takes over.
+    /// What is kept is another process's to say, which takes over: what is being written is the last of this one.
+    pub(super) fn keep_no_more(&mut self) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.again = false;
+        }
+    }
+
+    /// As `keep`, when issuers have published other keys.
     pub(super) fn keep_keys(&mut self) {
         if self.phase == Phase::Serving {
             self.keep();

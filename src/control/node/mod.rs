@@ -140,7 +140,7 @@ impl Node {
                 () = watch.changed() => node.look(false),
                 done = node.done() => match done {
                     Done::Looked(Look { news, folders }) => {
-                        watch.follow(folders);
+                        folders.into_iter().for_each(|folders| watch.follow(folders));
                         node.reload(news);
                     }
                     Done::Kept(kept) => node.kept(kept),

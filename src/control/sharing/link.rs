@@ -111,7 +111,7 @@ async fn drive(sharing: Rc<RefCell<Sharing>>, ledger: Arc<Ledger>, changed: Rc<N
             }
             Step::Send(out) => match &mut line {
                 // It has room for a round, unless the other side has not read for long.
-                Line::Up(stream) => timeout(super::ANSWER_TIMEOUT, stream.write_all(&out))
+                Line::Up(stream) => timeout(super::ANSWER_TIMEOUT, send(stream, &out))
                     .await
                     .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
                     .err()
@@ -177,6 +177,12 @@ async fn reach(Server { address, tls }: &Server) -> io::Result<Connection> {
     let Some(tls) = tls else { return Ok(Box::new(stream)) };
     let host = address.rsplit_once(':').map_or(&**address, |(host, _)| host.trim_matches(['[', ']']));
     Ok(Box::new(tls::connect(stream, host, tls).await?))
+}
+
+/// What is encrypted has not left before it is flushed.
+async fn send(stream: &mut Connection, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
 }
 
 /// On a connection of its own: the other one may be in the middle of a round.
