@@ -42,15 +42,16 @@ impl Told {
     /// Says what each limit has left, by its place.
     pub fn write(&self, left: impl Iterator<Item = (usize, Left)>, response: &mut ResponseView<'_>) {
         response.headers.set_lines(&self.names, |lines| {
-            let mut nearest: Option<(usize, Left)> = None;
+            let mut nearest: Option<(usize, Left, Digits)> = None;
             for (place, left) in left {
-                self.limits[place].write_own(left, lines);
-                if nearest.is_none_or(|(_, other)| left.is_nearer_than(other)) {
-                    nearest = Some((place, left));
+                let tokens = Digits::of(left.tokens.into());
+                self.limits[place].write_own(tokens, lines);
+                if nearest.is_none_or(|(_, other, _)| left.is_nearer_than(other)) {
+                    nearest = Some((place, left, tokens));
                 }
             }
-            if let Some((place, left)) = nearest {
-                self.limits[place].write_nearest(left, lines);
+            if let Some((place, left, tokens)) = nearest {
+                self.limits[place].write_nearest(tokens, Digits::of(seconds(left.full_in)), lines);
             }
         });
     }
@@ -68,22 +69,48 @@ impl Texts {
         }
     }
 
-    fn write_own(&self, left: Left, lines: &mut Vec<u8>) {
+    fn write_own(&self, tokens: Digits, lines: &mut Vec<u8>) {
         if !self.own.is_empty() {
             lines.extend_from_slice(&self.own);
-            lines.extend_from_slice(itoa::Buffer::new().format(left.tokens).as_bytes());
+            tokens.write(lines);
             lines.extend_from_slice(b"\r\n");
         }
     }
 
-    fn write_nearest(&self, left: Left, lines: &mut Vec<u8>) {
-        let (mut tokens, mut reset) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let (tokens, reset) = (tokens.format(left.tokens).as_bytes(), reset.format(seconds(left.full_in)).as_bytes());
-        for part in
-            [&self.nearest, tokens, b"\r\nRateLimit-Reset: ", reset, &self.draft, tokens, b";t=", reset, b"\r\n"]
-        {
-            lines.extend_from_slice(part);
-        }
+    // One part after the other: what is as long as the compiler knows is written without a call.
+    fn write_nearest(&self, tokens: Digits, reset: Digits, lines: &mut Vec<u8>) {
+        lines.extend_from_slice(&self.nearest);
+        tokens.write(lines);
+        lines.extend_from_slice(b"\r\nRateLimit-Reset: ");
+        reset.write(lines);
+        lines.extend_from_slice(&self.draft);
+        tokens.write(lines);
+        lines.extend_from_slice(b";t=");
+        reset.write(lines);
+        lines.extend_from_slice(b"\r\n");
+    }
+}
+
+/// A number that is written more than once: a copy of it always has one length, and what is too much of it goes again.
+#[derive(Clone, Copy)]
+struct Digits {
+    bytes: [u8; DIGITS_MAX],
+    len: usize,
+}
+
+impl Digits {
+    fn of(number: u64) -> Self {
+        let mut buffer = itoa::Buffer::new();
+        let text = buffer.format(number).as_bytes();
+        let mut bytes = [0; DIGITS_MAX];
+        bytes[..text.len()].copy_from_slice(text);
+        Self { bytes, len: text.len() }
+    }
+
+    fn write(&self, lines: &mut Vec<u8>) {
+        let end = lines.len() + self.len;
+        lines.extend_from_slice(&self.bytes);
+        lines.truncate(end);
     }
 }
 
@@ -106,6 +133,22 @@ fn seconds(duration: Duration) -> u64 {
 /// What the lines are called that are of one limit only.
 const COMMON: [&str; 5] =
     ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy", "RateLimit"];
+/// Of a `u64`.
+const DIGITS_MAX: usize = 20;
 static RETRY_AFTER: FieldName = FieldName::fixed("Retry-After");
 /// A client that can never be admitted comes back tomorrow.
 const RETRY_AFTER_S_MAX: u64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        for number in [0, 9, 10, 99, 1_234_567_890, u64::MAX - 1, u64::MAX] {
+            let mut lines = b"a: ".to_vec();
+            (0..2).for_each(|_| Digits::of(number).write(&mut lines));
+            assert_eq!(String::from_utf8(lines).unwrap(), format!("a: {number}{number}"));
+        }
+    }
+}
