@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::admin::metrics;
-use crate::harness::{Config, Gateway, Message, OK, Origin, nobody, tool, wait_until};
+use crate::harness::{Config, Gateway, Message, OK, Origin, free_port, nobody, tool, wait_until};
 
 /// An issuer with one key, made by openssl.
 #[derive(Clone)]
@@ -330,6 +330,42 @@ fn keys_are_kept_for_a_start_while_their_issuer_is_down() {
     let third = start();
     assert_eq!((status(&third, &of_old), status(&third, &of_new)), (401, 200));
     drop(third);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// As long as it drains it hears of other keys, and what is kept is the next process's own all the same.
+#[test]
+fn a_process_that_was_followed_by_another_keeps_nothing_more() {
+    let folder = folder("followed");
+    let (state, control) = (folder.join("state"), folder.join("control"));
+    fs::create_dir_all(&state).unwrap();
+    let (first, second) = (Issuer::new(&folder, "ES256", "first"), Issuer::new(&folder, "RS256", "second"));
+    let publisher = Publisher::new(&[&first]);
+    let origin = Origin::start(|peer| {
+        peer.request();
+        // No answer while the gateway keeps the connection.
+        peer.request();
+    });
+    let listens = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let start = |name: &str, config: Config| {
+        let file = folder.join(name);
+        fs::write(&file, config.listen(listens).yaml()).unwrap();
+        Gateway::start_on(&file, &["--state", text(&state), "--control", text(&control)])
+    };
+    let kept = || fs::read_to_string(state.join("last-good")).unwrap_or_default();
+    let old = start("old.yaml", config(&origin, &published(publisher.origin.address, 1), ""));
+    let mut waiting = old.client();
+    waiting.send(format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n", first.token(60, "")));
+    wait_until("its request is under way", || origin.connections() == 1);
+    let new = start("new.yaml", Config::to(&origin).one_shard().admin().with("limits: { fields_max: 51 }"));
+    old.wait_said("the other process accepts");
+    wait_until("the new one is kept", || kept().contains("fields_max: 51"));
+    // The old one alone asks.
+    publisher.answers(Some(set(&[&second])), 3);
+    assert!(kept().contains("fields_max: 51"), "{}", kept());
+    drop(new);
+    drop(waiting);
+    drop(old);
     fs::remove_dir_all(folder).unwrap();
 }
 
