@@ -55,7 +55,7 @@ pub struct Mistake {
 impl ClientTls {
     /// Reads what it names; blocks.
     pub fn load(self, named: &NamedFiles) -> Result<Tls, Mistake> {
-        let authorities = self.ca_file.as_ref().map(|file| certificates(file, named)).transpose()?;
+        let authorities = self.ca_file.as_ref().map(|file| authorities(file, named)).transpose()?;
         if let Some(name) = self.server_name.as_ref().filter(|name| ServerName::try_from(&*name.value).is_err()) {
             let what = format!("`{}` is not the name of a server", name.value.escape_debug());
             return Err(Mistake { location: name.referenced, what, help: "write a host or an address" });
@@ -94,16 +94,25 @@ fn shown<'a>(parts: impl IntoIterator<Item = &'a Vec<u8>>) -> u32 {
     (hash >> 32) as u32
 }
 
+fn authorities(file: &Spanned<String>, named: &NamedFiles) -> Result<Vec<Vec<u8>>, Mistake> {
+    let (authorities, mut roots) = (certificates(file, named)?, RootCertStore::empty());
+    for authority in &authorities {
+        roots.add(CertificateDer::from(authority.as_slice())).map_err(|error| Mistake {
+            location: file.referenced,
+            what: format!("`{}`, of which one is no authority's ({error})", file.value.escape_debug()),
+            help: "write those of authorities there",
+        })?;
+    }
+    Ok(authorities)
+}
+
 fn certificates(file: &Spanned<String>, named: &NamedFiles) -> Result<Vec<Vec<u8>>, Mistake> {
     let content = read(file, named)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
-    let mut known = RootCertStore::empty();
     match certificates {
-        Ok(certificates) if !certificates.is_empty() && certificates.iter().all(|it| known.add(it.clone()).is_ok()) => {
-            Ok(certificates.iter().map(|der| der.to_vec()).collect())
-        }
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates.iter().map(|der| der.to_vec()).collect()),
         _ => {
-            let what = format!("`{}`, which has not certificates alone", file.value.escape_debug());
+            let what = format!("certificates in `{}` of which none is one", file.value.escape_debug());
             Err(Mistake { location: file.referenced, what, help: "write them there in PEM" })
         }
     }
@@ -162,7 +171,7 @@ mod tests {
             Err("`none.pem` cannot be read (No such file or directory (os error 2)): check the \
                path and who may read it"),
         );
-        check("ca_file: LICENSE", Err("`LICENSE`, which has not certificates alone: write them there in PEM"));
+        check("ca_file: LICENSE", Err("certificates in `LICENSE` of which none is one: write them there in PEM"));
         let alone = "a certificate without its key, or a key without its certificate: name both `certificate_file` \
                      and `key_file`, or none";
         check("certificate_file: a.pem", Err(alone));
