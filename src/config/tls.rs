@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use rustls::RootCertStore;
+use rustls::Error;
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
@@ -12,6 +12,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::named::NamedFiles;
 use super::store::Secret;
+use crate::stdx::certificates::{self, Unusable};
 use crate::stdx::hash::stable;
 
 /// An encrypted connection. Files lie beside this one, in PEM.
@@ -55,7 +56,7 @@ pub struct Mistake {
 impl ClientTls {
     /// Reads what it names; blocks.
     pub fn load(self, named: &NamedFiles) -> Result<Tls, Mistake> {
-        let authorities = self.ca_file.as_ref().map(|file| authorities(file, named)).transpose()?;
+        let authorities = self.ca_file.as_ref().map(|file| read(file, named, certificates::authorities)).transpose()?;
         if let Some(name) = self.server_name.as_ref().filter(|name| ServerName::try_from(&*name.value).is_err()) {
             let what = format!("`{}` is not the name of a server", name.value.escape_debug());
             return Err(Mistake { location: name.referenced, what, help: "write a host or an address" });
@@ -94,50 +95,40 @@ fn shown<'a>(parts: impl IntoIterator<Item = &'a Vec<u8>>) -> u32 {
     (hash >> 32) as u32
 }
 
-fn authorities(file: &Spanned<String>, named: &NamedFiles) -> Result<Vec<Vec<u8>>, Mistake> {
-    let (authorities, mut roots) = (certificates(file, named)?, RootCertStore::empty());
-    for authority in &authorities {
-        roots.add(CertificateDer::from(authority.as_slice())).map_err(|error| Mistake {
-            location: file.referenced,
-            what: format!("`{}`, of which one is no authority's ({error})", file.value.escape_debug()),
-            help: "write those of authorities there",
-        })?;
-    }
-    Ok(authorities)
-}
-
-fn certificates(file: &Spanned<String>, named: &NamedFiles) -> Result<Vec<Vec<u8>>, Mistake> {
-    let content = read(file, named)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates.iter().map(|der| der.to_vec()).collect()),
-        _ => {
-            let what = format!("certificates in `{}` of which none is one", file.value.escape_debug());
-            Err(Mistake { location: file.referenced, what, help: "write them there in PEM" })
-        }
-    }
-}
-
 fn identity(certificate: &Spanned<String>, key: &Spanned<String>, named: &NamedFiles) -> Result<Identity, Mistake> {
-    let (certificates, content) = (certificates(certificate, named)?, read(key, named)?);
+    let certificates = read(certificate, named, certificates::read)?;
+    let content = content(key, named)?;
     let mistake = |what, help| Mistake { location: key.referenced, what, help };
     let Ok(private) = PrivateKeyDer::from_pem_slice(&content) else {
         let what = format!("no private key in `{}`", key.value.escape_debug());
         return Err(mistake(what, "write it there in PEM, without a password"));
     };
     let chain = certificates.iter().map(|der| CertificateDer::from(der.clone())).collect();
+    let (of_certificate, of_key) = (certificate.value.escape_debug(), key.value.escape_debug());
+    let both = format!("the certificate in `{of_certificate}` and the key in `{of_key}`");
     match CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider()) {
         Ok(_) => Ok(Identity { certificates, key: Secret(content) }),
-        // They are renewed one after the other.
-        Err(error) => {
-            let (certificate, key) = (certificate.value.escape_debug(), key.value.escape_debug());
-            let what = format!("the certificate in `{certificate}` and the key in `{key}` ({error})");
-            Err(mistake(what, "write those there that belong together"))
+        // They are renewed one after the other: until both are, those from before stay.
+        Err(Error::InconsistentKeys(_)) => {
+            Err(mistake(format!("{both}, which do not belong together"), "write those there that do"))
         }
+        Err(error) => Err(mistake(format!("{both}, which cannot be used ({error})"), "write others there")),
     }
 }
 
-fn read(file: &Spanned<String>, named: &NamedFiles) -> Result<Vec<u8>, Mistake> {
+fn read(
+    file: &Spanned<String>,
+    named: &NamedFiles,
+    read: impl FnOnce(&[u8]) -> Result<Vec<Vec<u8>>, Unusable>,
+) -> Result<Vec<Vec<u8>>, Mistake> {
+    read(&content(file, named)?).map_err(|unusable| Mistake {
+        location: file.referenced,
+        what: format!("certificates in `{}` {unusable}", file.value.escape_debug()),
+        help: "write them there in PEM",
+    })
+}
+
+fn content(file: &Spanned<String>, named: &NamedFiles) -> Result<Vec<u8>, Mistake> {
     named.read(&file.value).map_err(|error: io::Error| Mistake {
         location: file.referenced,
         what: format!("`{}` cannot be read ({error})", file.value.escape_debug()),

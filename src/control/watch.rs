@@ -3,7 +3,8 @@
 
 use crate::config::named::Folders;
 use crate::control::journal::say;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::ModifyKind;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +18,10 @@ pub struct Watch {
     folders: Folders,
     /// Those that cannot be watched.
     unseen: BTreeSet<PathBuf>,
-    told: UnboundedReceiver<()>,
+    /// Whether something was taken away or renamed, a folder perhaps.
+    told: UnboundedReceiver<bool>,
+    /// The same since the last `follow`.
+    has_moved: bool,
     /// Somebody may tell.
     is_heard: bool,
     look_at: Instant,
@@ -29,8 +33,9 @@ impl Watch {
         let (tell, told) = unbounded_channel();
         let on_event = move |event: notify::Result<notify::Event>| {
             // Reading is no change, and we read the file ourselves.
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                let _ended = tell.send(());
+            if let Some(event) = event.ok().filter(|event| !event.kind.is_access()) {
+                let has_moved = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
+                let _ended = tell.send(has_moved || event.need_rescan());
             }
         };
         let watcher = notify::recommended_watcher(on_event);
@@ -39,7 +44,7 @@ impl Watch {
         }
         let look_at = Instant::now() + LOOK_EVERY_BLIND;
         let (folders, unseen) = (Folders::new(), BTreeSet::new());
-        Self { watcher: watcher.ok(), folders, unseen, told, is_heard: true, look_at }
+        Self { watcher: watcher.ok(), folders, unseen, told, has_moved: false, is_heard: true, look_at }
     }
 
     /// Watches these folders, and no others any more.
@@ -50,14 +55,15 @@ impl Watch {
             let _gone = watcher.unwatch(folder);
         }
         let mut unseen = BTreeSet::new();
+        // Also those that are watched: one that was taken away ends the watch of what has taken its place, even if that
+        // is itself.
         for (folder, is) in &folders {
-            let is_watched = self.folders.get(folder) == Some(is) && !self.unseen.contains(folder);
-            if is_watched {
-                continue;
-            }
+            let was_watched = self.folders.get(folder) == Some(is) && !self.unseen.contains(folder);
             let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) else {
-                // What happened there before it was watched, nobody tells of.
-                self.look_at = self.look_at.min(Instant::now() + SETTLE);
+                if !was_watched || self.has_moved {
+                    // What happened there before it was watched, nobody tells of.
+                    self.look_at = self.look_at.min(Instant::now() + SETTLE);
+                }
                 continue;
             };
             self.look_at = self.look_at.min(Instant::now() + LOOK_EVERY_BLIND);
@@ -67,7 +73,7 @@ impl Watch {
             }
             unseen.insert(folder.clone());
         }
-        (self.folders, self.unseen) = (folders, unseen);
+        (self.folders, self.unseen, self.has_moved) = (folders, unseen, false);
     }
 
     /// How long it may take to notice what nobody tells of.
@@ -81,7 +87,10 @@ impl Watch {
             tokio::select! {
                 heard = self.told.recv(), if self.is_heard => match heard {
                     // Whoever writes a file does it in several steps.
-                    Some(()) => self.look_at = self.look_at.min(Instant::now() + SETTLE),
+                    Some(has_moved) => {
+                        self.has_moved |= has_moved;
+                        self.look_at = self.look_at.min(Instant::now() + SETTLE);
+                    }
                     None => self.is_heard = false,
                 },
                 () = tokio::time::sleep_until(self.look_at) => break,
@@ -185,6 +194,18 @@ mod tests {
             fs::create_dir(&none).expect("a folder can be made");
             watch.follow(all(&[&own, &none]));
             assert_eq!(watch.look_every(), LOOK_EVERY);
+            assert!(told(&mut watch, &none).await && !is_soon(&watch));
+            // One that takes its own place, or that of one that had its number.
+            fs::rename(&none, former.join("away")).expect("it is there");
+            fs::rename(former.join("away"), &none).expect("it is there");
+            is_quiet(&mut watch).await;
+            watch.follow(all(&[&own, &none]));
+            assert!(is_told(&mut watch).await, "what happened meanwhile is looked for");
+            assert!(told(&mut watch, &none).await);
+            fs::remove_dir_all(&none).expect("it is there");
+            fs::create_dir(&none).expect("a folder can be made");
+            is_quiet(&mut watch).await;
+            watch.follow(all(&[&own, &none]));
             assert!(told(&mut watch, &none).await && !is_soon(&watch));
             // So is one that was watched and has gone.
             fs::remove_dir_all(&none).expect("it is there");

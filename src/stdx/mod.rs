@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod base64;
 pub mod board;
+pub mod certificates;
 pub mod cidr;
 pub mod cidr_set;
 pub mod date;

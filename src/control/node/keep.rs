@@ -31,14 +31,8 @@ impl Node {
         self.keeping = kept.map(|kept| Keeping { kept, again: false });
     }
 
-    /// What is kept is another process's to say, which takes over: what is being written is the last of this one.
-    pub(super) fn keep_no_more(&mut self) {
-        if let Some(keeping) = &mut self.keeping {
-            keeping.again = false;
-        }
-    }
-
-    /// As `keep`, when issuers have published other keys.
+    /// As `keep`, when issuers have published other keys. What is kept is another process's to say once that takes
+    /// over.
     pub(super) fn keep_keys(&mut self) {
         if self.phase == Phase::Serving {
             self.keep();
@@ -60,7 +54,7 @@ impl Node {
         }
     }
 
-    /// The end: what was in force last is to be what is kept.
+    /// The end, or another process takes over: what was in force last is to be what is kept.
     pub(super) async fn keep_last(&mut self) {
         while let Some(keeping) = &mut self.keeping {
             let Ok(kept) = tokio::time::timeout(super::KEEP_PATIENCE, keeping.done()).await else { return };

@@ -13,7 +13,7 @@ impl Node {
             Asked::Sockets(give) if self.phase == Phase::Serving => {
                 say!(Info, "another process takes over: accepting stops");
                 self.phase = Phase::HandingOver;
-                self.keep_no_more();
+                self.keep_last().await;
                 match self.rest().await {
                     // If it has gone meanwhile, that is told next.
                     Ok(sockets) => drop(give.send(sockets)),

@@ -7,9 +7,8 @@ use super::keys::{Key, KeySet, Material};
 use super::{Issuer, Jwt, Keys, json, pem};
 use crate::http::view::FieldNames;
 use crate::policy::{Invalid, Place};
+use crate::stdx::certificates;
 use crate::stdx::hash::{FixedHash, StableHasher};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
@@ -129,13 +128,8 @@ fn published(url: &str, issuer: &IssuerConfig) -> Result<Source, Invalid> {
 
 fn authorities(issuer: &IssuerConfig) -> Result<Vec<Vec<u8>>, Invalid> {
     let Some(file) = &issuer.jwks_ca_file else { return Ok(Vec::new()) };
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&issuer.authorities.0).collect();
-    match read {
-        Ok(certificates) if !certificates.is_empty() => {
-            Ok(certificates.iter().map(|certificate| certificate.to_vec()).collect())
-        }
-        _ => Err(Invalid::new(format!("certificates in `{file}` of which none is one"), "write them there in PEM")),
-    }
+    certificates::authorities(&issuer.authorities.0)
+        .map_err(|unusable| Invalid::new(format!("certificates in `{file}` {unusable}"), "write them there in PEM"))
 }
 
 fn fixed(issuer: &IssuerConfig) -> Result<KeySet, Invalid> {
