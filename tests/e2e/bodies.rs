@@ -75,7 +75,7 @@ fn what_is_not_json_or_has_no_body_goes_on_as_it_came() {
 #[test]
 fn a_body_that_cannot_be_read_is_refused() {
     let origin = Origin::answering(OK);
-    let gateway = Gateway::start(&Config::to(&origin).of_route(TRANSFORM).admin());
+    let gateway = Gateway::start(&Config::to(&origin).of_route(TRANSFORM).one_shard().admin());
     let cases = [
         (head("/", "") + &with_length(r#"{"a":1"#), 400, "json_malformed", "body_not_json"),
         (head("/", "") + &with_length("role=admin"), 400, "json_malformed", "body_not_json"),
