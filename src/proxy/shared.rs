@@ -12,6 +12,7 @@ use crate::route::{Asked, Asker, PathEdit, PathRule};
 use crate::runtime::pages::fetch_ahead;
 use crate::runtime::{Runtime, calls};
 use crate::stdx::board::{Board, Lease};
+use crate::stdx::ledger::{Ledger, Tag};
 use crate::stdx::rng::Rng;
 use crate::stdx::time::Mono;
 use crate::telemetry::access_log::Record;
@@ -171,12 +172,12 @@ impl Shared {
 
     /// Has what a request is likely to be charged for fetched, while there is other work.
     pub fn expect(&self, expected: Expected) {
-        self.policies.borrow().limits.expect(expected, |ledger, tag| fetch_ahead(ledger.line(tag)));
+        self.policies.borrow().limits.expect(expected, fetch);
     }
 
     /// The same where only the client is known.
     pub fn expect_of(&self, client: IpAddr) {
-        self.policies.borrow().limits.expect_of(client, |ledger, tag| fetch_ahead(ledger.line(tag)));
+        self.policies.borrow().limits.expect_of(client, fetch);
     }
 
     /// Takes one of the places for requests in flight, or says that there is none.
@@ -225,6 +226,10 @@ impl Shared {
     pub fn log_lines_dropped(&self) -> u64 {
         self.log.as_ref().map_or(0, |log| log.borrow().ring.lines_dropped())
     }
+}
+
+fn fetch(ledger: &Ledger, tag: Tag) {
+    ledger.lines(tag).into_iter().for_each(fetch_ahead);
 }
 
 /// A place among the requests in flight; dropping it gives it back, in a panic too.

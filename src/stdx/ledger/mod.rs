@@ -135,9 +135,9 @@ impl Ledger {
         Tag::new(self.hash.hash_one((limit, key)), limit)
     }
 
-    /// The line of the cache that nearly always has the key's slot, for whoever knows early that it will be needed.
-    pub fn line(&self, tag: Tag) -> &impl Sized {
-        self.table.line(tag)
+    /// The lines of the cache in which a key is looked for, for whoever knows early that it will be.
+    pub fn lines(&self, tag: Tag) -> [&AtomicU64; 3] {
+        self.table.lines(tag)
     }
 
     pub fn shards(&self) -> usize {

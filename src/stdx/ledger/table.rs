@@ -145,10 +145,12 @@ impl Table {
         }
     }
 
-    /// Where the key has its slot, nearly always: a line of the cache.
-    pub fn line(&self, tag: Tag) -> &impl Sized {
+    /// The lines of the cache in which a key is looked for: that where it nearly always has its slot, and those
+    /// read besides when it has none.
+    pub fn lines(&self, tag: Tag) -> [&AtomicU64; 3] {
         let (group, _) = self.group(tag);
-        &group.slots[tag.lines()[0]]
+        let [first, other] = tag.lines().map(|line| &group.slots[line].tag);
+        [first, other, &self.crowded_until[self.index(tag)]]
     }
 
     /// The key's slot, if it has one.

@@ -109,7 +109,7 @@ fn of_many(ledger: &Ledger, leases: &mut Leases, keys: u64) {
             &format!("the same, its line asked for {ahead} decisions before"),
             median(|_, now| {
                 let at = next();
-                fetch_ahead(ledger.line(tags[(at + ahead) % tags.len()]));
+                ledger.lines(tags[(at + ahead) % tags.len()]).into_iter().for_each(fetch_ahead);
                 let _ = black_box(leases.admit(ledger, &[Charge { tag: tags[at], cost: 1 }], now));
             }),
         );
