@@ -2,6 +2,7 @@
 //!
 //! A closed enum instead of a trait: nothing above is generic, and a reader sees every kernel there is.
 
+mod alarm;
 pub mod choice;
 mod clock;
 pub mod epoll;

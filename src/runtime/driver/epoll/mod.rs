@@ -6,6 +6,7 @@
 mod socket;
 
 use self::socket::{Listener, Socket};
+use super::alarm::Alarm;
 use super::clock::Clock;
 use super::parked::Parked;
 use super::{Close, DriverCounters, Stop, descriptors_max, open_spare};
@@ -41,6 +42,7 @@ pub struct Epoll {
     inline_left: usize,
     events: Vec<epoll::Event>,
     pub(super) bell: Arc<Bell>,
+    alarm: Alarm,
     clock: Clock,
     /// Given up for a moment when descriptors run out, so that a connection can be accepted and closed.
     spare: Option<OwnedFd>,
@@ -61,8 +63,10 @@ impl Epoll {
     pub fn new() -> Result<Self, Error> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let data = EventData::new_u64(BELL);
-        epoll::add(&epoll, &eventfd, data, EventFlags::IN | EventFlags::ET)?;
+        let alarm = Alarm::new()?;
+        for (fd, data) in [(&eventfd, BELL), (alarm.descriptor(), ALARM)] {
+            epoll::add(&epoll, fd, EventData::new_u64(data), EventFlags::IN | EventFlags::ET)?;
+        }
         Ok(Self {
             epoll,
             sockets: Slab::new(),
@@ -73,6 +77,7 @@ impl Epoll {
             inline_left: INLINE_COMPLETIONS_MAX,
             events: Vec::with_capacity(EVENTS_MAX),
             bell: Arc::new(Bell::new(eventfd)),
+            alarm,
             clock: Clock::new(),
             spare: open_spare(),
             descriptors_max: descriptors_max(),
@@ -284,15 +289,13 @@ impl Epoll {
     /// Sleeps until something happens, the bell rings or `deadline` passes, and leaves the events in `self.events`.
     fn wait(&mut self, deadline: Mono) -> Result<(), Error> {
         // The time of the last turn will do: what has passed since is far less than a timer's tick.
-        let timeout = deadline.since(self.clock.now().mono);
-        let sleeps = !timeout.is_zero() && self.bell.fall_asleep();
-        let timeout = match (sleeps, deadline) {
-            (true, Mono::NEVER) => None,
-            (true, _) => Some(Timespec::try_from(timeout).unwrap_or(LONG_SLEEP)),
-            (false, _) => Some(Timespec { tv_sec: 0, tv_nsec: 0 }),
-        };
+        let sleeps = deadline > self.clock.now().mono && self.bell.fall_asleep();
+        if sleeps {
+            self.alarm.set(deadline)?;
+        }
         self.events.clear();
-        let waited = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref());
+        let limit = (!sleeps).then_some(&NO_WAIT);
+        let waited = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), limit);
         if sleeps {
             self.bell.wake_up();
         }
@@ -304,8 +307,10 @@ impl Epoll {
 
     fn note_event(&mut self, data: u64, flags: EventFlags, pool: &Pool, told: &mut Vec<Owner>) {
         if data == BELL {
-            self.bell.clear();
-            return;
+            return self.bell.clear();
+        }
+        if data == ALARM {
+            return self.alarm.clear();
         }
         if data & LISTENER != 0 {
             let Some(listener) = self.listeners.get_mut(key(data & !LISTENER)) else { return };
@@ -539,9 +544,10 @@ fn key<T>(bits: u64) -> Key<T> {
 /// Marks a listener's key among the event data: the highest bit of its index, which no slab reaches.
 const LISTENER: u64 = 1 << 31;
 const BELL: u64 = u64::MAX;
+const ALARM: u64 = u64::MAX - 1;
 const EVENTS_MAX: usize = 256;
 const INLINE_COMPLETIONS_MAX: usize = 256;
-const LONG_SLEEP: Timespec = Timespec { tv_sec: 3600, tv_nsec: 0 };
+const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 #[cfg(test)]
 mod tests {

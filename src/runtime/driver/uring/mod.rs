@@ -14,6 +14,7 @@ use self::quirks::Quirks;
 use self::ring::{Completion, Ring};
 use self::socket::{Early, Listener, Rx, Socket, Tx, Wanted};
 use self::window::Window;
+use super::alarm::Alarm;
 use super::clock::Clock;
 use super::parked::Parked;
 use super::{Close, DriverCounters, Stop};
@@ -57,6 +58,7 @@ pub struct Uring {
     closing: usize,
     closing_listeners: usize,
     pub(super) bell: Arc<Bell>,
+    alarm: Alarm,
     clock: Clock,
     spare: Option<OwnedFd>,
     descriptors_max: i32,
@@ -104,13 +106,15 @@ impl Uring {
             closing: 0,
             closing_listeners: 0,
             bell: Arc::new(Bell::new(eventfd)),
+            alarm: Alarm::new()?,
             clock: Clock::new(),
             spare: super::open_spare(),
             descriptors_max: super::descriptors_max(),
             broken: None,
             counters: DriverCounters::default(),
         };
-        uring.arm_bell();
+        uring.watch(BELL);
+        uring.watch(ALARM);
         uring.broken.map_or(Ok(uring), Err)
     }
 
@@ -262,14 +266,11 @@ impl Uring {
     /// Sleeps until something completes, the bell rings or `deadline` passes.
     fn enter(&mut self, deadline: Mono) -> Result<(), Error> {
         // The time of the last turn will do: what has passed since is far less than a timer's tick.
-        let timeout = deadline.since(self.clock.now().mono);
-        let sleeps = !timeout.is_zero() && self.bell.fall_asleep();
-        let timeout = match (sleeps, deadline) {
-            (true, Mono::NEVER) => None,
-            (true, _) => Some(timeout),
-            (false, _) => Some(Duration::ZERO),
-        };
-        let entered = self.ring.enter(timeout);
+        let sleeps = deadline > self.clock.now().mono && self.bell.fall_asleep();
+        if sleeps {
+            self.alarm.set(deadline)?;
+        }
+        let entered = self.ring.enter((!sleeps).then_some(Duration::ZERO));
         if sleeps {
             self.bell.wake_up();
         }
@@ -301,14 +302,13 @@ impl Uring {
             TX => self.sent_or_connected(bits, completion, pool, told),
             ACCEPT => self.accepted(bits, completion, pool, told),
             ARRIVAL => self.arrived(bits, pool, told),
-            BELL => {
-                self.bell.clear();
-                if !completion.more() {
-                    self.arm_bell();
-                }
-            }
+            BELL => self.bell.clear(),
+            ALARM => self.alarm.clear(),
             // A cancel says how it went; what it cancelled says so too.
             _ => {}
+        }
+        if matches!(kind, BELL | ALARM) && !completion.more() {
+            self.watch(kind);
         }
     }
 
@@ -440,9 +440,11 @@ impl Uring {
         memory.collect()
     }
 
-    fn arm_bell(&mut self) {
-        let fd = types::Fd(self.bell.descriptor().as_raw_fd());
-        self.push(opcode::PollAdd::new(fd, u32::from(PollFlags::IN.bits())).multi(true).build(), BELL);
+    /// Has the bell or the alarm complete whenever it becomes readable.
+    fn watch(&mut self, kind: u64) {
+        let descriptor = if kind == BELL { self.bell.descriptor() } else { self.alarm.descriptor() };
+        let fd = types::Fd(descriptor.as_raw_fd());
+        self.push(opcode::PollAdd::new(fd, u32::from(PollFlags::IN.bits())).multi(true).build(), kind);
     }
 }
 
@@ -480,6 +482,7 @@ const ACCEPT: u64 = 3 << 29;
 const BELL: u64 = 4 << 29;
 const CANCEL: u64 = 5 << 29;
 const ARRIVAL: u64 = 6 << 29;
+const ALARM: u64 = 7 << 29;
 
 const SUBMISSIONS: u32 = 1024;
 /// Room for the completions of all that may be under way.

@@ -67,7 +67,10 @@ impl Ring {
                 if self.no_iowait {
                     flags |= IoringEnterFlags::from_bits_retain(ENTER_NO_IOWAIT);
                 }
-                let limit = timeout.map(|timeout| Timespec::try_from(timeout).unwrap_or(LONG_SLEEP));
+                let limit = timeout.map(|timeout| Timespec {
+                    tv_sec: timeout.as_secs() as i64,
+                    tv_nsec: timeout.subsec_nanos().into(),
+                });
                 self.call(queued, 1, flags | IoringEnterFlags::EXT_ARG, limit.as_ref())
             }
         };
@@ -171,4 +174,3 @@ fn errno(error: std::io::Error) -> Errno {
 
 /// `IORING_ENTER_NO_IOWAIT`, Linux 6.15: an idle ring does not pass for a machine that waits for its disk.
 const ENTER_NO_IOWAIT: u32 = 1 << 7;
-const LONG_SLEEP: Timespec = Timespec { tv_sec: 3600, tv_nsec: 0 };
