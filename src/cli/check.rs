@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::out;
 use crate::config::ids::Ids;
 use crate::config::load::load;
 use crate::config::profile;
@@ -17,16 +18,12 @@ pub fn check(file: &Path, profile: Option<&str>) -> ExitCode {
         .fold(load(file, profile, &mut Ids::default()), |first, other| first.and_then(|good| other.map(|_| good)))
     {
         Ok(snapshot) => {
-            for shadowed in shadowed(&snapshot) {
-                println!("{}: warning: {shadowed}", file.display());
-            }
-            println!("{}: {}", file.display(), summary(&snapshot));
-            ExitCode::SUCCESS
+            let file = file.display();
+            let warnings = shadowed(&snapshot).into_iter().map(|shadowed| format!("{file}: warning: {shadowed}\n"));
+            let lines = warnings.chain([format!("{file}: {}\n", summary(&snapshot))]);
+            out::answer(&lines.collect::<String>())
         }
-        Err(problems) => {
-            eprint!("{problems}");
-            ExitCode::FAILURE
-        }
+        Err(problems) => out::complain(&problems.to_string()),
     }
 }
 

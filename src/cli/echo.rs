@@ -1,5 +1,6 @@
 //! `shardgate echo ADDRESS`: an origin that answers every request with what it was asked, to try a gateway against.
 
+use super::out;
 use crate::http::body::{BodyLimits, Framing};
 use crate::http::h1::Scan;
 use crate::http::head::{HeadLimits, Method, RequestHead, Underscores, Version};
@@ -15,7 +16,7 @@ use std::time::Duration;
 pub fn run(address: SocketAddr) -> Result<(), Error> {
     let runtime = Runtime::new(Driver::Epoll(Box::new(Epoll::new()?)), RECEIVE_BYTES_MAX);
     let listener = TcpListener::bind(&runtime, address)?;
-    eprintln!("shardgate echo: listening on {}", listener.address());
+    out::note(&format!("shardgate echo: listening on {}\n", listener.address()));
     runtime.spawn(accept(runtime.clone(), listener));
     loop {
         runtime.turn(Mono::NEVER, &mut |_| {})?;

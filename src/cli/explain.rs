@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::out;
 use crate::config::explain::explain as explain_head;
 use crate::config::ids::Ids;
 use crate::config::load::load;
@@ -14,10 +15,7 @@ use crate::route::Asked;
 pub fn explain(file: &Path, profile: Option<&str>, method: &str, url: &str, headers: &[String]) -> ExitCode {
     let snapshot = match load(file, profile, &mut Ids::default()) {
         Ok(snapshot) => snapshot,
-        Err(problems) => {
-            eprint!("{problems}");
-            return ExitCode::FAILURE;
-        }
+        Err(problems) => return out::complain(&problems.to_string()),
     };
     let bytes = request(method, url, headers);
     let mut head = RequestHead::default();
@@ -25,17 +23,10 @@ pub fn explain(file: &Path, profile: Option<&str>, method: &str, url: &str, head
     match head.parse(bytes.as_bytes(), &limits, &mut Scan::default()) {
         Ok(Some(_)) => {
             let asked = Asked { head: &head, bytes: bytes.as_bytes() };
-            print!("{}", explain_head(&snapshot, &asked));
-            ExitCode::SUCCESS
+            out::answer(&explain_head(&snapshot, &asked))
         }
-        Ok(None) => {
-            println!("refused: that is no whole request");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("refused: {error}");
-            ExitCode::SUCCESS
-        }
+        Ok(None) => out::answer("refused: that is no whole request\n"),
+        Err(error) => out::answer(&format!("refused: {error}\n")),
     }
 }
 

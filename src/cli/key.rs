@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
 
+use super::out;
 use crate::config::keyring::{CHANCE_BYTES, Given, Ring};
 use crate::config::load::read;
 
@@ -51,20 +52,12 @@ pub struct Place {
 
 pub fn key(task: &Task) -> ExitCode {
     match run(task) {
-        Ok(Some(key)) => {
-            println!("{key}");
-            ExitCode::SUCCESS
-        }
-        Ok(None) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("shardgate key: {why}");
-            ExitCode::FAILURE
-        }
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => out::complain(&format!("shardgate key: {why}\n")),
     }
 }
 
-/// The key that is new.
-fn run(task: &Task) -> Result<Option<String>, String> {
+fn run(task: &Task) -> Result<(), String> {
     let (Task::New { place, .. } | Task::Rotate { place, .. } | Task::Revoke { place, .. }) = task;
     // What a link stands for is replaced, not the link.
     let path = fs::canonicalize(&place.file).map_err(|error| format!("{}: {error}", place.file.display()))?;
@@ -79,13 +72,14 @@ fn run(task: &Task) -> Result<Option<String>, String> {
         Task::Rotate { consumer, grace_s, .. } => ring.rotate(consumer, &chance()?, now_s().saturating_add(*grace_s)),
         Task::Revoke { prefix, .. } => {
             let text = ring.revoke(prefix)?;
-            edit.end(&text)?;
-            return Ok(None);
+            return edit.end(&text);
         }
     };
     let Given { text, key } = given?;
-    edit.end(&text)?;
-    Ok(Some(key))
+    // Before it is in the file: nobody could have it any more who does not have it now.
+    out::print(&format!("{key}\n"))
+        .map_err(|error| format!("the key cannot be shown ({error}): nothing has changed"))?;
+    edit.end(&text)
 }
 
 fn chance() -> Result<[u8; CHANCE_BYTES], String> {

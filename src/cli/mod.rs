@@ -4,7 +4,8 @@ pub mod check;
 pub mod echo;
 pub mod explain;
 pub mod key;
-pub mod plan;
+mod out;
+mod plan;
 pub mod run;
 pub mod schema;
 
@@ -110,10 +111,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Schema => schema::schema(),
         Command::Echo { address } => match echo::run(address) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("shardgate echo: cannot serve on {address}: {error}");
-                ExitCode::FAILURE
-            }
+            Err(error) => out::complain(&format!("shardgate echo: cannot serve on {address}: {error}\n")),
         },
     }
 }

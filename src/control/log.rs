@@ -1,7 +1,7 @@
 //! The log writer: one thread that may block on a slow disk or pipe, so that no shard ever does.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::sink::Sink;
 use crate::telemetry::log_ring::LogDrain;
 
 /// The running thread. It ends by itself when every ring has been dropped and its lines are written.
@@ -25,7 +26,7 @@ impl LogWriter {
     pub fn spawn(drain: LogDrain, out: impl Write + Send + 'static) -> io::Result<Self> {
         let lines_lost = Arc::new(AtomicU64::new(0));
         let (alive, ended) = bounded(0);
-        let mut sink = Sink { out, lines_lost: lines_lost.clone(), mid_line: false };
+        let mut sink = Sink::new(out, lines_lost.clone());
         thread::Builder::new().name("log".to_owned()).spawn(move || {
             let _alive: Sender<()> = alive;
             while let Some(buffer) = drain.next() {
@@ -53,60 +54,9 @@ pub fn stdout() -> io::Result<File> {
     Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
 }
 
-struct Sink<W> {
-    out: W,
-    lines_lost: Arc<AtomicU64>,
-    /// A write failed within a line. The next one begins with a line break, so that only that line is spoilt.
-    mid_line: bool,
-}
-
-impl<W: Write> Sink<W> {
-    /// Writes whole lines, or counts those that are lost. A full disk or a reader that has gone may come back: the next
-    /// lines are tried again.
-    fn write(&mut self, lines: &[u8]) {
-        if self.mid_line && self.write_all(b"\n") < 1 {
-            return self.lose(lines);
-        }
-        self.mid_line = false;
-        let written = self.write_all(lines);
-        if written < lines.len() {
-            self.mid_line = written > 0 && lines[written - 1] != b'\n';
-            self.lose(&lines[written..]);
-        }
-    }
-
-    /// How much was written before an error, if any.
-    fn write_all(&mut self, bytes: &[u8]) -> usize {
-        let mut written = 0;
-        while written < bytes.len() {
-            match self.out.write(&bytes[written..]) {
-                Ok(0) => break,
-                Ok(count) => written += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => pause(),
-                Err(_) => break,
-            }
-        }
-        written
-    }
-
-    fn lose(&self, lines: &[u8]) {
-        let count = memchr::memchr_iter(b'\n', lines).count();
-        self.lines_lost.fetch_add(count as u64, Ordering::Relaxed);
-    }
-}
-
-/// For a pipe that somebody else made non-blocking.
-#[expect(clippy::disallowed_methods, reason = "this thread is there to wait; lines are dropped meanwhile")]
-fn pause() {
-    thread::sleep(WOULD_BLOCK_PAUSE);
-}
-
-const WOULD_BLOCK_PAUSE: Duration = Duration::from_millis(5);
-
 #[cfg(test)]
 mod tests {
-    use std::io::Error;
+    use std::io::{Error, ErrorKind};
 
     use crossbeam_channel::unbounded;
 
@@ -132,54 +82,10 @@ mod tests {
         }
     }
 
-    /// Answers each write as the script says: so many bytes, or an error.
-    struct Script {
-        answers: Vec<Result<usize, ErrorKind>>,
-        written: Vec<u8>,
-    }
-
-    impl Write for Script {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let count = if self.answers.is_empty() { bytes.len() } else { self.answers.remove(0)?.min(bytes.len()) };
-            self.written.extend_from_slice(&bytes[..count]);
-            Ok(count)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     fn append(ring: &mut LogRing, from: u64, lines: u64) {
         for number in from..from + lines {
             ring.append(Mono::ZERO, |out| writeln!(out, "{number:01000}").expect("a Vec takes everything"));
         }
-    }
-
-    #[track_caller]
-    fn check(answers: &[Result<usize, ErrorKind>], buffers: &[&str], want: &str, lost: u64) {
-        let script = Script { answers: answers.to_vec(), written: Vec::new() };
-        let mut sink = Sink { out: script, lines_lost: Arc::default(), mid_line: false };
-        buffers.iter().for_each(|lines| sink.write(lines.as_bytes()));
-        assert_eq!(String::from_utf8(sink.out.written).unwrap(), want);
-        assert_eq!(sink.lines_lost.load(Ordering::Relaxed), lost);
-    }
-
-    #[test]
-    fn short_writes_and_interruptions_lose_nothing() {
-        use ErrorKind::{Interrupted, WouldBlock};
-        check(&[], &["a\n", "b\n"], "a\nb\n", 0);
-        check(&[Ok(1), Err(Interrupted), Ok(2), Err(WouldBlock)], &["aa\nbb\n"], "aa\nbb\n", 0);
-    }
-
-    #[test]
-    fn a_write_error_costs_its_lines_and_spoils_no_other() {
-        use ErrorKind::{BrokenPipe, StorageFull};
-        check(&[Err(BrokenPipe)], &["a\nb\n", "c\n"], "c\n", 2);
-        check(&[Ok(4), Err(StorageFull)], &["aa\nbb\ncc\n", "dd\n"], "aa\nb\ndd\n", 2);
-        check(&[Ok(3), Err(StorageFull)], &["aa\nbb\n", "cc\n"], "aa\ncc\n", 1);
-        check(&[Ok(1), Err(StorageFull), Err(StorageFull)], &["aa\n", "bb\n", "cc\n"], "a\ncc\n", 2);
-        check(&[Ok(0)], &["a\n", "b\n"], "b\n", 1);
     }
 
     #[test]

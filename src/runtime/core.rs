@@ -10,7 +10,7 @@ use crate::stdx::time::{Mono, Now};
 use rustix::fd::OwnedFd;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -39,6 +39,8 @@ struct Core {
     /// When the coroutine that is being polled wants to be polled again at the latest.
     wake_by: Cell<Mono>,
     panics: Cell<u64>,
+    /// Something is done with the driver or the coroutines' table. A panic then is none of a coroutine.
+    is_inside: Cell<bool>,
     turns: RefCell<Turns>,
     scratch: RefCell<Scratch>,
 }
@@ -78,6 +80,7 @@ impl Runtime {
             current: Cell::new(None),
             wake_by: Cell::new(Mono::NEVER),
             panics: Cell::new(0),
+            is_inside: Cell::new(false),
             turns: RefCell::default(),
             scratch: RefCell::default(),
         }))
@@ -93,11 +96,11 @@ impl Runtime {
     }
 
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) -> TaskId {
-        self.0.tasks.borrow_mut().insert(Box::pin(future))
+        self.inside(|core| core.tasks.borrow_mut().insert(Box::pin(future)))
     }
 
     pub fn wake(&self, task: TaskId) {
-        self.0.tasks.borrow_mut().wake(task);
+        self.inside(|core| core.tasks.borrow_mut().wake(task));
     }
 
     /// The coroutine that is being polled; `None` outside of any.
@@ -112,7 +115,7 @@ impl Runtime {
 
     /// An `Event::Timer` for `token` at `at`. It cannot be taken back: see [`super::timer`].
     pub fn set_timer(&self, at: Mono, token: u64) {
-        self.0.timers.borrow_mut().insert(Entry { at, owner: Owner::Token(token) });
+        self.inside(|core| core.timers.borrow_mut().insert(Entry { at, owner: Owner::Token(token) }));
     }
 
     /// Coroutines that ended in a panic. Their futures were dropped, and with them their connections.
@@ -214,6 +217,7 @@ impl Runtime {
             let Some((id, mut future)) = core.tasks.borrow_mut().pop() else { break };
             core.current.set(Some(id));
             core.wake_by.set(Mono::NEVER);
+            core.driver.borrow_mut().begin_poll();
             let mut context = Context::from_waker(Waker::noop());
             let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
             match polled {
@@ -224,6 +228,7 @@ impl Runtime {
                     }
                 }
                 Ok(Poll::Ready(())) => core.tasks.borrow_mut().remove(id),
+                Err(panic) if core.is_inside.get() => resume_unwind(panic),
                 Err(_) => {
                     drop(future);
                     core.tasks.borrow_mut().remove(id);
@@ -234,56 +239,69 @@ impl Runtime {
         }
     }
 
+    /// A panic within leaves the mark: what was half done cannot be gone on with. Whoever closes a connection while it
+    /// unwinds leaves the mark as well.
+    fn inside<R>(&self, act: impl FnOnce(&Core) -> R) -> R {
+        let was = self.0.is_inside.replace(true);
+        let result = act(&self.0);
+        self.0.is_inside.set(was);
+        result
+    }
+
+    fn on_driver<R>(&self, act: impl FnOnce(&mut Driver) -> R) -> R {
+        self.inside(|core| act(&mut core.driver.borrow_mut()))
+    }
+
     pub(super) fn submit(&self, op: Op, owner: Owner) -> Result<Done, OpId> {
-        self.0.driver.borrow_mut().submit(op, owner, &self.0.pool)
+        self.on_driver(|driver| driver.submit(op, owner, &self.0.pool))
     }
 
     pub(super) fn take(&self, id: OpId) -> Option<Done> {
-        self.0.driver.borrow_mut().take(id, &self.0.pool)
+        self.on_driver(|driver| driver.take(id, &self.0.pool))
     }
 
     pub(super) fn receive_at_hand(&self, socket: SocketId, class: Class) -> Option<Result<Received, Error>> {
-        self.0.driver.borrow_mut().receive_at_hand(socket, class, &self.0.pool)
+        self.on_driver(|driver| driver.receive_at_hand(socket, class, &self.0.pool))
     }
 
     pub(super) fn send_at_once(&self, socket: SocketId, pieces: &Pieces) -> Option<Result<usize, Error>> {
-        self.0.driver.borrow_mut().send_at_once(socket, pieces)
+        self.on_driver(|driver| driver.send_at_once(socket, pieces))
     }
 
     pub(super) fn cancel(&self, id: OpId) {
-        self.0.driver.borrow_mut().cancel(id);
+        self.on_driver(|driver| driver.cancel(id));
     }
 
     pub(super) fn set_owner(&self, id: OpId, owner: Owner) {
-        self.0.driver.borrow_mut().set_owner(id, owner);
+        self.on_driver(|driver| driver.set_owner(id, owner));
     }
 
     pub(super) fn shutdown_write(&self, socket: SocketId) {
-        self.0.driver.borrow_mut().shutdown_write(socket);
+        self.on_driver(|driver| driver.shutdown_write(socket));
     }
 
     pub(super) fn close(&self, socket: SocketId, how: Close) {
-        self.0.driver.borrow_mut().close(socket, how);
+        self.on_driver(|driver| driver.close(socket, how));
     }
 
     pub(super) fn listen(&self, address: SocketAddr) -> Result<ListenerId, Error> {
-        self.0.driver.borrow_mut().listen(address)
+        self.on_driver(|driver| driver.listen(address))
     }
 
     pub(super) fn adopt_listener(&self, socket: OwnedFd) -> Result<ListenerId, (Error, OwnedFd)> {
-        self.0.driver.borrow_mut().adopt_listener(socket)
+        self.on_driver(|driver| driver.adopt_listener(socket))
     }
 
     pub(super) fn stop_listener(&self, id: ListenerId, stop: Stop) {
-        self.0.driver.borrow_mut().stop_listener(id, stop);
+        self.on_driver(|driver| driver.stop_listener(id, stop));
     }
 
     pub(super) fn release(&self, socket: SocketId) -> Option<Parcel> {
-        self.0.driver.borrow_mut().release(socket)
+        self.on_driver(|driver| driver.release(socket))
     }
 
     pub(super) fn adopt(&self, parcel: Parcel) -> SocketId {
-        self.0.driver.borrow_mut().adopt(parcel)
+        self.on_driver(|driver| driver.adopt(parcel))
     }
 
     pub(super) fn listener_address(&self, id: ListenerId) -> Option<SocketAddr> {
@@ -291,9 +309,28 @@ impl Runtime {
     }
 
     pub(super) fn close_listener(&self, id: ListenerId) {
-        self.0.driver.borrow_mut().close_listener(id);
+        self.on_driver(|driver| driver.close_listener(id));
     }
 }
 
 /// Coroutines polled in one turn.
 const POLLS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::driver::epoll::Epoll;
+
+    #[test]
+    fn a_panic_within_the_driver_is_no_coroutines() {
+        let driver = Driver::Epoll(Box::new(Epoll::new().expect("epoll is there")));
+        let runtime = Runtime::new(driver, 1 << 20);
+        let turn = || catch_unwind(AssertUnwindSafe(|| runtime.turn(Mono::ZERO, &mut |_| {}))).is_ok();
+        runtime.spawn(async { panic!("as an exchange's defect would") });
+        assert!(turn());
+        let inner = runtime.clone();
+        runtime.spawn(async move { inner.inside(|_| -> () { panic!("as a driver's would") }) });
+        assert!(!turn());
+        assert_eq!(runtime.panics(), 1);
+    }
+}

@@ -6,6 +6,7 @@ use super::op::{Done, Error, ListenerId, Op};
 use super::operation::operation;
 use super::tcp::TcpStream;
 use crate::stdx::time::Mono;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
@@ -85,6 +86,12 @@ pub fn bind(address: SocketAddr) -> Result<OwnedFd, Errno> {
     sockopt::set_socket_reuseport(&socket, true)?;
     bind_alone(&socket, address)?;
     Ok(socket)
+}
+
+/// Whether a connection waits to be accepted.
+pub fn is_ready(listener: &OwnedFd) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&at_once)).is_ok_and(|ready| ready > 0)
 }
 
 fn socket(address: SocketAddr) -> Result<OwnedFd, Errno> {

@@ -75,9 +75,7 @@ impl<T> Outbox<T> {
         }
         Ok(())
     }
-}
 
-impl<T> Outbox<T> {
     /// Wakes the shard without a message.
     pub fn nudge(&self) {
         if let Some(bell) = &self.bell {

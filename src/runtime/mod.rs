@@ -1,7 +1,7 @@
 //! The event loop of one shard: completions over an interchangeable kernel. Knows no HTTP.
 //!
 //! ```text
-//!   coroutines ---- Operation ----> Driver (epoll | sim)
+//!   coroutines ---- Operation ----> Driver (uring | epoll | sim)
 //!       ^                              |
 //!       +---- Runtime::turn <----------+   completions, then timers, then polls
 //!                  |

@@ -148,7 +148,10 @@ pub(super) enum Armed {
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Reclaimed {
     Nothing,
-    Armed { accept: Option<ListenerId>, receive: Option<SocketId>, send: Option<SocketId> },
+    Accept(ListenerId),
+    Receive(SocketId),
+    Send(SocketId),
+    /// One that nobody has, or that is not connected yet.
     Socket(SocketId),
 }
 
@@ -232,11 +235,10 @@ impl OpTable {
 
     pub(super) fn cancel(&mut self, id: OpId) -> Reclaimed {
         let Some(slot) = self.slots.remove(id) else { return Reclaimed::Nothing };
-        let armed = |accept, receive, send| Reclaimed::Armed { accept, receive, send };
         match slot.state {
-            State::Armed(Armed::Accept(listener)) => armed(Some(listener), None, None),
-            State::Armed(Armed::Receive(socket, _)) => armed(None, Some(socket), None),
-            State::Armed(Armed::Send(socket, _)) => armed(None, None, Some(socket)),
+            State::Armed(Armed::Accept(listener)) => Reclaimed::Accept(listener),
+            State::Armed(Armed::Receive(socket, _)) => Reclaimed::Receive(socket),
+            State::Armed(Armed::Send(socket, _)) => Reclaimed::Send(socket),
             State::Armed(Armed::Connect(socket))
             | State::Done(Done::Connected(Ok(socket)) | Done::Accepted(Ok((socket, _)))) => Reclaimed::Socket(socket),
             State::Done(_) | State::Running => Reclaimed::Nothing,

@@ -55,7 +55,7 @@ impl Wheel {
         self.len == 0
     }
 
-    /// Fires at `at` or up to a millisecond later, or earlier when `at` is more than four hours away.
+    /// Fires at `at` or up to a millisecond later.
     pub fn insert(&mut self, entry: Entry) {
         self.put(entry);
         self.next_at = self.first_slot_at();
@@ -93,6 +93,8 @@ impl Wheel {
             for entry in entries.drain(..) {
                 if level > 0 && tick_after(entry.at) > tick { self.put(entry) } else { fired.push(entry) }
             }
+            // A burst of connections is not paid for ever.
+            entries.shrink_to(SLOT_ENTRIES_KEPT);
             self.firing = entries;
         }
         self.elapsed = self.elapsed.max(now_tick);
@@ -147,6 +149,8 @@ const LEVELS: usize = 4;
 const SLOTS: usize = 64;
 /// What a slot holds before it grows: a few connections that became idle in the same millisecond.
 const SLOT_ENTRIES: usize = 16;
+/// What an emptied slot keeps at most, of 257.
+const SLOT_ENTRIES_KEPT: usize = 128;
 const TICK_NANOS: u64 = 1_000_000;
 /// A little less than one lap of the highest level, so that an entry never lands in the slot that is current.
 const SPAN_TICKS: u64 = 63 << 18;
@@ -184,6 +188,17 @@ mod tests {
         assert_eq!(fired(&mut wheel, 399_999), [0; 0]);
         assert_eq!(fired(&mut wheel, 500_000), [400_000]);
         assert!(wheel.is_empty() && wheel.next().is_none());
+    }
+
+    #[test]
+    fn a_burst_leaves_no_memory_behind() {
+        let mut wheel = Wheel::new(at(0));
+        for ms in 0..400_000 {
+            insert(&mut wheel, 1 + ms % 20_000);
+        }
+        assert_eq!(fired(&mut wheel, 20_000).len(), 400_000);
+        let slots = wheel.levels.iter().flat_map(|level| &level.slots);
+        assert!(slots.map(Vec::capacity).sum::<usize>() <= LEVELS * SLOTS * SLOT_ENTRIES_KEPT);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::harness::{Config, Gateway, OK, Origin, nobody, wait_until};
 
 #[test]
@@ -181,5 +183,23 @@ fn a_log_on_a_full_disk_costs_its_lines_and_nothing_else() {
     }
     gateway.wait_said("lines of the access log could not be written: the disk is full");
     wait_until("all are counted", || gateway.metric("shardgate_log_lines_lost_total") == 5.0);
+    fs::remove_file(file).unwrap();
+}
+
+/// What the gateway says of itself may be read by nobody any more, and it says a lot when something is amiss.
+#[test]
+fn a_reader_of_standard_error_that_has_gone_costs_its_lines_and_nothing_else() {
+    let (origin, folder) = (Origin::answering(OK), Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let file = folder.join(format!("no-reader-{}.yaml", std::process::id()));
+    fs::write(&file, Config::to(&origin).yaml()).unwrap();
+    let script = "exec \"$0\" \"$@\" 2> >(exec sed -u '/listening on/q' >&2)";
+    let mut gateway = Gateway::start_by(&["bash", "-c", script], &file, &[]);
+    for _ in 0..5 {
+        gateway.signal(Signal::HUP);
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(gateway.get("/").status(), 200);
+    }
+    gateway.terminate();
+    assert_eq!(gateway.wait_exit(), Some(0));
     fs::remove_file(file).unwrap();
 }

@@ -49,6 +49,7 @@ use tokio::task::JoinHandle;
 pub fn run(source: Source) -> Result<(), StartError> {
     // Before anything is opened that could have one of their numbers.
     let inherited = inherited();
+    journal::begin().map_err(StartError::Control)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Control)?;
     let ended = tokio::task::LocalSet::new().block_on(&runtime, Node::run(source, inherited));
     // A look at the file may still wait for a resolver or a disk that does not answer.

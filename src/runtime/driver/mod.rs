@@ -3,6 +3,7 @@
 //! A closed enum instead of a trait: nothing above is generic, and a reader sees every kernel there is.
 
 mod alarm;
+mod budget;
 pub mod choice;
 mod clock;
 pub mod epoll;
@@ -117,6 +118,16 @@ impl Driver {
             Self::Epoll(epoll) => epoll.set_owner(id, owner),
             Self::Uring(uring) => uring.set_owner(id, owner),
             Self::Sim(node) => node.set_owner(id, owner),
+        }
+    }
+
+    /// The next coroutine is polled, and may have so many operations carried out at once.
+    pub fn begin_poll(&mut self) {
+        match self {
+            Self::Epoll(epoll) => epoll.begin_poll(),
+            Self::Uring(uring) => uring.begin_poll(),
+            // It carries out as many as its faults say.
+            Self::Sim(_) => {}
         }
     }
 

@@ -3,18 +3,19 @@
 //! One edge-triggered registration a socket's life. The readiness that the kernel reported is kept as bits, so that an
 //! operation on a socket that is not ready makes no system call, and one that is ready is carried out at once.
 
+mod listeners;
 mod socket;
 
 use self::socket::{Listener, Socket};
 use super::alarm::Alarm;
+use super::budget::Budget;
 use super::clock::Clock;
 use super::parked::Parked;
-use super::{Close, DriverCounters, Stop, descriptors_max, open_spare};
+use super::{Close, DriverCounters, descriptors_max, open_spare};
 use crate::runtime::buffer::{Class, Pool};
-use crate::runtime::listener;
 use crate::runtime::mailbox::Bell;
 use crate::runtime::op::{
-    Armed, Done, Error, ListenerId, Op, OpId, OpTable, Owner, Pieces, Received, Reclaimed, Slot, SocketId, Target,
+    Armed, Done, Error, Op, OpId, OpTable, Owner, Pieces, Received, Reclaimed, Slot, SocketId, Target,
 };
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::time::{Mono, Now};
@@ -22,7 +23,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{self, SocketFlags, sockopt};
+use rustix::net::{self, sockopt};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,8 +39,7 @@ pub struct Epoll {
     /// Receives that found the pool empty, by the class of buffer that they wait for: heads may have some when bodies
     /// may not.
     parked: [Parked; 2],
-    /// What may still be carried out at once in this turn; then the kernel is asked again first.
-    inline_left: usize,
+    budget: Budget,
     events: Vec<epoll::Event>,
     pub(super) bell: Arc<Bell>,
     alarm: Alarm,
@@ -51,7 +51,7 @@ pub struct Epoll {
 }
 
 /// Why an operation cannot be carried out now.
-pub enum Wait {
+enum Wait {
     Readiness,
     Buffer(Class),
 }
@@ -74,7 +74,7 @@ impl Epoll {
             ops: OpTable::default(),
             put_off: VecDeque::new(),
             parked: Default::default(),
-            inline_left: INLINE_COMPLETIONS_MAX,
+            budget: Budget::new(),
             events: Vec::with_capacity(EVENTS_MAX),
             bell: Arc::new(Bell::new(eventfd)),
             alarm,
@@ -100,14 +100,14 @@ impl Epoll {
                 Err(error) => return Ok(Done::Connected(Err(error))),
             },
         };
-        if self.inline_left == 0 {
+        if self.budget.is_spent() {
             let id = self.arm(owner, armed);
             self.put_off.push_back(id);
             return Err(id);
         }
         match self.attempt(armed, pool) {
             Ok(done) => {
-                self.inline_left -= 1;
+                self.budget.spend();
                 Ok(done)
             }
             Err((armed, wait)) => {
@@ -140,23 +140,23 @@ impl Epoll {
     }
 
     pub fn receive_at_hand(&mut self, id: SocketId, class: Class, pool: &Pool) -> Option<Result<Received, Error>> {
-        if self.inline_left == 0 {
+        if self.budget.is_spent() {
             return None;
         }
         let socket = self.sockets.get_mut(key(id.0)).filter(|socket| socket.has_more() && socket.receive.is_none())?;
         let received = socket.read(Target::Fresh(class), pool).ok()?;
-        self.inline_left -= 1;
+        self.budget.spend();
         Some(received)
     }
 
     pub fn send_at_once(&mut self, id: SocketId, pieces: &Pieces) -> Option<Result<usize, Error>> {
-        if self.inline_left == 0 {
+        if self.budget.is_spent() {
             return None;
         }
         let socket = self.sockets.get_mut(key(id.0))?;
         debug_assert!(socket.send.is_none(), "one send a socket");
         let sent = socket.write(pieces)?;
-        self.inline_left -= 1;
+        self.budget.spend();
         Some(sent)
     }
 
@@ -168,22 +168,30 @@ impl Epoll {
         match self.ops.cancel(id) {
             Reclaimed::Nothing => {}
             Reclaimed::Socket(socket) => self.close(socket, Close::Graceful),
-            Reclaimed::Armed { accept, receive, send } => {
-                if let Some(listener) = accept.and_then(|listener| self.listeners.get_mut(key(listener.0))) {
+            Reclaimed::Accept(listener) => {
+                if let Some(listener) = self.listeners.get_mut(key(listener.0)) {
                     listener.accept = None;
                 }
-                if let Some(socket) = receive.and_then(|socket| self.sockets.get_mut(key(socket.0))) {
+            }
+            Reclaimed::Receive(socket) => {
+                if let Some(socket) = self.sockets.get_mut(key(socket.0)) {
                     (socket.receive, socket.ticket) = (None, 0);
                 }
-                if let Some(socket) = send.and_then(|socket| self.sockets.get_mut(key(socket.0))) {
+            }
+            Reclaimed::Send(socket) => {
+                if let Some(socket) = self.sockets.get_mut(key(socket.0)) {
                     socket.send = None;
                 }
             }
         }
     }
 
+    pub fn begin_poll(&mut self) {
+        self.budget.begin_poll();
+    }
+
     pub fn turn(&mut self, deadline: Mono, pool: &Pool, told: &mut Vec<Owner>) -> Result<(), Error> {
-        self.inline_left = INLINE_COMPLETIONS_MAX;
+        self.budget.begin_turn();
         for _ in 0..self.put_off.len() {
             let Some(id) = self.put_off.pop_front() else { break };
             told.extend(self.carry_on(id, pool));
@@ -198,51 +206,6 @@ impl Epoll {
             self.note_event(data, flags, pool, told);
         }
         Ok(())
-    }
-
-    pub fn listen(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
-        self.adopt_listener(listener::bind(address)?).map_err(|(error, _)| error)
-    }
-
-    pub fn adopt_listener(&mut self, fd: OwnedFd) -> Result<ListenerId, (Error, OwnedFd)> {
-        // Whoever had it before may have waited in accept(2) itself.
-        let waits_not = rustix::io::ioctl_fionbio(&fd, true);
-        let address = match waits_not.and_then(|()| net::getsockname(&fd)).and_then(SocketAddr::try_from) {
-            Ok(address) => address,
-            Err(errno) => return Err((errno.into(), fd)),
-        };
-        let id = self.listeners.insert(Listener { fd, address, readable: true, accept: None, stop: None });
-        let data = EventData::new_u64(id.to_bits() | LISTENER);
-        let fd = &self.listeners.get(id).expect("it was just inserted").fd;
-        let added = epoll::add(&self.epoll, fd, data, EventFlags::IN | EventFlags::ET);
-        if let Err(errno) = added.and_then(|()| listener::listen(fd)) {
-            let Listener { fd, .. } = self.listeners.remove(id).expect("it was just inserted");
-            // Others have the same socket, so that giving this descriptor up would not be enough.
-            let _never_added = epoll::delete(&self.epoll, &fd);
-            return Err((errno.into(), fd));
-        }
-        Ok(ListenerId(id.to_bits()))
-    }
-
-    pub fn listener_address(&self, id: ListenerId) -> Option<SocketAddr> {
-        self.listeners.get(key(id.0)).map(|listener| listener.address)
-    }
-
-    pub fn stop_listener(&mut self, id: ListenerId, stop: Stop) {
-        let Some(listener) = self.listeners.get_mut(key(id.0)) else { return };
-        listener.stop = Some(stop);
-        listener.readable = true;
-        self.put_off.extend(listener.accept);
-    }
-
-    pub fn close_listener(&mut self, id: ListenerId) {
-        if let Some(op) = self.listeners.get(key(id.0)).and_then(|listener| listener.accept) {
-            self.cancel(op);
-        }
-        if let Some(listener) = self.listeners.remove(key(id.0)) {
-            // Another process, or the control thread, may have the same socket: closing this descriptor is not enough.
-            let _gone = epoll::delete(&self.epoll, &listener.fd);
-        }
     }
 
     pub fn release(&mut self, id: SocketId) -> Option<OwnedFd> {
@@ -288,7 +251,7 @@ impl Epoll {
 
     /// Sleeps until something happens, the bell rings or `deadline` passes, and leaves the events in `self.events`.
     fn wait(&mut self, deadline: Mono) -> Result<(), Error> {
-        // The time of the last turn will do: what has passed since is far less than a timer's tick.
+        // Whoever calls has just read the clock.
         let sleeps = deadline > self.clock.now().mono && self.bell.fall_asleep();
         if sleeps {
             self.alarm.set(deadline)?;
@@ -416,74 +379,20 @@ impl Epoll {
         }
     }
 
-    fn accept(&mut self, id: ListenerId) -> Result<Done, (Armed, Wait)> {
-        let wait = (Armed::Accept(id), Wait::Readiness);
-        let Some(listener) = self.listeners.get_mut(key(id.0)) else {
-            return Ok(Done::Accepted(Err(Error::Reset)));
-        };
-        if listener.stop == Some(Stop::Leave) {
-            return Ok(listener.stopped());
-        }
-        if !listener.readable {
-            return Err(wait);
-        }
-        let accepted = match net::acceptfrom_with(&listener.fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-            Err(Errno::AGAIN) if listener.stop.is_some() => return Ok(listener.stopped()),
-            Err(Errno::AGAIN) => {
-                listener.readable = false;
-                return Err(wait);
-            }
-            other => other,
-        };
-        if matches!(accepted, Err(Errno::MFILE | Errno::NFILE)) {
-            // The kernel looks for a descriptor before it looks for a connection: there may be none to turn away.
-            let shed = self.shed_accept(id);
-            let listener = self.listeners.get_mut(key(id.0)).expect("it was there");
-            if !shed && listener.stop.is_some() {
-                return Ok(listener.stopped());
-            }
-            if !shed {
-                listener.readable = false;
-                return Err(wait);
-            }
-            listener.accept = None;
-            return Ok(Done::Accepted(Err(Error::Exhausted)));
-        }
-        listener.accept = None;
-        if matches!(&accepted, Ok((fd, _)) if fd.as_raw_fd() >= self.descriptors_max) {
-            self.counters.accepts_shed += 1;
-            return Ok(Done::Accepted(Err(Error::Exhausted)));
-        }
-        Ok(Done::Accepted(match accepted {
-            Ok((fd, address)) => {
-                let address = address.and_then(|address| SocketAddr::try_from(address).ok());
-                address.ok_or(Error::Reset).map(|address| (self.insert(fd), address))
-            }
-            // The connection went away before it was accepted (accept(2), "Error handling").
-            Err(errno) => Err(errno.into()),
-        }))
-    }
-
-    /// No descriptor is left: uses the spare one to accept and close, so that the peer is told and the queue moves.
-    /// Says whether there was anybody to tell.
-    fn shed_accept(&mut self, id: ListenerId) -> bool {
-        self.spare = None;
-        let accepted =
-            self.listeners.get(key(id.0)).map(|listener| net::accept_with(&listener.fd, SocketFlags::CLOEXEC));
-        let shed = matches!(accepted, Some(Ok(_)));
-        self.counters.accepts_shed += u64::from(shed);
-        drop(accepted);
-        self.spare = open_spare();
-        shed
-    }
-
     fn connect(&mut self, address: SocketAddr) -> Result<SocketId, Error> {
         let fd = socket::open(address)?;
         if fd.as_raw_fd() >= self.descriptors_max {
             return Err(Error::Exhausted);
         }
         match net::connect(&fd, &address) {
-            Ok(()) | Err(Errno::INPROGRESS) => Ok(self.insert(fd)),
+            Ok(()) | Err(Errno::INPROGRESS) => {
+                let id = self.insert(fd);
+                if let Some(socket) = self.sockets.get_mut(key(id.0)) {
+                    // Until the kernel says so the handshake is not over, however long this operation is put off.
+                    socket.writable = false;
+                }
+                Ok(id)
+            }
             Err(errno) => Err(errno.into()),
         }
     }
@@ -494,9 +403,7 @@ impl Epoll {
             self.close(id, Close::Graceful);
             return Ok(Done::Connected(Err(failed)));
         }
-        // Until it is registered nobody has said that the handshake is over.
-        if !socket.registered || !socket.writable {
-            socket.writable = false;
+        if !socket.writable {
             return Err((Armed::Connect(id), Wait::Readiness));
         }
         socket.send = None;
@@ -546,13 +453,13 @@ const LISTENER: u64 = 1 << 31;
 const BELL: u64 = u64::MAX;
 const ALARM: u64 = u64::MAX - 1;
 const EVENTS_MAX: usize = 256;
-const INLINE_COMPLETIONS_MAX: usize = 256;
 const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::runtime::op::Received;
+    use rustix::net::SocketFlags;
 
     #[test]
     fn a_socket_that_cannot_be_watched_fails_and_is_not_waited_for() {
@@ -578,5 +485,36 @@ mod tests {
             });
             assert_eq!(received, want);
         }
+    }
+
+    /// An address where nobody answers: who has come already fills the queue, and the kernel drops the rest.
+    fn silence() -> (OwnedFd, Vec<OwnedFd>, SocketAddr) {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = socket::open(any).expect("there are sockets");
+        net::bind(&listener, &any).expect("there are ports");
+        net::listen(&listener, 0).expect("it can listen");
+        let address = net::getsockname(&listener).and_then(SocketAddr::try_from).expect("it has an address");
+        let come = (0..4).map(|_| socket::open(address).expect("there are sockets"));
+        let come: Vec<_> = come.collect();
+        for fd in &come {
+            let _under_way = net::connect(fd, &address);
+        }
+        (listener, come, address)
+    }
+
+    #[test]
+    fn a_connect_that_is_put_off_is_not_over_before_its_handshake() {
+        let (mut driver, pool) = (Epoll::new().expect("epoll is there"), Pool::new(1 << 20));
+        let (_listener, _come, address) = silence();
+        while !driver.budget.is_spent() {
+            driver.budget.spend();
+        }
+        let op = driver.submit(Op::Connect(address), Owner::Token(0), &pool).expect_err("it is put off");
+        for _ in 0..3 {
+            driver.turn(Mono::ZERO, &pool, &mut Vec::new()).expect("a turn never fails");
+            assert!(driver.take(op, &pool).is_none(), "nobody has answered");
+        }
+        driver.cancel(op);
+        assert_eq!(driver.leftovers(), [0; 3]);
     }
 }

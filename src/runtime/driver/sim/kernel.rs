@@ -233,14 +233,18 @@ impl Kernel {
         match state.ops.cancel(id) {
             Reclaimed::Nothing => {}
             Reclaimed::Socket(socket) => self.close(host, socket, Close::Graceful),
-            Reclaimed::Armed { accept, receive, send } => {
-                if let Some(listener) = accept.and_then(|id| state.listeners.get_mut(Key::from_bits(id.0))) {
+            Reclaimed::Accept(listener) => {
+                if let Some(listener) = state.listeners.get_mut(Key::from_bits(listener.0)) {
                     listener.accept = None;
                 }
-                if let Some(socket) = receive.and_then(|id| state.sockets.get_mut(Key::from_bits(id.0))) {
+            }
+            Reclaimed::Receive(socket) => {
+                if let Some(socket) = state.sockets.get_mut(Key::from_bits(socket.0)) {
                     socket.receive = None;
                 }
-                if let Some(socket) = send.and_then(|id| state.sockets.get_mut(Key::from_bits(id.0))) {
+            }
+            Reclaimed::Send(socket) => {
+                if let Some(socket) = state.sockets.get_mut(Key::from_bits(socket.0)) {
                     socket.send = None;
                 }
             }

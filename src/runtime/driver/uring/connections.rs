@@ -65,7 +65,7 @@ impl Uring {
     ) -> Result<Done, OpId> {
         match self.hand_over(id, target, pool) {
             Ok(received) => {
-                self.inline_left -= 1;
+                self.budget.spend();
                 Ok(Done::Received(received))
             }
             Err((target, wait)) => {
@@ -100,7 +100,7 @@ impl Uring {
 
     /// What the last receive left is read by a system call of its own, which is less than a turn for it.
     pub fn receive_at_hand(&mut self, id: SocketId, class: Class, pool: &Pool) -> Option<Result<Received, Error>> {
-        if self.inline_left == 0 {
+        if self.budget.is_spent() {
             return None;
         }
         let socket = self.sockets.get_mut(key(id.0)).filter(|socket| socket.receive.is_none())?;
@@ -110,7 +110,7 @@ impl Uring {
         if !socket.nonempty || !matches!(socket.rx, Rx::Idle) {
             return None;
         }
-        self.inline_left -= 1;
+        self.budget.spend();
         let mut buf = pool.take(class)?;
         match net::recv(&socket.fd, buf.spare_mut(), RecvFlags::DONTWAIT).map(|(_, count)| count) {
             Ok(0) => Some(socket.failed.map_or(Ok(Received::End(None)), Err)),
@@ -301,7 +301,7 @@ impl Uring {
     }
 
     pub fn send_at_once(&mut self, id: SocketId, pieces: &Pieces) -> Option<Result<usize, Error>> {
-        if self.inline_left == 0 {
+        if self.budget.is_spent() {
             return None;
         }
         let socket = self.sockets.get_mut(key(id.0)).filter(|socket| matches!(socket.tx, Tx::Idle))?;
@@ -310,7 +310,7 @@ impl Uring {
             self.wait_for_room(id);
             return None;
         };
-        self.inline_left -= 1;
+        self.budget.spend();
         Some(sent)
     }
 

@@ -5,7 +5,7 @@ use crate::runtime::buffer::Pool;
 use crate::runtime::listener;
 use crate::runtime::op::{Armed, Owner};
 use io_uring::{opcode, types};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{self, SocketFlags};
@@ -64,7 +64,7 @@ impl Uring {
             return Ok(Done::Accepted(Err(Error::Reset)));
         };
         if listener.ready.is_empty() && listener.stop == Some(Stop::Dry) && !listener.armed {
-            accept_dry(listener);
+            self.counters.accepts_shed += accept_dry(listener, &mut self.spare);
         }
         let Some(accepted) = listener.ready.pop_front() else {
             if listener.stop.is_some() && !listener.armed {
@@ -119,7 +119,11 @@ impl Uring {
     /// No descriptor is left: uses the spare one to accept and close, so that the peer is told and the queue moves.
     fn shed_accept(&mut self, bits: u64, pool: &Pool, told: &mut Vec<Owner>) {
         let Some(listener) = self.listeners.get_mut(key(bits)) else { return };
-        if !is_ready(&listener.fd) {
+        if listener.stop.is_some() || listener.closing {
+            // Who waits there is to be accepted by another process, or is seen to in its end.
+            return self.resume_accept(bits, pool, told);
+        }
+        if !listener::is_ready(&listener.fd) {
             // The kernel looks for a descriptor before it looks for a connection: there is none to turn away yet.
             listener.polled = true;
             let entry = opcode::PollAdd::new(types::Fd(listener.fd.as_raw_fd()), u32::from(PollFlags::IN.bits()));
@@ -156,24 +160,25 @@ impl Uring {
     }
 }
 
-/// Takes every connection that has arrived.
-fn accept_dry(listener: &mut Listener) {
-    while listener.ready.len() < ACCEPTED_MAX && is_ready(&listener.fd) {
+/// Takes every connection that has arrived. Those for whom there is no descriptor are turned away, so that they are
+/// told, and counted in what it returns.
+fn accept_dry(listener: &mut Listener, spare: &mut Option<OwnedFd>) -> u64 {
+    let mut shed = 0;
+    while listener.ready.len() < ACCEPTED_MAX && shed < ACCEPTED_MAX as u64 && listener::is_ready(&listener.fd) {
         match accept_connection(&listener.fd) {
             Ok(fd) => listener.ready.push_back(Ok(fd)),
             Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Err(Errno::MFILE | Errno::NFILE) if spare.take().is_some() => {
+                shed += u64::from(accept_connection(&listener.fd).is_ok());
+                *spare = crate::runtime::driver::open_spare();
+            }
             Err(_) => break,
         }
     }
+    shed
 }
 
 /// For a moment at most, whatever has become of the connection that was seen to wait.
 pub(super) fn accept_connection(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
     net::accept_with(listener, SocketFlags::CLOEXEC)
-}
-
-/// Whether a connection waits; the socket itself would wait for one.
-fn is_ready(fd: &OwnedFd) -> bool {
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&at_once)).is_ok_and(|ready| ready > 0)
 }

@@ -15,6 +15,7 @@ use self::ring::{Completion, Ring};
 use self::socket::{Early, Listener, Rx, Socket, Tx, Wanted};
 use self::window::Window;
 use super::alarm::Alarm;
+use super::budget::Budget;
 use super::clock::Clock;
 use super::parked::Parked;
 use super::{Close, DriverCounters, Stop};
@@ -50,8 +51,7 @@ pub struct Uring {
     starved: [Parked; 2],
     /// Receives for which the ring had no room.
     crowded: Parked,
-    /// What may still be carried out at once in this turn; then the kernel is asked again first.
-    inline_left: usize,
+    budget: Budget,
     /// Entries that the kernel has, or will have, and has not completed for good.
     flying: usize,
     /// Sockets that are closed and that the kernel has not let go of.
@@ -101,7 +101,7 @@ impl Uring {
             uncharged: Default::default(),
             starved: Default::default(),
             crowded: Parked::default(),
-            inline_left: INLINE_COMPLETIONS_MAX,
+            budget: Budget::new(),
             flying: 0,
             closing: 0,
             closing_listeners: 0,
@@ -131,7 +131,7 @@ impl Uring {
     pub fn submit(&mut self, op: Op, owner: Owner, pool: &Pool) -> Result<Done, OpId> {
         let armed = match op {
             Op::Accept(listener) => Armed::Accept(listener),
-            Op::Receive(socket, target) if self.inline_left > 0 => {
+            Op::Receive(socket, target) if !self.budget.is_spent() => {
                 return self.submit_receive(owner, socket, target, pool);
             }
             Op::Receive(socket, target) => Armed::Receive(socket, target),
@@ -141,14 +141,14 @@ impl Uring {
                 Err(errno) => return Ok(Done::Connected(Err(errno.into()))),
             },
         };
-        if self.inline_left == 0 {
+        if self.budget.is_spent() {
             let id = self.note_armed(owner, armed);
             self.put_off.push_back(id);
             return Err(id);
         }
         match self.attempt(armed, pool) {
             Ok(done) => {
-                self.inline_left -= 1;
+                self.budget.spend();
                 Ok(done)
             }
             Err((armed, wait)) => {
@@ -167,13 +167,13 @@ impl Uring {
         match self.ops.cancel(id) {
             Reclaimed::Nothing => {}
             Reclaimed::Socket(socket) => self.close(socket, Close::Graceful),
-            Reclaimed::Armed { accept, receive, send } => {
-                if let Some(listener) = accept.and_then(|listener| self.listeners.get_mut(key(listener.0))) {
+            Reclaimed::Accept(listener) => {
+                if let Some(listener) = self.listeners.get_mut(key(listener.0)) {
                     listener.accept = None;
                 }
-                if let Some(id) = receive
-                    && let Some(socket) = self.sockets.get_mut(key(id.0))
-                {
+            }
+            Reclaimed::Receive(id) => {
+                if let Some(socket) = self.sockets.get_mut(key(id.0)) {
                     socket.receive = None;
                     socket.early.take_if(|early| matches!(early, Early::Buf(_)));
                     if let Rx::Behind(_, wanted) = &mut socket.rx {
@@ -184,15 +184,21 @@ impl Uring {
                         self.cancel_entry(id.0 | RX);
                     }
                 }
-                if let Some(socket) = send.and_then(|socket| self.sockets.get_mut(key(socket.0))) {
+            }
+            Reclaimed::Send(socket) => {
+                if let Some(socket) = self.sockets.get_mut(key(socket.0)) {
                     socket.send = None;
                 }
             }
         }
     }
 
+    pub fn begin_poll(&mut self) {
+        self.budget.begin_poll();
+    }
+
     pub fn turn(&mut self, deadline: Mono, pool: &Pool, told: &mut Vec<Owner>) -> Result<(), Error> {
-        self.inline_left = INLINE_COMPLETIONS_MAX;
+        self.budget.begin_turn();
         for _ in 0..self.put_off.len() {
             let Some(id) = self.put_off.pop_front() else { break };
             self.carry_on(id, pool, told);
@@ -202,7 +208,7 @@ impl Uring {
         }
         self.refill(pool)?;
         self.retry_starved(pool, told);
-        let busy = !told.is_empty() || !self.put_off.is_empty() || self.ring.has_more();
+        let busy = !told.is_empty() || !self.put_off.is_empty();
         self.enter(if busy { Mono::ZERO } else { deadline })?;
         for _ in 0..COMPLETIONS_A_TURN_MAX {
             let Some(completion) = self.ring.reap() else { break };
@@ -265,7 +271,7 @@ impl Uring {
 
     /// Sleeps until something completes, the bell rings or `deadline` passes.
     fn enter(&mut self, deadline: Mono) -> Result<(), Error> {
-        // The time of the last turn will do: what has passed since is far less than a timer's tick.
+        // Whoever calls has just read the clock.
         let sleeps = deadline > self.clock.now().mono && self.bell.fall_asleep();
         if sleeps {
             self.alarm.set(deadline)?;
@@ -489,7 +495,6 @@ const SUBMISSIONS: u32 = 1024;
 const COMPLETIONS: u32 = 1 << 16;
 /// Entries that may be under way: receives beyond wait until some have completed.
 const FLYING_MAX: usize = (COMPLETIONS - COMPLETIONS / 8) as usize;
-const INLINE_COMPLETIONS_MAX: usize = 256;
 const COMPLETIONS_A_TURN_MAX: usize = 256;
 /// Connections that the kernel has accepted and nobody has asked for.
 const ACCEPTED_MAX: usize = 256;

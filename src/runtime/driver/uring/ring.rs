@@ -87,11 +87,6 @@ impl Ring {
         Some(Completion { user_data: entry.user_data(), result: entry.result(), flags: entry.flags() })
     }
 
-    /// Whether completions wait here, or in the kernel because there was no room here.
-    pub fn has_more(&mut self) -> bool {
-        !self.ring.completion().is_empty() || self.ring.submission().cq_overflow()
-    }
-
     /// Gives the kernel a ring of buffers.
     ///
     /// # Safety

@@ -107,5 +107,5 @@ impl Window {
 }
 
 /// Entries of 16 bytes in a page.
-pub const COUNT_MAX: u16 = (PAGE_BYTES / 16) as u16;
+const COUNT_MAX: u16 = (PAGE_BYTES / 16) as u16;
 const PAGE_BYTES: usize = 4096;
