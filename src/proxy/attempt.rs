@@ -166,7 +166,9 @@ async fn both(
         if watch.sent.get().is_none() {
             match up.as_mut().poll(context) {
                 Poll::Pending => {}
-                Poll::Ready(Err(UploadEnd::Unreadable(failure))) => return Poll::Ready(Err(failure)),
+                Poll::Ready(Err(UploadEnd::Unreadable(failure))) if !(watch.answered.get() && is_absence(failure)) => {
+                    return Poll::Ready(Err(failure));
+                }
                 Poll::Ready(sent) => {
                     watch.sent_whole.set(sent.is_ok());
                     watch.sent.set(Some(runtime.now().mono));
@@ -186,6 +188,11 @@ async fn both(
         Poll::Pending
     })
     .await
+}
+
+/// The client sends nothing more. Whether it still takes an answer that has begun, sending that will tell.
+fn is_absence(failure: Failure) -> bool {
+    matches!(failure, Failure::ClientGone | Failure::BodyTimeout)
 }
 
 /// Runs the direction down for a client that has nothing more to say, and after a while looks whether it is still

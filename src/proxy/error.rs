@@ -87,7 +87,7 @@ impl Failure {
             ReadError::Head(error) => Self::RequestHead(error),
             ReadError::Body(BodyError::Truncated) => Self::ClientGone,
             ReadError::Body(error) => Self::RequestBody(error),
-            ReadError::NoBuffer => Self::NoBuffer,
+            ReadError::NoBuffer | ReadError::Transport(IoError::Exhausted) => Self::NoBuffer,
             ReadError::Closed | ReadError::HeadTruncated | ReadError::Transport(_) => Self::ClientGone,
         }
     }
@@ -108,7 +108,7 @@ impl Failure {
             ReadError::Transport(IoError::Deadline) => timeout,
             ReadError::Head(error) => UpstreamFailure::Head(error),
             ReadError::HeadTruncated => UpstreamFailure::Truncated,
-            ReadError::NoBuffer => return Self::NoBuffer,
+            ReadError::NoBuffer | ReadError::Transport(IoError::Exhausted) => return Self::NoBuffer,
             ReadError::Closed | ReadError::Transport(_) | ReadError::Body(_) => UpstreamFailure::Closed,
         })
     }
@@ -119,7 +119,7 @@ impl Failure {
             ReadError::Transport(IoError::Deadline) => UpstreamFailure::IdleTimeout,
             ReadError::Body(BodyError::Truncated) => UpstreamFailure::Truncated,
             ReadError::Body(error) => UpstreamFailure::Body(error),
-            ReadError::NoBuffer => return Self::NoBuffer,
+            ReadError::NoBuffer | ReadError::Transport(IoError::Exhausted) => return Self::NoBuffer,
             ReadError::Closed | ReadError::HeadTruncated | ReadError::Transport(_) | ReadError::Head(_) => {
                 UpstreamFailure::Truncated
             }

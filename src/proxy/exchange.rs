@@ -307,8 +307,11 @@ impl Exchange<'_> {
     fn next(&self, is_reusable: bool, has_input: bool) -> Next {
         match (is_reusable, self.account.request_read.get()) {
             (true, true) => Next::Request,
-            // A client that did not ask for the end may have sent its next request already.
-            (false, true) if !self.request.keep_alive && !has_input => Next::Close,
+            // A client that did not ask for the end may have sent its next request already, and old ones send a line
+            // break behind a body: closing on that would reset what they have not read yet (RFC 9112 §9.6).
+            (false, true) if !self.request.keep_alive && !has_input && self.request.framing == Framing::Empty => {
+                Next::Close
+            }
             _ => Next::Linger,
         }
     }

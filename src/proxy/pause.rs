@@ -99,7 +99,8 @@ async fn collect(
     if head.expect_continue && !reader.has_input() && !account.continued.replace(true) {
         send_interim(stream, account, settings, reply::continue_(shared)?, deadline).await?;
     }
-    let (mut gathered, mut pace) = (Gathered::new(shared.runtime.pool()), Pace::new(settings));
+    let (mut gathered, mut pace) =
+        (Gathered::new(shared.runtime.pool()), Pace::new(settings, settings.limits.idle_timeout));
     loop {
         let piece = receive(&shared.runtime, stream, reader, &mut pace, deadline).await.map_err(unreadable)?;
         check(guarded, reader.payload_total(), bytes_max, too_large)?;

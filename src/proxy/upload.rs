@@ -44,17 +44,28 @@ impl Replay {
 
     fn keep(&mut self, payload: &Buf) {
         self.begun = true;
-        let kept_bytes = self.payload.as_ref().map_or(0, Buf::len);
-        self.whole &= kept_bytes + payload.len() <= self.bytes_max;
-        if self.whole {
-            if self.payload.is_none() {
-                self.payload = payload.pool().take(Class::Body);
-            }
-            self.whole = self.payload.as_mut().is_some_and(|kept| kept.push(payload.bytes()));
-        }
+        self.whole = self.whole && self.copy(payload).is_some();
         if !self.whole {
             self.payload = None;
         }
+    }
+
+    /// Behind what is kept. A copy is held for as long as its client takes for the rest, so there are some only where
+    /// memory is not needed otherwise, and a short one is in a small buffer.
+    fn copy(&mut self, payload: &Buf) -> Option<()> {
+        let (pool, kept) = (payload.pool(), self.payload.as_ref().map_or(&b""[..], Buf::bytes));
+        let bytes = kept.len() + payload.len();
+        if bytes > self.bytes_max || pool.bytes_out() > pool.bytes_max() / COPIES_SHARE {
+            return None;
+        }
+        if self.payload.as_ref().is_none_or(|copy| copy.spare_len() < payload.len()) {
+            let class = if bytes <= Class::Head.payload_bytes() { Class::Head } else { Class::Body };
+            let mut larger = pool.take(class)?;
+            let fits = larger.push(kept);
+            debug_assert!(fits, "a larger buffer holds what a smaller one did");
+            self.payload = Some(larger);
+        }
+        self.payload.as_mut()?.push(payload.bytes()).then_some(())
     }
 }
 
@@ -90,7 +101,7 @@ pub async fn upload(
         return exchange.send_up(stream, pieces).await.map_err(unsendable);
     }
     let mut before = Some(head);
-    let mut pace = Pace::new(exchange.settings);
+    let mut pace = Pace::new(exchange.settings, exchange.service.timeouts.idle);
     loop {
         let piece = match (body.decode_input().map_err(malformed)?, before.take()) {
             (Some(piece), head) => {
@@ -211,20 +222,24 @@ pub struct Pace {
     waited: Duration,
     grace: Duration,
     bytes_per_second_min: u64,
+    /// For the next byte, however many came early.
+    idle: Duration,
 }
 
 impl Pace {
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Settings, idle: Duration) -> Self {
         let limits = &settings.limits;
-        Self { waited: Duration::ZERO, grace: limits.body_rate_grace, bytes_per_second_min: limits.body_rate_min }
+        Self { waited: Duration::ZERO, grace: limits.body_rate_grace, bytes_per_second_min: limits.body_rate_min, idle }
     }
 
     /// When more than `bytes` must have arrived, if the wait for them begins now.
     fn deadline(&self, now: Mono, bytes: u64) -> Mono {
-        if self.bytes_per_second_min == 0 {
-            return Mono::NEVER;
-        }
-        let earned_ms = bytes.saturating_mul(1000) / self.bytes_per_second_min;
-        now + (self.grace + Duration::from_millis(earned_ms)).saturating_sub(self.waited)
+        let Some(earned_ms) = bytes.saturating_mul(1000).checked_div(self.bytes_per_second_min) else {
+            return now + self.idle;
+        };
+        now + (self.grace + Duration::from_millis(earned_ms)).saturating_sub(self.waited).min(self.idle)
     }
 }
+
+/// The part of a shard's memory for bytes up to which bodies are copied for a second attempt.
+const COPIES_SHARE: usize = 4;

@@ -260,6 +260,14 @@ impl Runtime {
         self.on_driver(|driver| driver.take(id, &self.0.pool))
     }
 
+    pub(super) fn is_quiet(&self, socket: SocketId) -> bool {
+        self.0.driver.borrow().is_quiet(socket)
+    }
+
+    pub(super) fn is_parked(&self, id: OpId) -> bool {
+        self.0.driver.borrow().is_parked(id)
+    }
+
     pub(super) fn receive_at_hand(&self, socket: SocketId, class: Class) -> Option<Result<Received, Error>> {
         self.on_driver(|driver| driver.receive_at_hand(socket, class, &self.0.pool))
     }

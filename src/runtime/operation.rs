@@ -6,7 +6,8 @@ use crate::stdx::time::Mono;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Submits `op` at its first poll. Fails with `Error::Deadline` if it is not over by `deadline`, and is cancelled then.
+/// Submits `op` at its first poll. Fails with `Error::Deadline` if it is not over by `deadline`, and is cancelled then;
+/// with `Error::Exhausted` if it still waits for memory.
 pub fn operation(runtime: &Runtime, op: Op, deadline: Mono) -> Operation<'_> {
     Operation { runtime, stage: Stage::New(op), deadline }
 }
@@ -52,8 +53,10 @@ impl Future for Operation<'_> {
             Stage::Over => unreachable!("polled after it was over"),
         };
         if this.runtime.now().mono >= this.deadline {
+            // Whoever has sent what there is no room for was not late.
+            let error = if this.runtime.is_parked(id) { Error::Exhausted } else { Error::Deadline };
             this.runtime.cancel(id);
-            return Poll::Ready(Err(Error::Deadline));
+            return Poll::Ready(Err(error));
         }
         this.stage = Stage::Armed(id);
         this.runtime.wake_by(this.deadline);

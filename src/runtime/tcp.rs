@@ -50,6 +50,11 @@ impl TcpStream {
         self.runtime.receive_at_hand(self.socket, class)
     }
 
+    /// As far as is known the peer has said nothing that was not received. What comes in this moment nobody knows.
+    pub fn is_quiet(&self) -> bool {
+        self.runtime.is_quiet(self.socket)
+    }
+
     /// The next bytes, behind those that `buf` holds. It must have spare memory.
     pub fn receive_behind(&self, buf: Buf, deadline: Mono) -> Receive<'_> {
         debug_assert!(buf.spare_len() > 0 && self.idle_receive.get().is_none());

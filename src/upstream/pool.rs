@@ -80,7 +80,10 @@ impl Pools {
         let pool = self.services.get_mut(&service.id)?.iter_mut().find(|pool| pool.address == address)?;
         while let Some(key) = pool.idle.pop_back() {
             let Some(idle) = self.idle.remove(key) else { continue };
-            if now < idle.since + service.pool.idle_timeout && now < idle.upstream.connected_at + service.pool.age_max {
+            let is_young =
+                now < idle.since + service.pool.idle_timeout && now < idle.upstream.connected_at + service.pool.age_max;
+            // What an upstream says unasked would pass for the answer to the next request.
+            if is_young && idle.upstream.connection.stream.is_quiet() {
                 let mut upstream = idle.upstream;
                 upstream.reused = true;
                 return Some(upstream);

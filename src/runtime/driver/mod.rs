@@ -94,6 +94,25 @@ impl Driver {
         }
     }
 
+    /// Nothing is known to wait in the socket: neither bytes nor an end. What nobody has looked at yet may be there.
+    pub fn is_quiet(&self, socket: SocketId) -> bool {
+        match self {
+            Self::Epoll(epoll) => epoll.is_quiet(socket),
+            Self::Uring(uring) => uring.is_quiet(socket),
+            // Its network tells in the moment in which it delivers.
+            Self::Sim(_) => true,
+        }
+    }
+
+    /// The operation is a receive that waits for memory, not for its peer.
+    pub fn is_parked(&self, id: OpId) -> bool {
+        match self {
+            Self::Epoll(epoll) => epoll.is_parked(id),
+            Self::Uring(uring) => uring.is_parked(id),
+            Self::Sim(node) => node.is_parked(id),
+        }
+    }
+
     /// Sends what there is room for, without an operation: how much went out. `None` if that is nothing for now, or if
     /// this turn has done enough. No other send may be under way.
     pub fn send_at_once(&mut self, socket: SocketId, pieces: &Pieces) -> Option<Result<usize, Error>> {

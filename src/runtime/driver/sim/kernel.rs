@@ -362,6 +362,13 @@ impl Kernel {
         id
     }
 
+    pub fn is_parked(&self, host: usize, id: OpId) -> bool {
+        let state = &self.hosts[host];
+        let Some(Armed::Receive(socket, _)) = state.ops.armed(id) else { return false };
+        let socket = state.sockets.get(Key::from_bits(socket.0));
+        socket.and_then(|socket| socket.receive.as_ref()).is_some_and(|waiting| waiting.parked)
+    }
+
     fn waiting(&mut self, host: usize, armed: &Armed) -> Option<&mut Waiting> {
         let state = &mut self.hosts[host];
         match armed {

@@ -110,6 +110,10 @@ impl Node {
         self.kernel.borrow_mut().receive_at_hand(self.host, socket, class, pool)
     }
 
+    pub fn is_parked(&self, id: OpId) -> bool {
+        self.kernel.borrow().is_parked(self.host, id)
+    }
+
     pub fn send_at_once(&mut self, socket: SocketId, pieces: &Pieces) -> Option<Result<usize, Error>> {
         self.kernel.borrow_mut().send_at_once(self.host, socket, pieces)
     }

@@ -4,6 +4,7 @@
 //! once: one system call, as it would be on epoll, and a turn less. One ring a shard, used by its thread alone.
 
 mod connections;
+mod ending;
 mod listeners;
 mod quirks;
 mod ring;
@@ -32,7 +33,6 @@ use rustix::io::Errno;
 use rustix::net;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// One shard's ring and everything that goes through it.
 pub struct Uring {
@@ -159,6 +159,17 @@ impl Uring {
         }
     }
 
+    /// Nothing is known to wait in the socket: neither bytes nor an end.
+    pub fn is_quiet(&self, id: SocketId) -> bool {
+        self.sockets.get(key(id.0)).is_some_and(|socket| !socket.nonempty && socket.early.is_none())
+    }
+
+    /// The operation is a receive that waits for memory, or for room in the ring.
+    pub fn is_parked(&self, id: OpId) -> bool {
+        let Some(Armed::Receive(socket, _)) = self.ops.armed(id) else { return false };
+        self.sockets.get(key(socket.0)).is_some_and(|socket| socket.ticket > 0)
+    }
+
     pub fn set_owner(&mut self, id: OpId, owner: Owner) {
         self.ops.set_owner(id, owner);
     }
@@ -276,7 +287,7 @@ impl Uring {
         if sleeps {
             self.alarm.set(deadline)?;
         }
-        let entered = self.ring.enter((!sleeps).then_some(Duration::ZERO));
+        let entered = if sleeps { self.ring.wait() } else { self.ring.look() };
         if sleeps {
             self.bell.wake_up();
         }
@@ -417,7 +428,7 @@ impl Uring {
         // a buffer that `Rx::Behind` holds; both stay with the socket, which stays until the kernel has let go of it.
         let mut queued = unsafe { self.ring.push(&entry) };
         if !queued {
-            if let Err(errno) = self.ring.enter(Some(Duration::ZERO)) {
+            if let Err(errno) = self.ring.look() {
                 self.broken = Some(errno);
             }
             // SAFETY: as above.
@@ -435,44 +446,11 @@ impl Uring {
         self.push(opcode::AsyncCancel::new(user_data).build(), CANCEL);
     }
 
-    /// Closes every socket, and returns what the kernel may still write to for it.
-    fn part(&mut self) -> Vec<(Rx, Tx)> {
-        let keys: Vec<_> = self.sockets.iter().map(|(key, _)| key).collect();
-        let sockets = keys.into_iter().filter_map(|key| self.sockets.remove(key));
-        let memory = sockets.map(|Socket { fd, rx, tx, closing, .. }| {
-            connections::close(fd, closing.unwrap_or(Close::Graceful));
-            (rx, tx)
-        });
-        memory.collect()
-    }
-
     /// Has the bell or the alarm complete whenever it becomes readable.
     fn watch(&mut self, kind: u64) {
         let descriptor = if kind == BELL { self.bell.descriptor() } else { self.alarm.descriptor() };
         let fd = types::Fd(descriptor.as_raw_fd());
         self.push(opcode::PollAdd::new(fd, u32::from(PollFlags::IN.bits())).multi(true).build(), kind);
-    }
-}
-
-impl Drop for Uring {
-    /// Ends everything that the kernel does for this ring before the memory goes that it does it with.
-    fn drop(&mut self) {
-        self.push(opcode::AsyncCancel2::new(types::CancelBuilder::any().all()).build(), CANCEL);
-        for _ in 0..DRAIN_WAITS_MAX {
-            while let Some(completion) = self.ring.reap() {
-                self.flying -= usize::from(!completion.more());
-                if completion.user_data & KINDS == ACCEPT && completion.result >= 0 {
-                    connections::reclaim(completion.result);
-                }
-            }
-            if self.flying == 0 || self.ring.enter(Some(DRAIN_WAIT)).is_err() {
-                break;
-            }
-        }
-        if self.flying > 0 {
-            // The kernel may still write there.
-            Box::leak(Box::new((self.part(), self.windows.take())));
-        }
     }
 }
 
@@ -495,7 +473,7 @@ const SUBMISSIONS: u32 = 1024;
 const COMPLETIONS: u32 = 1 << 16;
 /// Entries that may be under way: receives beyond wait until some have completed.
 const FLYING_MAX: usize = (COMPLETIONS - COMPLETIONS / 8) as usize;
-const COMPLETIONS_A_TURN_MAX: usize = 256;
+const COMPLETIONS_A_TURN_MAX: usize = 16_384;
 /// Connections that the kernel has accepted and nobody has asked for.
 const ACCEPTED_MAX: usize = 256;
 /// The part of a shard's memory for bytes that each window may take beside it.
@@ -505,9 +483,6 @@ const WINDOW_MIN: usize = 4;
 const WINDOW_HEADS_MAX: u16 = 16;
 /// Half a megabyte, which a ring that has served bodies keeps.
 const WINDOW_BODIES_MAX: u16 = 8;
-/// How long, and how often, a ring that ends waits for what it cancelled.
-const DRAIN_WAIT: Duration = Duration::from_millis(10);
-const DRAIN_WAITS_MAX: usize = 200;
 
 #[cfg(test)]
 mod tests {

@@ -56,25 +56,28 @@ impl Ring {
         unsafe { self.ring.submission().push(entry).is_ok() }
     }
 
-    /// Hands over what is queued and runs what the kernel has put off; sleeps until something completes, for `timeout`
-    /// at most, if that is not zero. `None` is no limit.
-    pub fn enter(&mut self, timeout: Option<std::time::Duration>) -> Result<(), Errno> {
+    /// Hands over what is queued, and runs what the kernel has put off.
+    pub fn look(&mut self) -> Result<(), Errno> {
+        self.enter(0, None)
+    }
+
+    /// The same, and sleeps until something completes.
+    pub fn wait(&mut self) -> Result<(), Errno> {
+        self.enter(1, None)
+    }
+
+    /// The same, for a moment at most.
+    pub fn wait_briefly(&mut self) -> Result<(), Errno> {
+        self.enter(1, Some(&MOMENT))
+    }
+
+    fn enter(&mut self, wanted: u32, limit: Option<&Timespec>) -> Result<(), Errno> {
         let queued = self.ring.submission().len() as u32;
         let mut flags = IoringEnterFlags::GETEVENTS;
-        let result = match timeout {
-            Some(timeout) if timeout.is_zero() => self.call(queued, 0, flags, None),
-            timeout => {
-                if self.no_iowait {
-                    flags |= IoringEnterFlags::from_bits_retain(ENTER_NO_IOWAIT);
-                }
-                let limit = timeout.map(|timeout| Timespec {
-                    tv_sec: timeout.as_secs() as i64,
-                    tv_nsec: timeout.subsec_nanos().into(),
-                });
-                self.call(queued, 1, flags | IoringEnterFlags::EXT_ARG, limit.as_ref())
-            }
-        };
-        match result {
+        if wanted > 0 && self.no_iowait {
+            flags |= IoringEnterFlags::from_bits_retain(ENTER_NO_IOWAIT);
+        }
+        match self.call(queued, wanted, flags, limit) {
             // None of these is a failure: what has completed is there to be reaped, the rest is tried again.
             Ok(_) | Err(Errno::INTR | Errno::TIME | Errno::BUSY | Errno::AGAIN) => Ok(()),
             Err(errno) => Err(errno),
@@ -114,13 +117,13 @@ impl Ring {
             }
             None => descriptor(&self.ring),
         };
-        if !flags.contains(IoringEnterFlags::EXT_ARG) {
+        let Some(limit) = limit else {
             // SAFETY: without an argument nothing is pointed to; whoever pushed the entries vouched for those.
             return unsafe { io_uring_enter(fd, queued, wanted, flags) };
-        }
-        let limit = limit.map_or(std::ptr::null_mut(), |limit| std::ptr::from_ref(limit).cast_mut().cast::<c_void>());
+        };
         let mut argument = io_uring_getevents_arg::default();
-        argument.ts = io_uring_ptr::new(limit);
+        argument.ts = io_uring_ptr::new(std::ptr::from_ref(limit).cast_mut().cast::<c_void>());
+        flags |= IoringEnterFlags::EXT_ARG;
         // SAFETY: the time lives until the call returns; whoever pushed the entries vouched for those.
         unsafe { io_uring_enter_arg(fd, queued, wanted, flags, Some(&argument)) }
     }
@@ -169,3 +172,5 @@ fn errno(error: std::io::Error) -> Errno {
 
 /// `IORING_ENTER_NO_IOWAIT`, Linux 6.15: an idle ring does not pass for a machine that waits for its disk.
 const ENTER_NO_IOWAIT: u32 = 1 << 7;
+/// For a ring that ends.
+const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
