@@ -310,7 +310,8 @@ pub enum StickyBy {
     Cookie(Spanned<String>),
 }
 
-/// What is left out is as it was asked for. With none of scheme, host and port the client gets a path alone.
+/// What is left out is as it was asked for, the query as policies have left it. With none of scheme, host and port the
+/// client gets a path alone.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Redirect {

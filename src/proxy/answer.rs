@@ -7,6 +7,7 @@ use super::guard::{Guarded, Visit};
 use super::reply::Content;
 use super::writer::{Unwritten, Writer};
 use crate::http::head::HeadError;
+use crate::http::view::Edits;
 use crate::route::{Action, Redirect, Route, Rule};
 use crate::runtime::Buf;
 
@@ -37,7 +38,10 @@ fn location(guarded: Guarded<'_>, redirect: &Redirect, rule: &Rule) -> Result<Bu
     if is_absolute && host.is_empty() {
         return Err(Failure::RequestHead(HeadError::HostMissing));
     }
-    let query = head.query.map(|query| query.of(bytes));
+    // A credential that policies took out of it is for nobody else, nor for where this leads to.
+    let edits = guarded.visit.notes.request();
+    let sent = || head.query.map(|query| query.of(bytes));
+    let query = edits.as_deref().and_then(Edits::query).unwrap_or_else(sent);
     let edited = redirect.path.as_ref().map(|edit| (edit, &rule.path));
     let written = shared.with_path(edited, &head.path, settings, |path| {
         let bytes_max = path.len() + host.len() + query.map_or(0, <[u8]>::len) + OURS_BYTES_MAX;

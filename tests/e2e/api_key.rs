@@ -357,6 +357,8 @@ fn a_log_has_no_key_that_came_in_a_query_wherever_the_request_ended() {
         let policies = format!("policies: [{{ api_key: {{ {places}, hide_key: {hide_key} }} }}]");
         let config = Config::empty().service("origin", &[origin.address], "");
         let config = config.route("closed", "origin", &format!("paths: [/closed], {policies}"));
+        let redirect = "redirect: { host: other.test }";
+        let config = config.acting("moved", &format!("paths: [/moved], {redirect}, {policies}"));
         let folder = Folder::of(&format!("query-{hide_key}"), config, "  - { name: ann }\n");
         let key = folder.new_key("ann");
         let gateway = Gateway::start_on(&folder.file(), &[]);
@@ -364,10 +366,14 @@ fn a_log_has_no_key_that_came_in_a_query_wherever_the_request_ended() {
             ("/closed?a=1&apikey=", "", 200, if hide_key { "a=1" } else { "a=1&apikey=" }),
             ("/closed?a=1&%61pikey=", "X-API-Key: another\r\n", 401, "a=1&%61pikey="),
             ("/none?apikey=", "", 404, "apikey="),
+            ("/moved?a=1&apikey=", "", 302, if hide_key { "a=1" } else { "a=1&apikey=" }),
         ] {
             let mut client = gateway.client();
             client.send(format!("GET {target}{key} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
-            assert_eq!(client.response().status(), status, "{target}");
+            let response = client.response();
+            assert_eq!(response.status(), status, "{target}");
+            let is_told = response.value("location").is_some_and(|location| location.contains(&key));
+            assert_eq!(is_told, status == 302 && !hide_key, "{response:?}");
             wait_until("the line", || {
                 gateway.log().last().is_some_and(|line| line.contains(&format!("\"status\":{status}")))
             });

@@ -191,6 +191,21 @@ fn a_redirect_keeps_what_it_does_not_replace() {
     check_redirect(regex, "GET /old/a.php?b", "", 302, "/a?b");
 }
 
+/// Wherever a redirect leads, nobody there is to read what policies took out of the query.
+#[test]
+fn a_redirect_has_the_query_that_policies_have_left() {
+    let edits = "remove: { querystring: [key] }, rename: { querystring: [\"a:b\"] }";
+    let redirect = format!("{{ host: other.test }}, policies: [{{ request_transform: {{ {edits} }} }}]");
+    for (asked, location) in [
+        ("GET /x?key=s&c=1&a=2", "http://other.test:81/x?c=1&b=2"),
+        ("GET /x?k%65y=s", "http://other.test:81/x"),
+        ("GET /x?c=1", "http://other.test:81/x?c=1"),
+        ("GET /x", "http://other.test:81/x"),
+    ] {
+        check_redirect(&redirect, asked, "", 302, location);
+    }
+}
+
 #[test]
 fn no_request_makes_a_redirect_to_another_host() {
     check_redirect("{ path: { prefix: / } }", "GET /old//evil.test/x", "", 302, "/evil.test/x");

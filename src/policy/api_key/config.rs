@@ -12,7 +12,7 @@ pub struct Config {
     /// Default: the header `X-API-Key` alone; Kong's are `[{ header: apikey }, { query: apikey }]`.
     #[serde(default = "usual_places")]
     pub places: Vec<Place>,
-    /// Whether the service does not get to see the key. Default: false.
+    /// Whether neither the service nor a redirect's target gets to see the key. Default: false.
     #[serde(default)]
     pub hide_key: bool,
     /// The header that tells the service the name of the consumer. What the client sent under this name is removed in

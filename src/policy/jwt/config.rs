@@ -16,7 +16,7 @@ pub struct Config {
     /// Where a request may have its token. One that has two is refused. Default: `Authorization: Bearer TOKEN` alone.
     #[serde(default = "usual_places")]
     pub places: Vec<Place>,
-    /// Whether the service does not get to see the token. Default: false.
+    /// Whether neither the service nor a redirect's target gets to see the token. Default: false.
     #[serde(default)]
     pub hide_token: bool,
     /// Also refuses what is merely odd: a token without `exp`, or with an `iat` in the future; `=` or unused bits in
