@@ -42,6 +42,8 @@ Where several policies find out who asks (`jwt`, `api_key`, `basic_auth`), one o
 credential for one goes on to the next, and is refused with all their challenges after the last. A credential that is
 wrong is refused at once, whatever else the request has, and so are two of different kinds. `anonymous` lets those in
 that have none. All of these belong to listeners, or all to what lies behind them: a service is told of one who asks.
+Whatever a request itself says of that, in `X-Consumer-*`, `X-Credential-Identifier` or `X-Anonymous-Consumer`, is taken
+away where one of these policies runs, also of a request that comes from a proxy of `trust.proxies`.
 
 Policies run in the order of this page, whatever the order in the file: that is the order of Kong's plugins, by the
 priority that is given with each. `policy_order: [a, b]` at the top of the file changes it. The first one that refuses

@@ -464,7 +464,9 @@ pub struct Limits {
 #[serde(deny_unknown_fields)]
 pub struct Trust {
     /// Networks (`10.0.0.0/8`, `::1`) of proxies in front of the gateway. `X-Forwarded-*`, `Forwarded`, `X-Real-IP` and
-    /// `X-Request-Id` are believed from these peers; from others they are dropped. Default: none.
+    /// `X-Request-Id` are believed from these peers; from others they are dropped, as are `X-Consumer-*`,
+    /// `X-Credential-Identifier`, `X-Anonymous-Consumer` and `X-Envoy-*`. Where a policy finds out who asks,
+    /// `X-Consumer-*` and the two after it are dropped whoever sends them. Default: none.
     #[serde(default)]
     pub proxies: Vec<Spanned<String>>,
 }

@@ -74,13 +74,18 @@ impl Known {
 #[inline]
 pub fn is_a_gateways(name: &[u8]) -> bool {
     // Few names begin so, which is then seen without a call.
-    matches!(name, [b'x' | b'X', b'-' | b'_', rest @ ..] if goes_on_as_a_gateways(rest))
+    matches!(name, [b'x' | b'X', b'-' | b'_', rest @ ..] if goes_on(rest, &GATEWAYS))
 }
 
-fn goes_on_as_a_gateways(name: &[u8]) -> bool {
+/// Those of them that say who asks.
+pub(super) fn is_an_identitys(name: &[u8]) -> bool {
+    matches!(name, [b'x' | b'X', b'-' | b'_', rest @ ..] if goes_on(rest, &IDENTITIES))
+}
+
+fn goes_on(name: &[u8], ways: &[&[u8]]) -> bool {
     let is_alike = |byte: u8, lower: u8| byte.to_ascii_lowercase() == lower || byte == b'_' && lower == b'-';
     let starts = |with: &&[u8]| name.len() >= with.len() && name.iter().zip(*with).all(|(a, b)| is_alike(*a, *b));
-    GATEWAYS.iter().any(starts)
+    ways.iter().any(starts)
 }
 
 /// Whether a program that cannot tell `_` from `-` takes the name for one that a gateway frames, writes or decides by.
@@ -94,7 +99,8 @@ pub(super) fn is_an_alias(name: &[u8]) -> bool {
 }
 
 /// How names go on, behind their `x-`, that only a gateway may send.
-const GATEWAYS: [&[u8]; 5] = [b"forwarded-", b"consumer-", b"credential-identifier", b"anonymous-consumer", b"envoy-"];
+const GATEWAYS: [&[u8]; 5] = [b"forwarded-", IDENTITIES[0], IDENTITIES[1], IDENTITIES[2], b"envoy-"];
+const IDENTITIES: [&[u8]; 3] = [b"consumer-", b"credential-identifier", b"anonymous-consumer"];
 /// The longest of [`Known`].
 const KNOWN_BYTES_MAX: usize = "proxy-authorization".len();
 
@@ -296,6 +302,8 @@ mod tests {
         for name in ["X-Consumer-Id", "x_consumer_id", "X-FORWARDED_prefix", "X-Envoy-Internal", "x-anonymous-consumer"]
         {
             assert!(is_a_gateways(name.as_bytes()), "{name}");
+            let is_of_clients = ["envoy", "forwarded"].iter().any(|word| name.to_ascii_lowercase().contains(word));
+            assert_eq!(is_an_identitys(name.as_bytes()), !is_of_clients, "{name}");
         }
         for name in ["", "X", "X-", "X-Consumer", "X.Consumer-Id", "Y-Consumer-Id", "XX-Consumer-Id", "X-Consumers-Id"]
         {

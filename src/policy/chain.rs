@@ -208,6 +208,11 @@ impl Chain {
         policies.filter_map(|policy| policy.wants_response_body(response)).max()
     }
 
+    /// One of its policies finds out who asks.
+    pub fn finds_out(&self) -> bool {
+        self.door.is_some()
+    }
+
     /// Those of its policies that find out who asks.
     pub fn doors(&self) -> impl Iterator<Item = Kind> {
         self.slots.iter().map(|slot| slot.kind).filter(|kind| kind.authenticates())
@@ -358,6 +363,7 @@ mod tests {
         check(&of(&[KEY]), "", "api_key key_missing");
         check(&of(&[GUEST]), key, "guest");
         assert_eq!(both.doors().collect::<Vec<_>>(), [Kind::Jwt, Kind::ApiKey]);
+        assert!(both.finds_out() && of(&[GUEST]).finds_out() && !of(&[&ends(200)]).finds_out());
     }
 
     #[test]

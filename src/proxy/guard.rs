@@ -163,6 +163,11 @@ impl<'a> Guarded<'a> {
             None => Ok(None),
             Some(chain) => self.meet(chain, |request, context| {
                 context.found.door = Door::default();
+                // Who that is, is for the chain to find out and for nobody else to say; of peers that are not trusted
+                // nothing of the kind is there.
+                if self.visit.account.peer_is_trusted && chain.finds_out() {
+                    request.headers.remove_sent_identity();
+                }
                 chain.on_request(0, request, context)
             }),
         }

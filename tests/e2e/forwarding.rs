@@ -149,6 +149,21 @@ fn what_only_a_gateway_may_say_of_the_client_is_dropped_unless_the_peer_is_trust
     assert_eq!((untrusted.value("x-consumed"), untrusted.value("x-")), (Some("1"), Some("2")));
 }
 
+#[test]
+fn where_a_policy_finds_out_who_asks_no_proxy_says_it() {
+    let guest = |config: Config| {
+        let config = trusting(config).with("consumers: [{ name: guest }]");
+        config.of_route("policies: [{ anonymous: { consumer: guest } }]")
+    };
+    let names = ["X-Consumer-Username", "x-consumer-groups", "X-Credential-Identifier", "X-Anonymous-Consumer"];
+    let fields = names.map(|name| format!("{name}: admin\r\n")).concat() + "x-envoy-internal: 1\r\n";
+    let request = forwarded(guest, &fields);
+    for name in &names[..3] {
+        assert!(!request.has(name), "{name}");
+    }
+    assert_eq!((request.value("x-anonymous-consumer"), request.value("x-envoy-internal")), (Some("true"), Some("1")));
+}
+
 /// The client of the log is the last address in the chain that no trusted proxy speaks for.
 #[test]
 fn the_client_is_the_last_untrusted_address() {

@@ -2,7 +2,7 @@
 
 use super::edits::{LINE_END, SEPARATOR};
 use super::{Edits, FieldName, FieldNames};
-use crate::http::field::Field;
+use crate::http::field::{Field, is_an_identitys};
 
 /// The fields that the edits are of.
 #[derive(Clone, Copy)]
@@ -104,6 +104,17 @@ impl<'a> Headers<'a> {
         while let Some(found) = self.find(at, name) {
             self.edits.drop_field(found);
             at = found + 1;
+        }
+    }
+
+    /// Takes away what was sent under all names that say who asks, and leaves what was set since. It is no edit: no
+    /// trailer brings it back.
+    pub fn remove_sent_identity(&mut self) {
+        let Fields::Read(fields, bytes) = self.fields else { return };
+        for (index, field) in fields.iter().enumerate() {
+            if is_an_identitys(field.name.of(bytes)) {
+                self.edits.drop_field(index);
+            }
         }
     }
 

@@ -164,6 +164,23 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_is_not_what_was_sent_of_it() {
+        let head = "GET / HTTP/1.1\nHost: h\nX-Consumer-Id: 1\nx_consumer_username: root\nX-Envoy-A: 1\n\
+                    X-Credential-Identifier: c\nX-Anonymous-Consumer: true\nX-Forwarded-User: u\nX-Consumer: x";
+        check(
+            head,
+            |view| {
+                view.headers.add(&name("X-Consumer-Username"), b"ann");
+                view.headers.remove_sent_identity();
+                assert_eq!(view.headers.only(&name("X-Consumer-Username")), Some(&b"ann"[..]));
+                assert!(!view.headers.has(&name("X-Consumer-Id")));
+            },
+            &["X-Envoy-A: 1", "X-Forwarded-User: u", "X-Consumer: x", "X-Consumer-Username: ann"],
+            None,
+        );
+    }
+
+    #[test]
     fn arguments_are_edited_by_their_decoded_names() {
         let fields = ["X-Role: user", "Accept: */*", "x_role: admin"];
         let edited = |head: &str, edit: &dyn Fn(&mut RequestView<'_>), query| check(head, edit, &fields, query);
