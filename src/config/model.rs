@@ -66,7 +66,8 @@ pub struct Model {
     /// How HTTP is read and written.
     #[serde(default)]
     pub http: Http,
-    /// One line of JSON a request, on standard output.
+    /// One line of JSON a request, on standard output. `referer` is there without query and fragment, and arguments in
+    /// which some policy looks for credentials are there without values.
     #[serde(default)]
     pub access_log: AccessLog,
     /// What the gateway says of itself, on standard error.

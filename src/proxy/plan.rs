@@ -50,7 +50,8 @@ pub struct Settings {
     pub chain: Option<Arc<Chain>>,
     /// Who may be asking.
     pub consumers: Arc<Consumers>,
-    /// Arguments in which some requests have their credentials: wherever they come, no log has their values.
+    /// Arguments in which some requests have their credentials: wherever they come, no log has their values. Of a
+    /// `Referer` it has no arguments at all.
     pub secret_arguments: Vec<ArgumentName>,
 }
 

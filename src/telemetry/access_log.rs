@@ -49,6 +49,8 @@ pub struct Record<'a> {
     pub consumer: Option<&'a str>,
     pub credential: Option<&'a str>,
     pub user_agent: Option<&'a [u8]>,
+    /// Up to its query: what a page was asked for with is no more for a log than what the request was, and there nobody
+    /// knows which arguments are secrets.
     pub referer: Option<&'a [u8]>,
 }
 
@@ -88,11 +90,16 @@ impl Record<'_> {
         line.maybe_text(text_key!("consumer"), self.consumer.map(str::as_bytes), NAME_BYTES_MAX);
         line.maybe_text(text_key!("credential"), self.credential.map(str::as_bytes), NAME_BYTES_MAX);
         line.maybe_text(text_key!("user_agent"), self.user_agent, TEXT_BYTES_MAX);
-        line.maybe_text(text_key!("referer"), self.referer, TEXT_BYTES_MAX);
+        line.maybe_text(text_key!("referer"), self.referer.map(page), TEXT_BYTES_MAX);
         let cut = line.cut;
         line.flag(key!("cut"), cut);
         out.extend_from_slice(b"}\n");
     }
+}
+
+/// A URL without its query and its fragment.
+fn page(url: &[u8]) -> &[u8] {
+    &url[..memchr::memchr2(b'?', b'#', url).unwrap_or(url.len())]
 }
 
 /// A line in the making. Inlined, so that a key is a few moves of known length.
@@ -232,6 +239,18 @@ mod tests {
     }
 
     #[test]
+    fn of_a_page_its_place_is_told_alone() {
+        for (url, want) in [
+            ("https://a.test/b", "https://a.test/b"),
+            ("https://a.test/b?key=s#c", "https://a.test/b"),
+            ("https://a.test/b#access_token=s?c", "https://a.test/b"),
+            ("?key=s", ""),
+        ] {
+            assert_eq!(page(url.as_bytes()), want.as_bytes(), "{url}");
+        }
+    }
+
+    #[test]
     fn every_field_has_its_place() {
         let record = Record {
             client: "2001:db8::1".parse().unwrap(),
@@ -249,7 +268,7 @@ mod tests {
             consumer: Some("ann"),
             credential: Some("a\"b"),
             user_agent: Some(b"curl/8"),
-            referer: Some(b"\r\n{\"forged\":1}"),
+            referer: Some(b"\r\n{\"forged\":1}?key=secret"),
             ..smallest()
         };
         check(

@@ -14,7 +14,7 @@ fn a_line_says_who_asked_what_and_what_came_of_it() {
     let gateway = Gateway::start(&Config::to(&origin));
     let mut client = gateway.client();
     client.send(
-        "POST /a/../b?c=d HTTP/1.1\r\nHost: Shop.test:81\r\nUser-Agent: tester/1\r\nReferer: http://x.test/\r\n\
+        "POST /a/../b?c=d HTTP/1.1\r\nHost: Shop.test:81\r\nUser-Agent: tester/1\r\nReferer: http://x.test/?a#b\r\n\
          Content-Length: 5\r\n\r\nhello",
     );
     assert_eq!(client.response().status(), 200);
