@@ -76,8 +76,11 @@ impl Claims {
     pub fn verified(&self, config: &Config, consumers: &Consumers) -> Result<Verified, Refusal> {
         let consumer = match &config.consumer_claim {
             None => None,
-            // The service may be told of it in a header.
-            Some(path) => Some(sendable(scalar(self.find(path).ok_or(Refusal::ClaimMissing)?))?),
+            Some(path) => {
+                let name = scalar(self.find(path).ok_or(Refusal::ClaimMissing)?);
+                // The service may be told of it in a header.
+                Some(sendable(name.filter(|name| !name.is_empty()))?)
+            }
         };
         let words = |path: &Option<ClaimPath>, spaces| {
             path.as_ref().map_or(Ok(Box::default()), |path| self.words(path, spaces))
@@ -163,8 +166,10 @@ fn has_spaces_around(text: &str) -> bool {
 fn scalar(value: &Value) -> Option<Box<str>> {
     match value {
         Value::String(text) => Some(text.as_str().into()),
-        Value::Bool(_) | Value::Number(_) => Some(value.to_string().into()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+        Value::Bool(_) => Some(value.to_string().into()),
+        // Of any other what was read is the nearest that fits: two subjects would be one.
+        Value::Number(number) if !number.is_f64() => Some(number.to_string().into()),
+        Value::Number(_) | Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
@@ -244,6 +249,12 @@ mod tests {
             (r#"{"account":{"name":"ann"},"roles":["a","b c"],"scope":"x  y"}"#, Ok(("ann", 2, 2))),
             (r#"{"account":{"name":7},"roles":"a b","scope":["x y"]}"#, Ok(("7", 1, 1))),
             (r#"{"account":{"name":"ann"}}"#, Ok(("ann", 0, 0))),
+            (r#"{"account":{"name":18446744073709551615}}"#, Ok(("18446744073709551615", 0, 0))),
+            (r#"{"account":{"name":-9223372036854775808}}"#, Ok(("-9223372036854775808", 0, 0))),
+            (r#"{"account":{"name":18446744073709551616}}"#, Err(Refusal::ClaimUnusable)),
+            (r#"{"account":{"name":-9223372036854775809}}"#, Err(Refusal::ClaimUnusable)),
+            (r#"{"account":{"name":7.0}}"#, Err(Refusal::ClaimUnusable)),
+            (r#"{"account":{"name":""}}"#, Err(Refusal::ClaimUnusable)),
             (r#"{"account":"ann"}"#, Err(Refusal::ClaimMissing)),
             (r#"{"account":{"name":["ann"]}}"#, Err(Refusal::ClaimUnusable)),
             (r#"{"account":{"name":"ann\r\nX-Admin: 1"}}"#, Err(Refusal::ClaimUnusable)),
@@ -284,10 +295,15 @@ mod tests {
             (r#""ann""#, Ok(Some("ann"))),
             (r#""J\u00f6rg""#, Ok(Some("J\u{f6}rg"))),
             ("7", Ok(Some("7"))),
+            ("-7", Ok(Some("-7"))),
+            ("18446744073709551616", Err(Refusal::ClaimUnusable)),
+            ("1.5", Err(Refusal::ClaimUnusable)),
+            (r#""""#, Ok(Some(""))),
             ("true", Ok(Some("true"))),
             ("null", Ok(None)),
             (r#"["a",1,"b"]"#, Ok(Some("a,1,b"))),
             ("[]", Ok(Some(""))),
+            (r#"["a",1e3]"#, Err(Refusal::ClaimUnusable)),
             (r#"["a,admin"]"#, Err(Refusal::ClaimUnusable)),
             (r#"[["a"]]"#, Err(Refusal::ClaimUnusable)),
             (r#"{"a":1}"#, Err(Refusal::ClaimUnusable)),

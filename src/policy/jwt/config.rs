@@ -34,8 +34,9 @@ pub struct Config {
     #[serde(default = "usual_cache_bytes_max")]
     pub cache_bytes_max: usize,
     /// The claim that is the consumer's name, such as `sub`; a list is the way to a claim within others. A token
-    /// without it is refused. One of the file's `consumers` has its groups, roles and scopes beside the token's.
-    /// Default: none, and tokens are nobody's.
+    /// without it is refused, as is one that has an empty text there, or a number that is not whole or has more than 64
+    /// bits. One of the file's `consumers` has its groups, roles and scopes beside the token's. Default: none, and
+    /// tokens are nobody's.
     pub consumer_claim: Option<ClaimPath>,
     /// The claim with the roles: a text, or a list of texts. Default: none.
     pub roles_claim: Option<ClaimPath>,
@@ -43,7 +44,8 @@ pub struct Config {
     #[serde(default = "usual_scopes_claim")]
     pub scopes_claim: Option<ClaimPath>,
     /// Headers for the service, each with the claim that it has the value of: `X-User: sub`. A list becomes elements
-    /// between commas. What the client sent under these names is removed in any case. Default: none.
+    /// between commas; a number that is not whole or has more than 64 bits refuses the token. What the client sent
+    /// under these names is removed in any case. Default: none.
     #[serde(default, deserialize_with = "headers")]
     pub claims_to_headers: Vec<(FieldName, ClaimPath)>,
 }
