@@ -267,6 +267,20 @@ mod tests {
     }
 
     #[test]
+    fn keys_in_another_order_are_the_same_keys() {
+        let [a, b] = [Signer::p256().jwk(Some("a")), Signer::p256().other().jwk(None)];
+        let answer = |keys: [&str; 4]| format!(r#"{{"keys":[{}]}}"#, keys.join(",")).into_bytes();
+        let mut jwks = jwks(300);
+        for (keys, changed) in [
+            ([&*a, &b, "7", r#"{"kty":"x"}"#], true),
+            ([r#"{"kty":"x"}"#, &b, "7", &a], false),
+            ([&*a, r#"{"kty":"x"}"#, &a.replace("\"a\"", "\"c\""), "7"], true),
+        ] {
+            assert_eq!(jwks.answered(&answer(keys), None, at(0)), Ok(changed), "{keys:?}");
+        }
+    }
+
+    #[test]
     fn an_issuer_that_is_down_is_asked_less_and_less_often() {
         let mut jwks = jwks(300);
         let mut waits = Vec::new();

@@ -10,15 +10,16 @@ use crate::stdx::base64::{self, Alphabet, Form};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// The keys of one issuer. Never empty.
+/// The keys of one issuer. Never empty, and the same in whichever order they were given.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct KeySet {
+    /// Sorted, those without an id first: they can only be found by trying.
     pub keys: Vec<Key>,
-    /// Why others that were given with them are not used.
+    /// Why others that were given with them are not used. Sorted.
     pub unusable: Vec<KeyError>,
 }
 
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Key {
     pub id: Option<Box<str>>,
     /// The one algorithm that it is for, if it says so.
@@ -27,7 +28,7 @@ pub struct Key {
 }
 
 /// What a signature is verified with. Only `Secret` is one.
-#[derive(Clone, Eq, Hash, PartialEq)]
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Material {
     /// Both without zeros in front.
     Rsa {
@@ -44,7 +45,7 @@ pub enum Material {
 }
 
 /// Why a key is not used.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, thiserror::Error)]
 pub enum KeyError {
     #[error("it is malformed")]
     Malformed,
@@ -98,7 +99,7 @@ impl KeySet {
     }
 
     /// Keys that were given one by one, and why others are not used.
-    pub fn new(keys: Vec<Key>, unusable: Vec<KeyError>) -> Result<Self, KeysError> {
+    pub fn new(mut keys: Vec<Key>, mut unusable: Vec<KeyError>) -> Result<Self, KeysError> {
         if keys.is_empty() {
             return Err(unusable.first().map_or(KeysError::Empty, |error| KeysError::NoneUsable(*error)));
         }
@@ -112,6 +113,9 @@ impl KeySet {
         if keys.iter().enumerate().any(|(place, key)| keys[..place].iter().any(|other| is_same(key, other))) {
             return Err(KeysError::SameId);
         }
+        // An issuer that shuffles them has not changed them.
+        keys.sort_unstable();
+        unusable.sort_unstable();
         Ok(Self { keys, unusable })
     }
 
