@@ -66,8 +66,9 @@ pub struct IssuerConfig {
     /// A file with certificates in PEM: one of them has signed that of the server at `jwks_url`. Default: those that
     /// the system trusts.
     pub jwks_ca_file: Option<String>,
-    /// How often they are fetched, in seconds; sooner when they are said to expire sooner, and on a `kid` that is not
-    /// known. When they cannot be had, those from before stay, with `--state` also over a restart. Default: 300.
+    /// How often they are fetched, in seconds; sooner when they are said to expire sooner, and on a token with a `kid`
+    /// that is not known, or with none that no key fits, but not twice in 10 seconds for such tokens. When they cannot be
+    /// had, those from before stay, with `--state` also over a restart. Default: 300.
     pub refresh_s: Option<u32>,
     /// Its keys, when they do not change.
     #[serde(default)]
@@ -85,7 +86,9 @@ pub struct KeyConfig {
     pub file: Option<String>,
     /// A file with a secret for `HS256` and the like. A line end after it is not a part of it.
     pub secret_file: Option<String>,
-    /// The `kid` of tokens that are signed with it. Default: any; a JSON Web Key has its own.
+    /// The `kid` of tokens that are signed with it. A token without one is held against at most 8 keys, those without
+    /// one first; keys from files that none would be held against are refused. Default: any; a JSON Web Key has its
+    /// own.
     pub kid: Option<String>,
     /// What is in the file.
     #[serde(skip)]

@@ -4,6 +4,7 @@
 use super::config::{Audiences, Config, IssuerConfig, KeyConfig};
 use super::jwks::Source;
 use super::keys::{Key, KeySet, Material};
+use super::verify::KEYS_TRIED_MAX;
 use super::{Issuer, Jwt, Keys, json, pem};
 use crate::http::view::FieldNames;
 use crate::policy::{Invalid, Place};
@@ -142,6 +143,14 @@ fn fixed(issuer: &IssuerConfig) -> Result<KeySet, Invalid> {
         }
         keys.extend(of_file);
     }
+    for algorithm in &issuer.algorithms {
+        let serves = |key: &&Key| key.serves(&issuer.algorithms).any(|served| served == *algorithm);
+        let nameless = keys.iter().filter(|key| key.id.is_none()).filter(serves).count();
+        if nameless > KEYS_TRIED_MAX {
+            let help = format!("give each its `kid`: a token is held against {KEYS_TRIED_MAX} at most");
+            return Err(Invalid::new(format!("{nameless} keys for one algorithm that have no `kid`"), help));
+        }
+    }
     KeySet::new(keys, Vec::new()).map_err(|error| Invalid::new(format!("`keys` of which {error}"), "keep one of them"))
 }
 
@@ -224,6 +233,9 @@ mod tests {
             ("secret", format!("{}\n", "s".repeat(32))),
             ("short", "s".repeat(31)),
             ("text", "text".to_owned()),
+            ("nameless", secrets(KEYS_TRIED_MAX, |_| None)),
+            ("one more", secrets(KEYS_TRIED_MAX + 1, |_| None)),
+            ("named", secrets(KEYS_TRIED_MAX + 1, Some)),
         ];
         let got = with_files(&config, &files).err();
         let is_right = match (&got, problem) {
@@ -231,6 +243,23 @@ mod tests {
             (got, problem) => got.is_none() && problem.is_none(),
         };
         assert!(is_right, "{config}: {got:?}, not {problem:?}");
+    }
+
+    /// A set of so many secrets with these names.
+    fn secrets(count: usize, name: impl Fn(usize) -> Option<usize>) -> String {
+        let jwk = |number: usize| {
+            let name = name(number).map(|name| name.to_string());
+            Signer::secret_of(&[number as u8; 32]).jwk(name.as_deref())
+        };
+        format!(r#"{{"keys":[{}]}}"#, (0..count).map(jwk).collect::<Vec<_>>().join(","))
+    }
+
+    #[test]
+    fn keys_that_no_token_is_tried_with_are_not_loaded() {
+        for (file, problem) in [("nameless", None), ("named", None), ("one more", Some("9 keys for one algorithm"))] {
+            let keys = format!(r#""audiences":"any","algorithms":["HS512","HS256"],"keys":[{{"file":"{file}"}}]"#);
+            check(&keys, "", problem);
+        }
     }
 
     const EC: &str = r#""audiences":"api","algorithms":["ES256"],"keys":[{"file":"ec"}]"#;

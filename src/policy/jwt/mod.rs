@@ -131,7 +131,8 @@ impl Jwt {
         })
     }
 
-    /// What this token means, if it holds. `wanted` gets the source of a key that it names and nobody has.
+    /// What this token means, if it holds. `wanted` gets the source of a key that it names and nobody has, and of one
+    /// that it does not name and that is none of those there are.
     fn verify(
         &self,
         issuers: &[Adopted],
@@ -153,7 +154,12 @@ impl Jwt {
             return Err(Refusal::KeysUnavailable);
         }
         let verified = adopted.verifiers.verify(&token, config.is_strict());
-        if let (Err(Refusal::UnknownKey), Keys::Published(source)) = (verified, &issuer.keys)
+        let is_of_no_known_key = match verified {
+            Err(Refusal::BadSignature) => token.header.key_id.is_none(),
+            verified => verified == Err(Refusal::UnknownKey),
+        };
+        if let Keys::Published(source) = &issuer.keys
+            && is_of_no_known_key
             && !wanted.contains(&source.id)
         {
             wanted.push(source.id);
@@ -349,7 +355,13 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(states.decide(&jwt, &Consumers::default(), unknown.as_bytes(), NOW_S), Err(Refusal::UnknownKey));
         }
-        assert_eq!(states.take_wanted(), jwt.sources().map(|source| source.id).collect::<Vec<_>>());
+        let sources: Vec<_> = jwt.sources().map(|source| source.id).collect();
+        assert_eq!(states.take_wanted(), sources);
+        for (header, wanted) in [(BOB, &[][..]), (r#"{"alg":"ES256"}"#, &sources[..])] {
+            let replaced = new.sign(header, &claims("bob"));
+            let got = states.decide(&jwt, &Consumers::default(), replaced.as_bytes(), NOW_S);
+            assert_eq!((got, &*states.take_wanted()), (Err(Refusal::BadSignature), wanted), "{header}");
+        }
     }
 
     #[test]

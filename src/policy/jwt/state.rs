@@ -17,7 +17,7 @@ pub struct States {
     /// By the fingerprint of the policy, and of the consumers that its tokens may name.
     states: FixedMap<(u64, u64), State>,
     book: KeyBook,
-    /// Sources of which a token named a key that they do not have.
+    /// Sources of which a token has a key that they do not have.
     wanted: Vec<u64>,
     seed: u64,
 }

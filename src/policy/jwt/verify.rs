@@ -85,8 +85,9 @@ impl Parsed {
     }
 }
 
-/// Each costs tens of microseconds, and whoever sends garbage may ask for them.
-const KEYS_TRIED_MAX: usize = 4;
+/// With one token. Each costs tens of microseconds, and whoever sends garbage may ask for them; hardly an issuer has as
+/// many for one algorithm.
+pub const KEYS_TRIED_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -137,6 +138,24 @@ mod tests {
             (&set(&[(&a, None)]), r#"{"alg":"ES256"}"#, Err(Refusal::BadSignature)),
         ] {
             check(keys, &all_public(), &b, header, want);
+        }
+    }
+
+    #[test]
+    fn a_token_without_a_name_is_held_against_so_many_keys_and_no_more() {
+        let signers: Vec<_> = (0..=KEYS_TRIED_MAX as u8).map(|byte| Signer::secret_of(&[byte; 32])).collect();
+        let names: Vec<_> = (0..signers.len()).map(|number| number.to_string()).collect();
+        let named: Vec<_> = signers.iter().zip(&names).map(|(signer, name)| (signer, Some(name.as_str()))).collect();
+        let keys = set(&named);
+        let verify = |signer: &Signer, header: &str| {
+            let text = signer.sign(header, "{}");
+            let token = Token::parse(text.as_bytes(), 10_000, false).expect("the token can be read");
+            Verifiers::new(&keys, &Algorithm::ALL).verify(&token, false)
+        };
+        let believed = signers.iter().filter(|signer| verify(signer, r#"{"alg":"HS256"}"#).is_ok());
+        assert_eq!(believed.count(), KEYS_TRIED_MAX);
+        for (signer, name) in signers.iter().zip(&names) {
+            assert_eq!(verify(signer, &format!(r#"{{"alg":"HS256","kid":"{name}"}}"#)), Ok(()), "{name}");
         }
     }
 
