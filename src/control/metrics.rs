@@ -356,9 +356,9 @@ fn authentication(text: &mut Text<'_>, status: &Status, counters: &Counters) {
     text.family("authentication_attempts_total", "counter", "Requests that were asked who sends them");
     text.sample("authentication_attempts_total", &[], counts.attempts);
     let family = "authentication_failures_total";
-    text.family(family, "counter", "Those that could not prove it, by policy and reason");
+    text.family(family, "counter", "Those whose credentials were refused or missing, by policy and reason");
     for (error, count) in policy::Error::ALL.iter().zip(counters.policy_refusals) {
-        if error.kind().authenticates() {
+        if error.is_of_credentials() {
             text.sample(family, &[("policy", error.kind().name()), ("reason", error.reason())], count);
         }
     }

@@ -258,10 +258,10 @@ impl Status {
     }
 }
 
-/// Of all requests that were asked who sends them.
+/// Of all requests that were asked who sends them. An issuer that is down is no attack.
 pub fn authentication(counters: &Counters) -> Counts {
     let refusals = policy::Error::ALL.iter().zip(counters.policy_refusals);
-    let failures = refusals.filter(|(error, _)| error.kind().authenticates()).map(|(_, count)| count).sum();
+    let failures = refusals.filter(|(error, _)| error.is_of_credentials()).map(|(_, count)| count).sum();
     Counts { attempts: counters.authentication_attempts, failures }
 }
 
@@ -285,6 +285,25 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_fail_that_were_judged_or_missing() {
+        for (reason, failures) in [
+            ("token_missing", 1),
+            ("signature_invalid", 1),
+            ("key_expired", 1),
+            ("password_throttled", 1),
+            ("keys_unavailable", 0),
+            ("password_busy", 0),
+            ("password_late", 0),
+            ("role_missing", 0),
+        ] {
+            let refusal = policy::Error::ALL.iter().find(|error| error.reason() == reason).expect("it is one");
+            let mut counters = Counters::default();
+            counters.policy_refusals[refusal.index()] = 1;
+            assert_eq!(authentication(&counters).failures, failures, "{reason}");
+        }
+    }
 
     #[test]
     fn of_many_keys_those_are_told_that_were_used_last() {

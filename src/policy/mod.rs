@@ -455,6 +455,17 @@ impl Error {
         )
     }
 
+    /// What the request brought to say who sends it was not good enough, or was missing; not that nobody could be asked
+    /// whether it is.
+    pub const fn is_of_credentials(self) -> bool {
+        let is_unasked = matches!(
+            self,
+            Self::Jwt(jwt::Refusal::KeysUnavailable)
+                | Self::BasicAuth(basic_auth::Refusal::Busy | basic_auth::Refusal::Late)
+        );
+        self.kind().authenticates() && !is_unasked
+    }
+
     /// Its place among all.
     pub fn index(self) -> usize {
         Self::ALL.iter().position(|error| *error == self).unwrap_or(Self::ALL.len())
