@@ -23,11 +23,11 @@ struct Talk {
 
 impl Talk {
     /// Of a limit of 100 a second.
-    fn new(slots: usize) -> Self {
+    fn new(slots: usize, on_failure: OnFailure) -> Self {
         let ledger = Ledger::new(1, 5, slots, 2);
         let mut sharing = Sharing::new(9);
         let limit = Shared { number: LIMIT, name: 7, terms: terms(100, 100) };
-        sharing.configure(Some(&store(OnFailure::Refuse)), vec![limit], &ledger, Mono::from_nanos(SECOND));
+        sharing.configure(Some(&store(on_failure)), vec![limit], &ledger, Mono::from_nanos(SECOND));
         Self {
             server: Server::new(1),
             sharing,
@@ -71,7 +71,7 @@ impl Talk {
 
 #[test]
 fn a_server_that_forgets_the_script_in_a_round_of_many_calls_is_told_it_and_not_lost() {
-    let mut talk = Talk::new(1 << 10);
+    let mut talk = Talk::new(1 << 10, OnFailure::Refuse);
     // Until it is believed that nobody else earns anything.
     talk.run(13_000);
     for round in 0..3 {
@@ -87,8 +87,37 @@ fn a_server_that_forgets_the_script_in_a_round_of_many_calls_is_told_it_and_not_
 }
 
 #[test]
+fn a_server_that_keeps_no_script_is_away() {
+    let mut talk = Talk::new(1 << 10, OnFailure::KeepShare);
+    talk.run(13_000);
+    let share = talk.sharing.stats().expect("it shares").holding.share;
+    assert!(share > 0 && (0..200).all(|key| talk.admit(LIMIT, key)));
+    talk.sharing.take_news();
+    (talk.server.knows_script, talk.server.keeps_no_script) = (false, true);
+    talk.run(60_000);
+    let stats = talk.sharing.stats().expect("it shares");
+    // It is not asked more often than one that is gone.
+    assert!((10..=40).contains(&stats.failures) && stats.breaker != Breaker::Closed, "{stats:?}");
+    let news = talk.sharing.take_news();
+    let [(_, line)] = &news[..] else { panic!("it is said once: {news:?}") };
+    let why = "it was told the script and does not know it (NOSCRIPT); this node keeps its last share of them";
+    assert!(line.contains(why), "{line}");
+    let (key, until) = (1_000, talk.now + 20 * SECOND);
+    let mut admitted = 0;
+    while talk.now < until {
+        talk.run(10);
+        admitted += u32::from(talk.admit(LIMIT, key));
+    }
+    // What it held, and for most of the time its share, which is all of the rate: all that is asked for.
+    assert!(admitted > 800, "{admitted} of 2,000");
+    talk.server.keeps_no_script = false;
+    talk.run(5_000);
+    assert_eq!(talk.sharing.stats().expect("it shares").breaker, Breaker::Closed);
+}
+
+#[test]
 fn a_limit_that_leaves_the_configuration_leaves_its_slots() {
-    let mut talk = Talk::new(8);
+    let mut talk = Talk::new(8, OnFailure::Refuse);
     talk.run(1_000);
     assert!((0..8).all(|key| talk.admit(LIMIT, key)) && !talk.admit(LIMIT, 8), "there are eight slots");
     let now = talk.at();

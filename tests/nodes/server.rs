@@ -12,12 +12,14 @@ pub struct Server {
     pub run: String,
     /// Whether it was told the script and has not forgotten it.
     pub knows_script: bool,
+    /// As a proxy before several servers, which tells one of them the script and asks another.
+    pub keeps_no_script: bool,
 }
 
 impl Server {
     /// One that has nothing yet.
     pub fn new(run: u64) -> Self {
-        Self { store: Store::default(), run: format!("{run:040x}"), knows_script: false }
+        Self { store: Store::default(), run: format!("{run:040x}"), knows_script: false, keeps_no_script: false }
     }
 
     /// Carries out the whole commands at the front of `inbox`.
@@ -40,7 +42,7 @@ impl Server {
             }
             "INFO" => bulk(&format!("# Server\r\nrun_id:{}\r\n", self.run)),
             "SCRIPT" => {
-                self.knows_script = true;
+                self.knows_script = !self.keeps_no_script;
                 bulk(&"a".repeat(40))
             }
             "EVALSHA" if !self.knows_script => "-NOSCRIPT No matching script. Please use EVAL.\r\n".to_owned(),

@@ -57,6 +57,8 @@ pub struct Sharing {
     /// What the store's clock showed, and when that was heard.
     server: (u64, Mono),
     met: Met,
+    /// Whether it has answered a whole round since it was told the script.
+    has_answered: bool,
     cursor: usize,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
@@ -150,6 +152,7 @@ impl Sharing {
             failures_in_a_row: 0,
             server: (0, Mono::ZERO),
             met: Met::default(),
+            has_answered: false,
             cursor: 0,
             inbox: Vec::new(),
             outbox: Vec::new(),
@@ -216,7 +219,7 @@ impl Sharing {
 
     fn greet(&mut self, stale: usize, now: Mono) {
         let Some(store) = &self.store else { return };
-        self.met = Met::default();
+        (self.met, self.has_answered) = (Met::default(), false);
         let left = talk::greet(store, &mut self.outbox);
         self.phase = Phase::Greeting { until: now + ANSWER_TIMEOUT, left, stale };
     }
@@ -377,8 +380,12 @@ impl Sharing {
                 }
                 Ok(())
             }
-            // The server forgot its scripts: it is told again, and what this call was for is asked for then.
+            // The server forgot its scripts: it is told again, and what this call was for is asked for then. One that
+            // keeps none would be told for ever.
             Phase::Asking { calls, .. } if matches!(&value, Value::Error(error) if error.starts_with("NOSCRIPT")) => {
+                if !self.has_answered {
+                    return Err("it was told the script and does not know it (NOSCRIPT)".to_owned());
+                }
                 calls.iter().flatten().for_each(|want| ledger.want_again(want));
                 let stale = calls.len().saturating_sub(1);
                 self.outbox.clear();
@@ -394,6 +401,7 @@ impl Sharing {
                 }
                 self.granted(&answer?, &wants, ledger, now)?;
                 if is_last {
+                    self.has_answered = true;
                     // Others make room for a newcomer as soon as they hear of it.
                     let beat = since + if self.grows { ROUND_EVERY } else { BEAT_EVERY };
                     self.phase = Phase::Idle { next: now.max(since + ROUND_EVERY), beat };
