@@ -140,18 +140,7 @@ impl Compile<'_> {
         ids: &mut Limits,
         whole: Option<Origin>,
     ) -> (OwnLimits, SharedLimits) {
-        let limits = attached.iter().filter_map(|(owner, policy)| match &**policy {
-            Policy::RateLimit(policy) => Some((owner, policy.limits())),
-            _ => None,
-        });
-        let limits: Vec<_> = limits
-            .flat_map(|(owner, limits)| {
-                limits
-                    .iter()
-                    .enumerate()
-                    .map(move |(place, limit)| (format!("{owner}, {place}: {}", limit.name()), limit))
-            })
-            .collect();
+        let limits = limits::named(attached);
         let Some(numbers) = ids.assign(limits.iter().map(|(name, limit)| (name.clone(), limit.terms))) else {
             let what = format!("more than {LIMITS_MAX} rate limits since the gateway began");
             problems_of(whole, what, "restart it", self.problems);

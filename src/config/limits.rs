@@ -1,9 +1,32 @@
-//! Rate limits of listeners: what one counts by has to be known before a route is looked for.
+//! Rate limits: what each is known by, and of those of listeners, that what one counts by is known before a route is
+//! looked for.
+
+use std::sync::Arc;
 
 use super::ir::Listener;
 use super::problem::Problem;
 use crate::policy::rate_limit::{KeyPart, Limit};
 use crate::policy::{Chain, Kind, Policy, Slot};
+use crate::stdx::hash::FixedMap;
+
+/// Every limit of what is attached, with a name that it has in every configuration and on every node that has it: what
+/// stands beside it is no part of it, so that whoever adds a limit resets none. Only of several that nothing but their
+/// rates tells apart, which one it is goes by the order in which they are written.
+pub(super) fn named(attached: &[(String, Arc<Policy>)]) -> Vec<(String, &Limit)> {
+    let (mut named, mut met) = (Vec::new(), FixedMap::<String, u32>::default());
+    for (owner, policy) in attached {
+        let Policy::RateLimit(policy) = &**policy else { continue };
+        for limit in policy.limits() {
+            // With another algorithm it would count anew anyway.
+            let name = format!("{owner}: {:?}, {}", limit.terms.algorithm, limit.name());
+            let before = met.entry(name.clone()).or_default();
+            let full_name = if *before == 0 { name } else { format!("{name}, {before} before it") };
+            *before += 1;
+            named.push((full_name, limit));
+        }
+    }
+    named
+}
 
 /// A limit of the listener whose key no request could have. `gate` is what requests meet that come in there.
 pub(super) fn unknowable(listener: &Listener, gate: &Chain) -> Option<Problem> {
@@ -47,6 +70,7 @@ const ATTACH: &str = "attach the limit to routes, services or the whole file";
 mod tests {
     use crate::config::ids::Ids;
     use crate::config::load::load_text;
+    use std::collections::BTreeMap;
 
     /// The listener's policies, and what is wrong with them.
     #[track_caller]
@@ -123,5 +147,41 @@ mod tests {
                 "`route`, and no route has been looked for there yet: attach it to routes, services or the whole file",
             ),
         );
+    }
+
+    #[test]
+    fn a_limit_is_the_same_one_whatever_stands_beside_it() {
+        let mut ids = Ids::default();
+        // By the rate of each limit: its number here, or what all nodes know it by.
+        let mut known = |limits: &str| {
+            let text = format!(
+                "version: 1\nlisteners: [{{ name: a, address: \"127.0.0.1:1\" }}]\n\
+                 services: [{{ name: s, endpoints: [\"127.0.0.1:2\"] }}]\n\
+                 rate_limiting: {{ redis: {{ address: \"127.0.0.1:3\" }} }}\n\
+                 routes: [{{ name: r, service: s, policies: [{{ rate_limit: {{ {limits} }} }}] }}]"
+            );
+            let resolve = |name: &str| Ok(vec![name.parse().expect("an address")]);
+            let plan = load_text("f.yaml", &text, &mut ids, &resolve).expect("it is good").plan;
+            let own = plan.limits.iter().map(|(number, terms)| (terms.count, u64::from(*number)));
+            own.chain(plan.shared.iter().map(|(_, name, terms)| (terms.count, *name))).collect::<BTreeMap<u32, u64>>()
+        };
+        for policy in ["local", "redis"] {
+            let day = known(&format!("policy: {policy}, requests_per_day: 7"))[&7];
+            for beside in ["requests_per_second: 3", "requests_per_month: 30"] {
+                let both = known(&format!("policy: {policy}, {beside}, requests_per_day: 7"));
+                assert_eq!((both.len(), both[&7]), (2, day), "{policy}, {beside}");
+            }
+            let others = "requests_per_day: 9, key: [global]";
+            let listed = format!("{{ {others} }}, {{ policy: {policy}, requests_per_day: 7 }}");
+            assert_eq!(known(&format!("limits: [{listed}]"))[&7], day, "{policy}");
+            // Those of one kind are told apart by their order.
+            let twice = format!("{listed}, {{ policy: {policy}, requests_per_day: 8, burst: 2 }}");
+            let two = known(&format!("limits: [{twice}]"));
+            assert!(two.len() == 3 && two[&7] == day && two[&8] != day, "{two:?}");
+            assert_eq!(known(&format!("requests_per_hour: 5, limits: [{twice}]"))[&8], two[&8], "{policy}");
+        }
+        let bucket = known("requests_per_minute: 6")[&6];
+        let windowed = "{ requests_per_minute: 5, algorithm: sliding_window }, { requests_per_minute: 6 }";
+        assert_eq!(known(&format!("limits: [{windowed}]"))[&6], bucket, "another algorithm is another limit");
     }
 }
