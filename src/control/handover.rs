@@ -5,10 +5,14 @@
 //!    | connect, "TAKE 1" ------------------> | its shards stop accepting, to the last completion;
 //!    |                                       | what comes meanwhile waits in the sockets' queues
 //!    | <---------------- sockets, "END" ---- |
-//!    | its shards accept on them             |
-//!    | "READY" ----------------------------> | drains, and ends
+//!    | its shards accept on them; it listens |
+//!    | beside the control socket             |
+//!    | "READY" ----------------------------> | puts that socket in the place of its own, drains, and ends
 //!    | (or it dies) -----------------------> | accepts again, as if nothing had been
 //! ```
+//!
+//! Whoever comes to the path at any time meets a process that lives: the old one until it hears that it may go, and
+//! from then on the new one. Should the old one die just then, the new one puts its socket there itself.
 //!
 //! Over a Unix socket that only this user may open; each side asks the kernel who the other is.
 
@@ -20,11 +24,12 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
 };
 use rustix::process::{Pid, PidfdFlags, Uid, pidfd_open};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc as sync_mpsc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
@@ -122,19 +127,18 @@ fn has_ended(process: Pid) -> bool {
     }
 }
 
-/// Listens at `path` on a thread of its own, in the place of whoever did before.
+/// Listens on a thread of its own, beside `path`: whoever comes there meets the process before until `enter`.
 pub fn serve(path: &Path, me: Uid, tell: UnboundedSender<Asked>) -> io::Result<()> {
-    let beside = path.with_extension("new");
+    let (beside, path) = (beside(path), path.to_owned());
     // What a process left behind that did not come this far.
-    let _none = std::fs::remove_file(&beside);
+    let _none = fs::remove_file(&beside);
     let listener = UnixListener::bind(&beside)?;
-    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::rename(&beside, path)?;
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
     std::thread::Builder::new().name("handover".to_owned()).spawn(move || {
         for stream in listener.incoming() {
             // What went wrong is between the two of them, and the next one may do better.
             let Ok(stream) = stream else { continue };
-            if let Err(why) = hand_over(&stream, me, &tell)
+            if let Err(why) = hand_over(&stream, &path, me, &tell)
                 && tell.send(Asked::Abandoned(why)).is_err()
             {
                 return;
@@ -144,8 +148,17 @@ pub fn serve(path: &Path, me: Uid, tell: UnboundedSender<Asked>) -> io::Result<(
     Ok(())
 }
 
+/// Puts the socket of the process that accepts now in the place of the one before.
+pub fn enter(path: &Path) -> io::Result<()> {
+    fs::rename(beside(path), path)
+}
+
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
 /// One request, from its first word to the last.
-fn hand_over(mut stream: &UnixStream, me: Uid, tell: &UnboundedSender<Asked>) -> io::Result<()> {
+fn hand_over(mut stream: &UnixStream, path: &Path, me: Uid, tell: &UnboundedSender<Asked>) -> io::Result<()> {
     let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
     let asker = peer(stream)?;
     if asker != me {
@@ -177,6 +190,8 @@ fn hand_over(mut stream: &UnixStream, me: Uid, tell: &UnboundedSender<Asked>) ->
     if word != *READY {
         return Err(io::ErrorKind::InvalidData.into());
     }
+    // Before this one drains, so that nobody is sent to one that ends. If it fails, the new one tries it itself.
+    let _not_there = enter(path);
     tell.send(Asked::Confirmed).map_err(gone)
 }
 
@@ -216,7 +231,7 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 mod tests {
     use super::*;
     use rustix::process::getuid;
-    use tokio::sync::mpsc::unbounded_channel;
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     #[test]
     fn sockets_go_over_in_batches_and_the_old_process_learns_how_it_ended() {
@@ -224,6 +239,7 @@ mod tests {
         assert!(take(&path, getuid()).expect("nobody is there").is_none());
         let (tell, mut asked) = unbounded_channel();
         serve(&path, getuid(), tell).expect("it can be bound");
+        enter(&path).expect("it was bound");
         for (confirms, count) in [(true, 0), (false, 1), (true, 3 * BATCH + 1)] {
             let path = path.clone();
             let new = move || {
@@ -236,7 +252,7 @@ mod tests {
             };
             let new = std::thread::Builder::new().spawn(new).expect("a thread");
             let Some(Asked::Sockets(give)) = asked.blocking_recv() else { panic!("sockets are asked for") };
-            let one = std::fs::File::open("/dev/null").expect("it is there");
+            let one = fs::File::open("/dev/null").expect("it is there");
             let sockets = (0..count).map(|_| one.try_clone().expect("a descriptor").into()).collect();
             give.send(sockets).expect("they are waited for");
             assert_eq!(new.join().expect("it ends"), count);
@@ -246,7 +262,46 @@ mod tests {
                 "{end:?}"
             );
         }
-        std::fs::remove_file(path).expect("it was bound above");
+        fs::remove_file(path).expect("it was bound above");
+    }
+
+    #[test]
+    fn whoever_comes_to_the_path_meets_a_process_that_lives() {
+        fn begin(path: &Path) -> UnboundedReceiver<Asked> {
+            let (tell, asked) = unbounded_channel();
+            serve(path, getuid(), tell).expect("it can be bound");
+            asked
+        }
+        let path = std::env::temp_dir().join(format!("shardgate-path-{}", std::process::id()));
+        let mut old = begin(&path);
+        assert!(take(&path, getuid()).expect("nobody is there").is_none());
+        enter(&path).expect("it was bound");
+        for dies in [true, false] {
+            let its_path = path.clone();
+            let new = std::thread::Builder::new().spawn(move || {
+                let taken = take(&its_path, getuid()).expect("it hands over").expect("somebody is there");
+                let asked = begin(&its_path);
+                if !dies {
+                    taken.old.confirm().expect("the old one listens");
+                }
+                asked
+            });
+            let Some(Asked::Sockets(give)) = old.blocking_recv() else { panic!("sockets are asked for") };
+            give.send(Vec::new()).expect("they are waited for");
+            let mut new = new.expect("a thread").join().expect("it ends");
+            let end = old.blocking_recv();
+            assert!(
+                matches!((dies, &end), (true, Some(Asked::Abandoned(_))) | (false, Some(Asked::Confirmed))),
+                "{end:?}"
+            );
+            let mut next = UnixStream::connect(&path).expect("somebody is there");
+            next.write_all(TAKE).expect("it listens");
+            let met = if dies { &mut old } else { &mut new };
+            assert!(matches!(met.blocking_recv(), Some(Asked::Sockets(_))), "dies: {dies}");
+            assert!(matches!(met.blocking_recv(), Some(Asked::Abandoned(_))), "it was given nothing");
+        }
+        assert!(enter(&path).is_err(), "the old one has done it");
+        fs::remove_file(path).expect("it was bound above");
     }
 
     #[test]
@@ -271,9 +326,10 @@ mod tests {
         let (tell, mut asked) = unbounded_channel();
         // One who thinks that he is somebody else, so that everybody is a stranger.
         serve(&path, stranger, tell).expect("it can be bound");
+        enter(&path).expect("it was bound");
         assert!(matches!(take(&path, stranger), Err(Refused::Stranger(user)) if user == getuid().as_raw()));
         assert!(matches!(asked.blocking_recv(), Some(Asked::Stranger(user)) if user == getuid().as_raw()));
         assert!(matches!(take(&path, getuid()), Err(Refused::Failed(_))));
-        std::fs::remove_file(path).expect("it was bound above");
+        fs::remove_file(path).expect("it was bound above");
     }
 }

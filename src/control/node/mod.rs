@@ -12,7 +12,7 @@ use self::reload::{Done, Looking};
 use super::admin;
 use super::clock::clocks;
 use super::cpus::{Cpus, give_way};
-use super::handover::{self, Asked, Farewell, Refused};
+use super::handover::{self, Asked, Refused};
 use super::journal;
 use super::jwks::Issuers;
 use super::log::LogWriter;
@@ -219,14 +219,7 @@ impl Node {
             say!(Info, "admin on {address}");
             node.serve_admin();
         }
-        if let Some(path) = control {
-            handover::serve(&path, getuid(), tell).map_err(|error| StartError::ControlSocket(path, error))?;
-        }
-        if old.map(handover::Old::confirm).transpose().map_err(|error| StartError::Handover(error.into()))?
-            == Some(Farewell::Gone)
-        {
-            say!(Warn, "the process that handed over has died since; this one serves alone");
-        }
+        node.succeed(old, control.as_deref(), tell)?;
         Ok((node, ended))
     }
 

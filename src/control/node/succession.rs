@@ -1,13 +1,44 @@
-//! Another process takes over: what this one does about it.
+//! One process takes over from another: what either does about it.
 
 use super::{Node, Phase};
-use crate::control::handover::Asked;
+use crate::control::handover::{self, Asked, Farewell, Old};
 use crate::control::journal::say;
+use crate::control::start::StartError;
 use crate::shard::Mail;
+use rustix::process::getuid;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
 
 impl Node {
+    /// This one accepts: lets the old process go, if there is one, and is met at the control socket. What can fail
+    /// comes before the old one is told, and what others see of it after: one that dies before leaves all as it was.
+    pub(super) fn succeed(
+        &mut self,
+        old: Option<Old>,
+        control: Option<&Path>,
+        tell: UnboundedSender<Asked>,
+    ) -> Result<(), StartError> {
+        let unusable = |error| StartError::ControlSocket(control.map(Path::to_owned).unwrap_or_default(), error);
+        control.map_or(Ok(()), |path| handover::serve(path, getuid(), tell)).map_err(unusable)?;
+        let farewell = old.map(Old::confirm).transpose().map_err(|error| StartError::Handover(error.into()))?;
+        if farewell == Some(Farewell::Gone) {
+            say!(Warn, "the process that handed over has died since; this one serves alone");
+        }
+        match control.map_or(Ok(()), handover::enter) {
+            Err(error) if farewell.is_none() => Err(unusable(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                say!(Warn, "{}; no process can take over from this one", unusable(error));
+                self.status.borrow_mut().handovers_failed += 1;
+                Ok(())
+            }
+            // Or the old one has done it.
+            _ => Ok(()),
+        }
+    }
+
     pub(super) async fn handed_over(&mut self, asked: Asked) {
         match asked {
             Asked::Sockets(give) if self.phase == Phase::Serving => {
@@ -49,7 +80,7 @@ impl Node {
 
     /// Nobody in this process accepts any more, the admin listener neither; then its sockets are another's to accept
     /// on.
-    async fn rest(&mut self) -> std::io::Result<Vec<OwnedFd>> {
+    async fn rest(&mut self) -> io::Result<Vec<OwnedFd>> {
         if let Some(serving) = self.admin.take() {
             serving.abort();
         }
@@ -62,7 +93,7 @@ impl Node {
             self.workers.deliver();
             tokio::time::sleep(REST_LOOK).await;
         }
-        Err(std::io::ErrorKind::TimedOut.into())
+        Err(io::ErrorKind::TimedOut.into())
     }
 
     /// As if nobody had asked. What arrived meanwhile waits in the sockets' queues.
