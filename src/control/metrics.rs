@@ -75,14 +75,16 @@ const FAMILIES: &[OfRoutes] = &[
         kind: "counter",
         help: "HTTP status codes per service and route, and who answered",
         write: |text, name, names, block| {
-            for code in block.codes() {
-                let source = if code.by_service { "service" } else { "kong" };
+            let codes = block.codes().map(|code| (Value::Number(code.status.into()), code.by_service, code.count));
+            let others = block.others().map(|(by_service, count)| (Value::Word("other"), by_service, count));
+            for (code, by_service, count) in codes.chain(others) {
+                let source = if by_service { "service" } else { "kong" };
                 text.begin(name, names);
-                text.label("code", Value::Number(code.status.into()));
+                text.label("code", code);
                 text.label("source", Value::Word(source));
                 text.label("workspace", Value::Word("default"));
                 text.label("consumer", Value::Word(""));
-                text.end(code.count);
+                text.end(count);
             }
         },
     },

@@ -24,8 +24,10 @@ pub struct Sample {
 /// What was counted of one route, by one shard since its last report, or by all since the start.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Block {
-    /// Sorted by nothing; the last takes what finds no place.
+    /// Sorted by nothing.
     codes: [Code; CODES_MAX],
+    /// Answers whose statuses find no place in them: the gateway's, and the service's.
+    others: [u64; 2],
     pub gateway: Millis<GATEWAY_CELLS>,
     pub upstream: Millis<SERVICE_CELLS>,
     pub request: Millis<SERVICE_CELLS>,
@@ -36,6 +38,7 @@ pub struct Block {
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Code {
+    /// 0 where nothing was sent.
     pub status: u16,
     pub by_service: bool,
     pub count: u64,
@@ -105,15 +108,7 @@ impl Default for RouteStats {
 
 impl Block {
     fn record(&mut self, sample: &Sample) {
-        let codes = &mut self.codes;
-        let place = codes[..CODES_MAX - 1]
-            .iter()
-            .position(|code| code.count == 0 || code.status == sample.status && code.by_service == sample.by_service);
-        let code = &mut codes[place.unwrap_or(CODES_MAX - 1)];
-        if place.is_some() {
-            (code.status, code.by_service) = (sample.status, sample.by_service);
-        }
-        code.count += 1;
+        self.answered(Code { status: sample.status, by_service: sample.by_service, count: 1 });
         self.request.record(sample.request, &SERVICE_BOUNDS_MS);
         self.fine.record(sample.request);
         if let Some(upstream) = sample.upstream {
@@ -125,16 +120,8 @@ impl Block {
     }
 
     pub fn merge(&mut self, other: &Self) {
-        for code in other.codes() {
-            let place = self.codes[..CODES_MAX - 1]
-                .iter()
-                .position(|own| own.count == 0 || own.status == code.status && own.by_service == code.by_service);
-            let own = &mut self.codes[place.unwrap_or(CODES_MAX - 1)];
-            if place.is_some() {
-                (own.status, own.by_service) = (code.status, code.by_service);
-            }
-            own.count += code.count;
-        }
+        other.codes().for_each(|code| self.answered(*code));
+        self.others.iter_mut().zip(other.others).for_each(|(own, more)| *own += more);
         self.gateway.merge(&other.gateway);
         self.upstream.merge(&other.upstream);
         self.request.merge(&other.request);
@@ -143,9 +130,22 @@ impl Block {
         self.egress_bytes += other.egress_bytes;
     }
 
-    /// Every status that was sent, and by whom. Status 0 is for those without an answer, and those beyond the table.
+    fn answered(&mut self, Code { status, by_service, count }: Code) {
+        let is_it = |own: &&mut Code| own.count == 0 || own.status == status && own.by_service == by_service;
+        match self.codes.iter_mut().find(is_it) {
+            Some(own) => *own = Code { status, by_service, count: own.count + count },
+            None => self.others[usize::from(by_service)] += count,
+        }
+    }
+
+    /// Every status that was sent, and by whom; some may be among the `others`.
     pub fn codes(&self) -> impl Iterator<Item = &Code> {
         self.codes.iter().filter(|code| code.count > 0)
+    }
+
+    /// Whether by the service, and how many with statuses beyond those that are told apart.
+    pub fn others(&self) -> impl Iterator<Item = (bool, u64)> {
+        [false, true].into_iter().zip(self.others).filter(|(_, count)| *count > 0)
     }
 }
 
@@ -180,7 +180,7 @@ pub const SERVICE_BOUNDS_MS: [u64; 13] = [25, 50, 80, 100, 250, 400, 700, 1000, 
 const GATEWAY_CELLS: usize = GATEWAY_BOUNDS_MS.len() + 1;
 const SERVICE_CELLS: usize = SERVICE_BOUNDS_MS.len() + 1;
 /// Statuses told apart of one route.
-const CODES_MAX: usize = 16;
+const CODES_MAX: usize = 15;
 
 #[cfg(test)]
 mod tests {
@@ -265,9 +265,25 @@ mod tests {
     fn statuses_beyond_the_table_are_counted_together() {
         let mut block = Block::default();
         (200..300).for_each(|status| block.record(&sample(status, 1)));
-        let codes: Vec<_> = block.codes().map(|code| (code.status, code.count)).collect();
-        assert_eq!(codes.len(), CODES_MAX);
-        assert_eq!(codes.last(), Some(&(0, 100 - CODES_MAX as u64 + 1)));
+        let codes: Vec<(u16, u64)> = block.codes().map(|code| (code.status, code.count)).collect();
+        let first: Vec<(u16, u64)> = (200..).take(CODES_MAX).map(|status| (status, 1)).collect();
+        assert_eq!(codes, first);
+        assert_eq!(block.others().collect::<Vec<_>>(), [(true, 100 - CODES_MAX as u64)]);
+    }
+
+    #[test]
+    fn an_exchange_without_an_answer_is_not_one_of_a_status_beyond_the_table() {
+        let (mut block, mut sum) = (Block::default(), Block::default());
+        let unanswered = Sample { by_service: false, ..sample(0, 1) };
+        block.record(&unanswered);
+        (400..418).for_each(|status| block.record(&Sample { by_service: false, ..sample(status, 1) }));
+        block.record(&unanswered);
+        for block in [block, Block::default()] {
+            sum.merge(&block);
+            let unanswered: Vec<_> = sum.codes().filter(|code| code.status == 0).collect();
+            assert_eq!(unanswered, [&Code { status: 0, by_service: false, count: 2 }]);
+            assert_eq!(sum.others().collect::<Vec<_>>(), [(false, 18 + 1 - CODES_MAX as u64)]);
+        }
     }
 
     #[test]
