@@ -183,7 +183,8 @@ fn key(given: ConsumerKey, translate: &mut Translate<'_>) -> Option<(Key, Origin
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
     if !(1..=PREFIX_BYTES_MAX).contains(&prefix.len()) || !prefix.bytes().all(fits) {
         let help = format!("use 1 to {PREFIX_BYTES_MAX} letters, digits, `-`, `_`, `.` or `~`");
-        translate.problem(at, format!("`{}` is not the beginning of a key", prefix.escape_debug()), help);
+        // It may be all of the key.
+        translate.problem(at, "a `prefix` that is not the beginning of a key", help);
         return None;
     }
     let expires_at_s = given.expires_at.and_then(|expires_at| time(expires_at, translate));
@@ -224,7 +225,8 @@ fn password(given: ConsumerPassword, translate: &mut Translate<'_>) -> Option<(P
     let is_user_id = |character: char| character != ':' && !character.is_control();
     if !(1..=USERNAME_BYTES_MAX).contains(&username.len()) || !username.chars().all(is_user_id) {
         let help = format!("write 1 to {USERNAME_BYTES_MAX} bytes without a colon or a control character");
-        translate.problem(at, format!("`{}` is not a user name", username.escape_debug()), help);
+        // It may have the password behind a colon.
+        translate.problem(at, "a `username` that is none", help);
         return None;
     }
     if let Err(Invalid { what, help }) = basic_auth::check_hash(&given.hash.value) {
@@ -458,7 +460,8 @@ profiles:
                  {{ prefix: l, hash: {HASH}= }},\n  {{ prefix: m, hash: {HASH}, expires_at: 2027-01-01 }}] }}"
             ),
             &[
-                "f.yaml:4:31: `k k` is not the beginning of a key: use 1 to 32 letters, digits, `-`, `_`, `.` or `~`",
+                "f.yaml:4:31: a `prefix` that is not the beginning of a key: use 1 to 32 letters, digits, `-`, `_`, \
+                 `.` or `~`",
                 "f.yaml:4:110: key `l` has a `hash` that is none: write what `shardgate key new` gave, 43 characters",
                 "f.yaml:5:79: `2027-01-01` is not a time: write one as in `2027-01-31T00:00:00Z`",
             ],
@@ -471,7 +474,7 @@ profiles:
         check(
             "consumers:\n- { name: a, passwords: [{ username: \"a:b\", hash: x }, { username: u, hash: $2b$x }] }",
             &[
-                "f.yaml:4:38: `a:b` is not a user name: write 1 to 128 bytes without a colon or a control character",
+                "f.yaml:4:38: a `username` that is none: write 1 to 128 bytes without a colon or a control character",
                 "f.yaml:4:77: the `hash` of user `u` is not one of argon2id: write what an argon2 tool gives, as in \
                  `$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH`",
             ],

@@ -215,7 +215,7 @@ mod tests {
         check_text(
             "version: 1\nlisteners: [{ name: a, address: \"8080\" }]\nservices:\n- name: s\n  \
              endpoints: [a, \"b:0\", \"none:1\", \
-             \"lost:1\", \"six:1\", \"six:1\", \"http://a:1\"]\n- { name: t, endpoints: [] }",
+             \"lost:1\", \"six:1\", \"six:1\", \"http://a:1\", \"http://u:p@a:1\"]\n- { name: t, endpoints: [] }",
             &[
                 "f.yaml:2:33: `8080` is not an address to listen on: write IP:PORT, as in `0.0.0.0:8080`",
                 "f.yaml:5:15: endpoint `a` has no port: write `a:80`, or its port",
@@ -224,6 +224,7 @@ mod tests {
                 "f.yaml:5:35: endpoint `lost:1` is not found (unknown name): correct the name, or write an IP address",
                 "f.yaml:5:54: endpoint `six:1` is given twice: keep one",
                 "f.yaml:5:63: `http://a:1` is not an endpoint: write HOST:PORT, as in `127.0.0.1:9000`",
+                "f.yaml:5:77: `...@a:1` is not an endpoint: write HOST:PORT, as in `127.0.0.1:9000`",
                 "f.yaml:6:25: service `t` has no endpoint: add one, as in `\"127.0.0.1:9000\"`",
             ],
         );

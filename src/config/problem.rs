@@ -34,6 +34,20 @@ impl Origin {
     }
 }
 
+impl Problems {
+    /// One a line, and nothing of the file: for those who may not read it.
+    pub fn without_lines(&self) -> String {
+        let shown = self.list.iter().take(SHOWN_MAX).map(ToString::to_string);
+        shown.chain(self.more()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Says that there are more than are shown.
+    fn more(&self) -> Option<String> {
+        let more = self.list.len().saturating_sub(SHOWN_MAX);
+        (more > 0).then(|| format!("and {more} more"))
+    }
+}
+
 impl Problem {
     pub fn new(origin: &Origin, what: impl Into<String>, help: impl Into<String>) -> Self {
         Self { origin: origin.clone(), what: what.into(), help: help.into() }
@@ -59,21 +73,18 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in self.list.iter().take(SHOWN_MAX) {
             writeln!(f, "{problem}")?;
-            quote(f, &self.text, &problem.origin)?;
+            quote(f, &self.text, problem)?;
         }
-        match self.list.len().saturating_sub(SHOWN_MAX) {
-            0 => Ok(()),
-            more => writeln!(f, "and {more} more"),
-        }
+        self.more().map_or(Ok(()), |more| writeln!(f, "{more}"))
     }
 }
 
 /// The line of the file, with a mark below the column.
-fn quote(f: &mut fmt::Formatter<'_>, text: &str, origin: &Origin) -> fmt::Result {
+fn quote(f: &mut fmt::Formatter<'_>, text: &str, Problem { origin, what, .. }: &Problem) -> fmt::Result {
     let Some(line) = origin.line.checked_sub(1).and_then(|index| text.lines().nth(index as usize)) else {
         return Ok(());
     };
-    if line.len() > QUOTE_BYTES_MAX {
+    if line.len() > QUOTE_BYTES_MAX || is_secretive(line) || is_secretive(what) {
         return Ok(());
     }
     // A tab stays a tab, so that the mark stands below its column however wide the terminal shows it.
@@ -84,6 +95,16 @@ fn quote(f: &mut fmt::Formatter<'_>, text: &str, origin: &Origin) -> fmt::Result
     writeln!(f, " {:width$} | {indent}^", "", width = number.len())
 }
 
+/// Whether what it is about may be a secret, which has no place in a log. The value may stand in another line than its
+/// key, so that the words of the problem count too.
+fn is_secretive(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    SECRETIVE.iter().any(|word| text.contains(word))
+}
+
+/// What stands in a line with a secret, or a hash of one.
+const SECRETIVE: [&str; 8] =
+    ["hash", "$argon2", "password", "secret", "-token", "authorization", "credential", "api-key"];
 /// A file that is wrong throughout is not worth more of the terminal.
 const SHOWN_MAX: usize = 20;
 /// Longer lines (a file in one line of JSON) show nothing by being repeated.
@@ -116,9 +137,26 @@ mod tests {
     }
 
     #[test]
+    fn a_line_with_a_secret_is_not_shown() {
+        for line in ["- { prefix: x, hash: AAA", "  Authorization: Bearer AAA", "$argon2id$v=19$AAA", "Api-Key: AAA"] {
+            check(vec![problem(1, 1)], line, "a.yaml:1:1: no `x`: add one\n");
+        }
+        let of_hash = Problem { what: "key `k` has a `hash` that is none".to_owned(), ..problem(2, 1) };
+        check(vec![of_hash], "hash:\n  AAA", "a.yaml:2:1: key `k` has a `hash` that is none: add one\n");
+    }
+
+    #[test]
     fn many_problems_are_cut() {
-        let shown = Problems { list: vec![problem(0, 0); SHOWN_MAX + 2], text: "".into() }.to_string();
+        let problems = Problems { list: vec![problem(0, 0); SHOWN_MAX + 2], text: "".into() };
+        let shown = problems.to_string();
         assert_eq!(shown.lines().count(), SHOWN_MAX + 1);
         assert!(shown.ends_with("and 2 more\n"), "{shown}");
+        assert_eq!(problems.without_lines() + "\n", shown);
+    }
+
+    #[test]
+    fn whoever_may_not_read_the_file_is_told_nothing_of_its_lines() {
+        let problems = Problems { list: vec![problem(1, 1), problem(2, 1)], text: "b\nc".into() };
+        assert_eq!(problems.without_lines(), "a.yaml:1:1: no `x`: add one\na.yaml:2:1: no `x`: add one");
     }
 }

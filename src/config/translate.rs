@@ -166,8 +166,10 @@ impl Translate<'_> {
                 );
             }
             _ => {
+                // Before an `@` there may be a password.
+                let shown = text.rsplit_once('@').map_or_else(|| text.clone(), |(_, after)| format!("...@{after}"));
                 let help = "write HOST:PORT, as in `127.0.0.1:9000`";
-                self.problem(location, format!("`{}` is not an endpoint", text.escape_debug()), help);
+                self.problem(location, format!("`{}` is not an endpoint", shown.escape_debug()), help);
             }
         }
         None

@@ -85,7 +85,7 @@ pub struct Configuration {
     pub applied: u64,
     pub rejected: u64,
     pub applied_at: SystemTime,
-    /// Why the last one was rejected; `None` once one was applied again.
+    /// Why the last one was rejected, for everybody to read; `None` once one was applied again.
     pub error: Option<String>,
     /// The gateway began with what it had kept, because its file could not be used.
     pub from_last_good: bool,

@@ -110,11 +110,14 @@ impl Node {
                         (self.known, self.source.ids) = (Some(known), *ids);
                         self.keep();
                     }
-                    Err(failed) => self.reject(StartError::Listen(failed).to_string()),
+                    Err(failed) => {
+                        let why = StartError::Listen(failed).to_string();
+                        self.reject(&why, why.clone());
+                    }
                 }
             }
-            News::Bad(problems) => self.reject(problems.to_string()),
-            News::Unreadable(problems) => self.reject(line(&problems)),
+            News::Bad(problems) => self.reject(&problems.to_string(), problems.without_lines()),
+            News::Unreadable(problems) => self.reject(&line(&problems), line(&problems)),
         }
     }
 
@@ -127,12 +130,13 @@ impl Node {
         }
     }
 
-    /// Says once why what the file says is not in force.
-    fn reject(&self, why: String) {
+    /// Says once why what the file says is not in force: to who reads the log, and, as `told`, to everybody who asks
+    /// the admin listener.
+    fn reject(&self, why: &str, told: String) {
         let mut status = self.status.borrow_mut();
-        if status.configuration.error.as_ref() != Some(&why) {
+        if status.configuration.error.as_ref() != Some(&told) {
             say!(Error, "the configuration in force stays: {}", why.trim_end());
-            status.rejected(why);
+            status.rejected(told);
         }
     }
 
