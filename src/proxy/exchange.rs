@@ -73,12 +73,14 @@ pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downst
     let Scratch { request, response, notes } = scratch;
     let began = shared.runtime.now();
     let mut settings = shared.settings();
+    // Should this head be refused before its method is read, it has not that of the one before it.
+    request.method = Method::Other;
     let head = match downstream.read_head(shared, &settings, request).await {
         Ok(head) => head,
         Err(NoRequest::Silence) => return Next::Close,
         Err(NoRequest::Failed(failure)) => {
             let account = Account::new(began, false, RequestId::generate(shared));
-            return refuse_head(shared, &settings, downstream, &account, failure).await;
+            return refuse_head(shared, &settings, downstream, &account, (request.method, failure)).await;
         }
     };
     // What was in force before the head was there is not for it: its route is not of that.
@@ -388,24 +390,25 @@ pub async fn reply(
     if close { Next::Linger } else { Next::Request }
 }
 
-/// Answers what is not a request.
+/// Answers what is not a request. Its method, as far as there is one, says whether the answer has content.
 async fn refuse_head(
     shared: &Shared,
     settings: &Settings,
     downstream: &mut Downstream,
     account: &Account,
-    failure: Failure,
+    (method, failure): (Method, Failure),
 ) -> Next {
     shared.counters.borrow_mut().requests_total += 1;
     let answer = failure.answer();
     account.error.set(Some(answer.kind));
+    let content = Content::Problem(answer);
     let reply = Reply {
-        content: Content::Problem(answer),
+        content,
         request_id: account.request_id.bytes(b""),
-        head_only: false,
+        head_only: method == Method::Head,
         close: true,
         keep_alive_told: false,
-        retry_after_s: None,
+        retry_after_s: content.is_overload().then_some(settings.limits.retry_after_s),
         guarded: None,
     };
     let sent = reply.send(shared, settings, &downstream.connection.stream, account).await;

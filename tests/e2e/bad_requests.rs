@@ -282,4 +282,31 @@ fn a_request_never_lasts_until_the_close() {
     assert!(!rig.origin.heard("this is no body"));
 }
 
+/// RFC 9110 §9.3.2: whatever is wrong with the rest of it. A cache in front would take the content for a response.
+#[test]
+fn a_refused_head_request_is_answered_without_content() {
+    let rig = Rig::new();
+    for (request, status) in [
+        ("HEAD / HTTP/1.1\r\n\r\n", 400),
+        ("HEAD /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400),
+        ("\r\nHEAD / HTTP/3.0\r\nHost: a\r\n\r\n", 505),
+    ] {
+        let mut client = rig.gateway.client();
+        client.send(request);
+        let response = client.response_to("HEAD");
+        assert_eq!(response.status(), status, "{request}");
+        assert!(response.closes(), "{request}: {response:?}");
+        client.expect_closed_cleanly();
+    }
+    // The method of the request before it is not that of one that has none.
+    let mut client = rig.gateway.client();
+    client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response_to("HEAD").status(), 200);
+    client.send("H(AD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let response = client.response();
+    assert_eq!(response.status(), 400);
+    response.problem();
+}
+
 const SMUGGLED: &[u8] = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
