@@ -141,7 +141,7 @@ async fn proceed<'a>(
 ) -> Result<Next, Stop<'a>> {
     let Visit { shared, settings, bytes, account, .. } = *visit;
     downstream.connection.reader.begin_body(request.framing, &settings.body_limits());
-    account.request_read.set(request.framing == Framing::Empty);
+    account.request_read.set(matches!(request.framing, Framing::Empty | Framing::Length(0)));
     let _in_flight = shared.enter(settings)?;
     let mut body = None;
     let gate = visit.gate.ok_or(Failure::ListenerGone)?;
