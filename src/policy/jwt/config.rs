@@ -67,8 +67,8 @@ pub struct IssuerConfig {
     /// the system trusts.
     pub jwks_ca_file: Option<String>,
     /// How often they are fetched, in seconds; sooner when they are said to expire sooner, and on a token with a `kid`
-    /// that is not known, or with none that no key fits, but not twice in 10 seconds for such tokens. When they cannot be
-    /// had, those from before stay, with `--state` also over a restart. Default: 300.
+    /// that is not known, or with none that no key fits, but not twice in 10 seconds for such tokens. When they cannot
+    /// be had, those from before stay, with `--state` also over a restart. Default: 300.
     pub refresh_s: Option<u32>,
     /// Its keys, when they do not change.
     #[serde(default)]
