@@ -18,7 +18,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 /// Sends the request up and its response down. A request that may be sent twice is, once: when the reused connection it
-/// went out on turns out to have died before any byte of an answer.
+/// went out on turns out to have died before any byte of an answer, and its whole body can be had again.
 pub async fn forward(
     exchange: &Exchange<'_>,
     body: &mut Reader,
@@ -47,15 +47,15 @@ pub async fn forward(
 
 fn may_repeat(exchange: &Exchange<'_>, failure: Failure, upstream: &Upstream, replay: &Replay) -> bool {
     upstream.reused
-        // Of no response whatever: an interim one, or the first bytes of a head, say that the request was read.
+        // Of no response whatever: an interim one, or the first bytes of a head, say that the request was read. That
+        // the gateway itself has asked the client for its body says nothing.
         && !upstream.connection.reader.has_received()
         && failure == Failure::Upstream(UpstreamFailure::Closed)
         && exchange.service.retry.enabled
         && exchange.request.method.is_idempotent()
         && !exchange.account.retried.get()
         && exchange.account.status.get() == 0
-        && !exchange.account.continued.get()
-        && (exchange.framing() == Framing::Empty || replay.is_whole(exchange))
+        && replay.is_at_hand(exchange)
 }
 
 /// An idle connection to the endpoint whose turn it is, or else where a new one goes.
@@ -121,7 +121,11 @@ async fn transfer(
     response: &mut ResponseHead,
     replay: &mut Replay,
 ) -> Result<Answered, Failure> {
-    let asks = exchange.request.expect_continue && !body.has_input() && !replay.has_begun() && exchange.body.is_none();
+    let asks = exchange.request.expect_continue
+        && !exchange.account.continued.get()
+        && !body.has_input()
+        && !replay.has_begun()
+        && exchange.body.is_none();
     let head = exchange.forwarded_head(upstream.address, asks)?;
     let Connection { stream, reader } = &mut upstream.connection;
     let watch = Watch::new(exchange);

@@ -37,9 +37,9 @@ impl Replay {
         self.begun
     }
 
-    /// The whole body has been read and is here.
-    pub fn is_whole(&self, exchange: &Exchange<'_>) -> bool {
-        exchange.body.is_some() || self.whole && exchange.account.request_read.get()
+    /// Another attempt would have the whole body: nothing of it has been read, or all of it, and that is here.
+    pub fn is_at_hand(&self, exchange: &Exchange<'_>) -> bool {
+        !self.begun || self.whole && exchange.account.request_read.get()
     }
 
     fn keep(&mut self, payload: &Buf) {
@@ -89,7 +89,8 @@ pub async fn upload(
         }
         return Ok(());
     }
-    if exchange.account.retried.get() {
+    if exchange.account.request_read.get() {
+        // Read by the first attempt, and kept.
         let mut again = None;
         if let Some(kept) = &replay.payload {
             let mut copy = pool.take(Class::Body).ok_or(UploadEnd::Unreadable(Failure::NoBuffer))?;
@@ -194,7 +195,8 @@ pub fn next_piece(pool: &Pool, rest: &mut &[u8]) -> Result<Option<Buf>, Failure>
     Ok(Some(buf))
 }
 
-/// The next piece of a client's body, if it comes in time.
+/// The next piece of a client's body, if it comes in time. For an attempt that fails meanwhile none is lost: what the
+/// first has not read is for the second.
 pub async fn receive(
     runtime: &Runtime,
     client: &TcpStream,
@@ -204,7 +206,7 @@ pub async fn receive(
 ) -> Result<Piece, ReadError> {
     let asked = runtime.now().mono;
     let deadline = deadline.min(pace.deadline(asked, body.payload_total()));
-    let piece = body.piece(client, deadline).await;
+    let piece = body.kept_piece(runtime, client, deadline).await;
     pace.waited += runtime.now().mono.since(asked);
     piece
 }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Config, Gateway, Message, OK, Origin, black_hole, nobody};
+use crate::harness::{Config, Gateway, Message, OK, Origin, Wire, black_hole, nobody, wait_until};
 
 /// Answers the first request of its first connection, and closes that on the second without a word.
 fn dying() -> Origin {
@@ -86,6 +86,77 @@ fn a_body_that_was_not_kept_is_not_sent_again() {
     let config = Config::to(&origin).of_service("retry: { enabled: false }").one_shard();
     let response = on_a_dying_connection(&origin, &config, b"GET /second HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(response.status(), 502);
+}
+
+/// Answers the first request of its first connection, and closes that some time after the head of the second without a
+/// word. On later ones it asks whoever waits for its body, of five bytes.
+fn dying_at_a_head(after: Duration) -> Origin {
+    Origin::start(move |peer| {
+        if peer.number == 0 {
+            peer.request();
+            peer.send(OK);
+            peer.request_head();
+            return thread::sleep(after);
+        }
+        while let Some(head) = peer.request_head() {
+            if head.has("expect") {
+                peer.send("HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            assert_eq!(peer.bytes(5), b"hello");
+            peer.send(OK);
+        }
+    })
+}
+
+/// A client whose request's head has come to a connection that dies under it.
+#[track_caller]
+fn at_a_head(gateway: &Gateway, head: &str) -> Wire {
+    assert_eq!(gateway.get("/first").status(), 200);
+    let mut client = gateway.client();
+    client.send(format!("{head}\r\nHost: a\r\nContent-Length: 5\r\n\r\n"));
+    client
+}
+
+#[test]
+fn a_body_of_which_nothing_has_come_is_read_for_the_second_try() {
+    let (plain, expecting) = ("PUT /second HTTP/1.1", "PUT /second HTTP/1.1\r\nExpect: 100-continue");
+    // By the end of the third the gateway has asked for the body itself, and so the origin need not.
+    for (head, after_ms, asks) in [(plain, 0, false), (expecting, 0, true), (expecting, 1_500, false)] {
+        let origin = dying_at_a_head(Duration::from_millis(after_ms));
+        let gateway = Gateway::start(&Config::to(&origin).one_shard());
+        let mut client = at_a_head(&gateway, head);
+        wait_until("the second try", || origin.connections() == 2);
+        if head == expecting {
+            assert_eq!(client.response().status(), 100, "{after_ms} ms");
+        }
+        client.send("hello");
+        assert_eq!(client.response().status(), 200, "{head:?}, {after_ms} ms");
+        let second = String::from_utf8(origin.bytes(1)).unwrap().to_ascii_lowercase();
+        assert_eq!(second.contains("\r\nexpect:"), asks, "{second:?}");
+        assert_eq!(gateway.log_lines(2)[1]["retried"], true);
+    }
+}
+
+/// Before the first try has failed, after that, or in the middle of it.
+#[test]
+fn a_body_that_comes_between_two_tries_is_not_lost() {
+    for after_ms in 1..10 {
+        let origin = dying_at_a_head(Duration::from_millis(after_ms));
+        let gateway = Gateway::start(&Config::to(&origin).one_shard());
+        let mut client = at_a_head(&gateway, "PUT /second HTTP/1.1");
+        wait_until("the first try", || origin.heard("/second"));
+        thread::sleep(Duration::from_millis(5));
+        client.send("hello");
+        assert_eq!(client.response().status(), 200, "{after_ms} ms");
+    }
+}
+
+#[test]
+fn a_request_that_may_have_had_an_effect_is_not_sent_again_without_its_body_either() {
+    let origin = dying_at_a_head(Duration::ZERO);
+    let gateway = Gateway::start(&Config::to(&origin).one_shard());
+    assert_eq!(at_a_head(&gateway, "POST /second HTTP/1.1").response().status(), 502);
+    assert_eq!(origin.connections(), 1);
 }
 
 /// A fresh connection that dies is the origin's answer, not a race with its keep-alive timer.

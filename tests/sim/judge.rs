@@ -4,7 +4,7 @@ use crate::generate::HOST;
 use crate::ledger::{Ledger, Outcome, Reply, Seen};
 use crate::limits::{self, Limits};
 use crate::plan::origin_of;
-use crate::script::{Coding, Conduct, Fields, Flaw, Kind, Script, When};
+use crate::script::{Coding, Conduct, Fields, Flaw, Kind, Request, Script, When};
 use crate::wire::Broken;
 use shardgate::runtime::op::Error;
 
@@ -33,6 +33,7 @@ pub fn judge(ledger: &Ledger, measure: Measure, limits: Option<&Limits>) -> Vec<
         if times > if script.is_repeatable() { 2 } else { 1 } {
             found.push(format!("the origin saw it {times} times"));
         }
+        judge_repeated(script, &seen[script.id], &mut found);
         let poisoned = |reply: &Reply| reply.head.value("X-Answer") == Some("poison");
         let excused = matches!(outcome, Some(Outcome::Answered(reply)) if poisoned(reply))
             && ledger.excess_was_under_way(script.id);
@@ -107,6 +108,17 @@ fn judge_seen(script: &Script, seen: &Seen, found: &mut Vec<String>) {
         if seen.body.trailers != wanted {
             found.push(format!("the origin got the trailers {:?} for {wanted:?}", seen.body.trailers));
         }
+    }
+}
+
+/// What was sent once is sent again only if the gateway has the whole body: because it keeps one that is short, or has
+/// collected it for a policy that changes it, or because nothing of it had gone up. Which of both the origin reads first
+/// is up to the network.
+fn judge_repeated(script: &Script, seen: &[Seen], found: &mut Vec<String>) {
+    let Request { body, passed, .. } = &script.request;
+    let begun = seen.iter().filter(|seen| !seen.body.bytes.is_empty()).count();
+    if begun > 1 && body == passed && body.len() > REPLAY_BYTES_MAX {
+        found.push(format!("the origin got its body {begun} times"));
     }
 }
 
@@ -237,6 +249,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Of a body that the gateway keeps, as the plan's `Retry` says.
+const REPLAY_BYTES_MAX: usize = 64 << 10;
 /// Bytes of the answer `password_busy`.
 const BUSY_BYTES: &str = "254";
 const FRAMING_FIELDS: [&str; 3] = ["Content-Length", "Transfer-Encoding", "Connection"];
