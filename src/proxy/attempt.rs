@@ -8,7 +8,7 @@ use crate::http::body::Framing;
 use crate::http::head::ResponseHead;
 use crate::runtime::{Class, Error as IoError, Pieces, Received, TcpStream};
 use crate::stdx::time::Mono;
-use crate::upstream::{Place, Upstream};
+use crate::upstream::{Balancer, Place, Upstream};
 use crate::wire::{Connection, Reader};
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -25,9 +25,10 @@ pub async fn forward(
     response: &mut ResponseHead,
 ) -> Result<(Answered, Box<Upstream>), Failure> {
     let mut replay = Replay::new(exchange);
-    let mut upstream = match pick(exchange) {
+    let picked = exchange.shared.balancer.borrow_mut().pick(exchange.service);
+    let mut upstream = match take_idle(exchange, picked) {
         Ok(idle) => idle,
-        Err(address) => acquire(exchange, address).await?,
+        Err(address) => acquire(exchange, picked, address).await?,
     };
     loop {
         match transfer(exchange, &mut upstream, body, response, &mut replay).await {
@@ -58,11 +59,10 @@ fn may_repeat(exchange: &Exchange<'_>, failure: Failure, upstream: &Upstream, re
         && replay.is_at_hand(exchange)
 }
 
-/// An idle connection to the endpoint whose turn it is, or else where a new one goes.
-fn pick(exchange: &Exchange<'_>) -> Result<Box<Upstream>, SocketAddr> {
+/// An idle connection to this endpoint, or else where a new one goes.
+fn take_idle(exchange: &Exchange<'_>, endpoint: usize) -> Result<Box<Upstream>, SocketAddr> {
     let (shared, service) = (exchange.shared, exchange.service);
-    let picked = shared.balancer.borrow_mut().pick(service);
-    let address = service.endpoints[picked].address;
+    let address = service.endpoints[endpoint].address;
     let idle = shared.pools.borrow_mut().take(service, address, shared.runtime.now().mono).ok_or(address)?;
     shared.counters.borrow_mut().upstream_reuses += 1;
     exchange.account.upstream.set(Some(address));
@@ -70,15 +70,23 @@ fn pick(exchange: &Exchange<'_>) -> Result<Box<Upstream>, SocketAddr> {
 }
 
 /// A new connection; if there is none to this endpoint, one to the next, idle or new.
-async fn acquire(exchange: &Exchange<'_>, mut address: SocketAddr) -> Result<Box<Upstream>, Failure> {
+async fn acquire(
+    exchange: &Exchange<'_>,
+    mut endpoint: usize,
+    mut address: SocketAddr,
+) -> Result<Box<Upstream>, Failure> {
     let mut tries_left = CONNECTS_MAX.min(exchange.service.endpoints.len());
     loop {
         tries_left -= 1;
         match connect(exchange, address).await {
-            Err(_) if tries_left > 0 => match pick(exchange) {
-                Ok(idle) => return Ok(idle),
-                Err(next) => address = next,
-            },
+            // A service that is full has no place for another endpoint either.
+            Err(Failure::Upstream(_)) if tries_left > 0 => {
+                endpoint = Balancer::behind(exchange.service, endpoint);
+                match take_idle(exchange, endpoint) {
+                    Ok(idle) => return Ok(idle),
+                    Err(next) => address = next,
+                }
+            }
             outcome => return outcome,
         }
     }

@@ -20,8 +20,14 @@ impl Balancer {
         let turn = self.turns.entry(service.id).or_default();
         // An endpoint may have gone since; the order then begins anew.
         let picked = *turn as usize % service.endpoints.len();
-        *turn = if picked + 1 == service.endpoints.len() { 0 } else { picked as u32 + 1 };
+        *turn = Self::behind(service, picked) as u32;
         picked
+    }
+
+    /// The endpoint that is asked in place of this one. Its own turn is yet to come: were it spent, one that is dead of
+    /// two would have every turn.
+    pub fn behind(service: &Service, endpoint: usize) -> usize {
+        if endpoint + 1 == service.endpoints.len() { 0 } else { endpoint + 1 }
     }
 
     /// These are the services now. Ids never come back, so those of earlier ones are forgotten, once they are the most
@@ -56,6 +62,14 @@ mod tests {
         let (mut balancer, a, b) = (Balancer::default(), service(4, 3), service(1, 2));
         let picks: Vec<_> = (0..4).map(|_| (balancer.pick(&a), balancer.pick(&b))).collect();
         assert_eq!(picks, [(0, 0), (1, 1), (2, 0), (0, 1)]);
+    }
+
+    #[test]
+    fn who_is_asked_in_place_of_another_keeps_his_turn() {
+        let (mut balancer, service) = (Balancer::default(), service(0, 3));
+        let picks: Vec<_> =
+            (0..4).map(|_| balancer.pick(&service)).map(|it| (it, Balancer::behind(&service, it))).collect();
+        assert_eq!(picks, [(0, 1), (1, 2), (2, 0), (0, 1)]);
     }
 
     #[test]

@@ -40,6 +40,38 @@ fn endpoints_take_turns() {
     assert_eq!(origins.each_ref().map(Origin::connections), [1, 1, 1]);
 }
 
+/// Whoever is asked in place of an endpoint that is dead has his own turn nevertheless.
+#[test]
+fn a_dead_endpoint_is_asked_in_its_turn_only() {
+    let origin = Origin::answering(OK);
+    let gateway = Gateway::start(&Config::to_addresses(&[nobody(), origin.address]).one_shard().admin());
+    for _ in 0..10 {
+        assert_eq!(gateway.get("/").status(), 200);
+    }
+    wait_until("all are counted", || gateway.metric("shardgate_upstream_reuses_total") == 9.0);
+    assert_eq!(gateway.metric("shardgate_upstream_connects_failed_total"), 5.0);
+}
+
+/// With several endpoints too: a place is the service's.
+#[test]
+fn a_request_for_which_its_service_has_no_place_is_counted_once() {
+    let origins = [(); 3].map(|()| {
+        Origin::start(|peer| {
+            peer.request();
+            peer.rest();
+        })
+    });
+    let config = Config::to_addresses(&origins.each_ref().map(|origin| origin.address)).one_shard().admin();
+    let gateway = Gateway::start(&config.of_service("pool: { connections_max: 1 }"));
+    let mut first = gateway.client();
+    first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("the place is taken", || origins.iter().any(|origin| origin.connections() > 0));
+    assert_eq!(gateway.get("/").status(), 503);
+    let refused = || gateway.metric("shardgate_upstream_connects_refused_total");
+    wait_until("it is counted", || refused() > 0.0);
+    assert_eq!(refused(), 1.0);
+}
+
 #[test]
 fn an_idempotent_request_on_a_connection_that_died_is_sent_once_more() {
     for method in ["GET", "PUT", "DELETE", "OPTIONS"] {
