@@ -46,6 +46,10 @@ pub struct RequestId {
 }
 
 impl Account {
+    pub fn count_sent(&self, bytes: u64) {
+        self.sent_bytes.set(self.sent_bytes.get() + bytes);
+    }
+
     /// The route as far as it was found.
     pub fn found(&self) -> Option<&Rc<RouteRecord>> {
         self.record.get().or_else(|| self.undecided.get())

@@ -41,7 +41,10 @@ pub async fn forward(
                 drop(upstream);
                 upstream = connect(exchange, address).await?;
             }
-            Err(failure) => return Err(failure),
+            Err(failure) => {
+                exchange.count_received(&mut upstream);
+                return Err(failure);
+            }
         }
     }
 }

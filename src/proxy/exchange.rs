@@ -4,6 +4,7 @@ use super::account::{Account, RequestId};
 use super::active::{RouteRecord, Routed};
 use super::answer;
 use super::attempt;
+use super::counted::Counted;
 use super::downstream::{Downstream, NoRequest};
 use super::error::Failure;
 use super::forward::ForwardedRequest;
@@ -20,7 +21,6 @@ use crate::http::field::Known;
 use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
 use crate::policy::Error;
 use crate::route::{Asked, Route};
-use crate::runtime::tcp::SendAll;
 use crate::runtime::{Buf, Gathered, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 use crate::telemetry::access_log::Record;
@@ -290,19 +290,25 @@ impl Exchange<'_> {
         })
     }
 
-    pub fn send_down(&self, pieces: Pieces) -> SendAll<'_> {
-        self.account.sent_bytes.set(self.account.sent_bytes.get() + pieces.len() as u64);
-        let stall_max = self.settings.limits.send_timeout;
-        self.client.stream.send_all(pieces, stall_max, self.deadline)
+    pub fn send_down(&self, pieces: Pieces) -> Counted<'_, impl Fn(u64) + Unpin> {
+        let (account, stall_max) = (self.account, self.settings.limits.send_timeout);
+        Counted::new(self.client.stream, pieces, stall_max, self.deadline, move |bytes| account.count_sent(bytes))
     }
 
     pub async fn send_interim(&self, interim: Buf) -> Result<(), Failure> {
         send_interim(self.client.stream, self.account, self.settings, interim, self.deadline).await
     }
 
-    pub fn send_up<'a>(&self, stream: &'a TcpStream, pieces: Pieces) -> SendAll<'a> {
-        self.shared.counters.borrow_mut().upstream_sent_bytes += pieces.len() as u64;
-        stream.send_all(pieces, self.service.timeouts.idle, self.deadline)
+    pub fn send_up<'a>(&self, stream: &'a TcpStream, pieces: Pieces) -> Counted<'a, impl Fn(u64) + Unpin> {
+        let (shared, stall_max) = (self.shared, self.service.timeouts.idle);
+        let count = move |bytes: u64| shared.counters.borrow_mut().upstream_sent_bytes += bytes;
+        Counted::new(stream, pieces, stall_max, self.deadline, count)
+    }
+
+    /// Adds what this exchange has got from an upstream, however it ended, to what the shard counts.
+    pub fn count_received(&self, upstream: &mut Upstream) {
+        let received = upstream.connection.reader.take_bytes_received();
+        self.shared.counters.borrow_mut().upstream_received_bytes += received;
     }
 
     /// What becomes of the client's connection, once it has its answer.
@@ -320,8 +326,7 @@ impl Exchange<'_> {
 
     /// Keeps the upstream connection for another request, or closes it.
     fn settle(&self, mut upstream: Box<Upstream>, reusable: bool) {
-        let received = upstream.connection.reader.take_bytes_received();
-        self.shared.counters.borrow_mut().upstream_received_bytes += received;
+        self.count_received(&mut upstream);
         if reusable {
             self.shared.pools.borrow_mut().put(self.service, upstream, self.shared.runtime.now().mono);
         }
@@ -337,9 +342,10 @@ pub async fn send_interim(
     deadline: Mono,
 ) -> Result<(), Failure> {
     account.sending_interim.set(true);
-    account.sent_bytes.set(account.sent_bytes.get() + interim.len() as u64);
+    let bytes = interim.len() as u64;
     let sent = client.send_all(Pieces::one(interim), settings.limits.send_timeout, deadline).await;
     sent.map_err(|_| Failure::ClientGone)?;
+    account.count_sent(bytes);
     account.sending_interim.set(false);
     Ok(())
 }

@@ -4,6 +4,7 @@ pub mod account;
 pub mod active;
 pub mod answer;
 pub mod attempt;
+mod counted;
 pub mod downstream;
 pub mod error;
 pub mod exchange;

@@ -60,8 +60,10 @@ impl Reply<'_> {
     ) -> Result<(), Error> {
         let pieces = self.write(shared, account).ok_or(Error::Exhausted)?;
         account.status.set(self.content.status());
-        account.sent_bytes.set(account.sent_bytes.get() + pieces.len() as u64);
-        stream.send_all(pieces, settings.limits.send_timeout, Mono::NEVER).await
+        let bytes = pieces.len() as u64;
+        stream.send_all(pieces, settings.limits.send_timeout, Mono::NEVER).await?;
+        account.count_sent(bytes);
+        Ok(())
     }
 
     fn write(&self, shared: &Shared, account: &Account) -> Option<Pieces> {

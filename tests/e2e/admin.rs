@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Mutex, mpsc};
 
 use crate::harness::{Config, Gateway, OK, Origin, Wire, wait_until};
 
@@ -144,6 +145,48 @@ const SHARDGATES: &[(&str, &str)] = &[
     ("shardgate_handovers_failed_total", "counter"),
     ("shardgate_admin_connections_ended_total", "counter"),
 ];
+
+fn bytes(gateway: &Gateway, which: &str) -> f64 {
+    gateway.metric(&format!("shardgate_{which}_bytes_total"))
+}
+
+#[test]
+fn what_a_service_has_sent_is_counted_also_if_the_client_leaves_before_its_end() {
+    let origin = Origin::start(|peer| {
+        if peer.request().is_some() {
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n");
+            let piece = [b'x'; 1 << 16];
+            while peer.send(piece) {}
+        }
+    });
+    let gateway = Gateway::start(&Config::to(&origin).admin());
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.bytes(1 << 20);
+    drop(client);
+    wait_until("it is counted", || bytes(&gateway, "upstream_received") >= 1_048_576.0);
+}
+
+#[test]
+fn an_answer_that_finds_its_client_gone_is_not_counted_as_sent() {
+    let (left, gone) = mpsc::channel();
+    let gone = Mutex::new(gone);
+    let origin = Origin::start(move |peer| {
+        if peer.request().is_some() {
+            gone.lock().unwrap().recv().unwrap();
+            peer.send(OK);
+        }
+    });
+    let gateway = Gateway::start(&Config::to(&origin).admin());
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("the request is at the origin", || origin.requests().len() == 1);
+    client.reset_on_close();
+    drop(client);
+    left.send(()).unwrap();
+    wait_until("it is counted", || bytes(&gateway, "downstream_received") > 0.0);
+    assert_eq!(bytes(&gateway, "downstream_sent"), 0.0);
+}
 
 /// Scrapers that send half a request, or read nothing of a long answer.
 #[test]
