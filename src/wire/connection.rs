@@ -89,6 +89,11 @@ impl Reader {
         std::mem::take(&mut self.bytes_received)
     }
 
+    /// Counts bytes that were received on the connection after the end of HTTP.
+    pub fn count_received(&mut self, bytes: u64) {
+        self.bytes_received += bytes;
+    }
+
     /// Payload bytes of the current body so far.
     pub fn payload_total(&self) -> u64 {
         self.decoder.payload_total()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Config, Gateway, Message, OK, Origin, Peer, Wire, noise};
+use crate::harness::{Config, Gateway, Message, OK, Origin, Peer, Wire, noise, wait_until};
 
 const UPGRADE: &str = "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -63,6 +63,23 @@ fn a_tunnel_carries_bytes_both_ways() {
     let sender = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &sent).unwrap());
     assert!(client.bytes(flood.len()) == flood, "the bytes differ");
     sender.join().unwrap();
+}
+
+#[test]
+fn what_a_tunnel_carries_is_counted_on_both_sides() {
+    const BYTES: usize = 100_000;
+    let origin = Origin::start(echo);
+    let gateway = Gateway::start(&Config::to(&origin).of_route("upgrade: [websocket]").admin());
+    let mut client = gateway.client();
+    open(&mut client);
+    client.send(noise(BYTES));
+    client.half_close();
+    assert_eq!(client.rest().len(), BYTES);
+    for which in ["downstream_received", "downstream_sent", "upstream_received", "upstream_sent"] {
+        let counted = || gateway.metric(&format!("shardgate_{which}_bytes_total")) as usize;
+        wait_until(which, || counted() >= BYTES);
+        assert!(counted() < BYTES + 2_000, "{which}: {}", counted());
+    }
 }
 
 #[test]
