@@ -139,16 +139,23 @@ async fn transfer(
         && exchange.body.is_none();
     let head = exchange.forwarded_head(upstream.address, asks)?;
     let Connection { stream, reader } = &mut upstream.connection;
-    let watch = Watch::new(exchange);
+    let (watch, runtime) = (Watch::new(exchange), &exchange.shared.runtime);
+    let mut down = pin!(respond::respond(exchange, stream, reader, response, &watch));
     if exchange.framing() == Framing::Empty {
         exchange.send_up(stream, Pieces::one(head)).await.map_err(send_failure)?;
-        watch.sent.set(Some(exchange.shared.runtime.now().mono));
-        let down = pin!(respond::respond(exchange, stream, reader, response, &watch));
-        return attentive(exchange, body, down).await;
+        watch.sent.set(Some(runtime.now().mono));
+        return attentive(exchange, body, &watch, Mono::NEVER, down).await;
     }
-    let mut up = pin!(upload::upload(exchange, body, stream, head, replay));
-    let mut down = pin!(respond::respond(exchange, stream, reader, response, &watch));
-    both(exchange, &watch, up.as_mut(), down.as_mut()).await
+    let answered = {
+        let up = pin!(upload::upload(exchange, body, stream, head, replay));
+        both(exchange, &watch, up, down.as_mut()).await?
+    };
+    if let Some(answered) = answered {
+        return Ok(answered);
+    }
+    // Whoever reads the head may have begun before it was known by when it must be there.
+    let head_by = runtime.now().mono + exchange.service.timeouts.first_byte;
+    attentive(exchange, body, &watch, head_by, down).await
 }
 
 /// What the direction up tells the direction down.
@@ -168,39 +175,25 @@ impl Watch {
     }
 }
 
-/// Runs both directions. The exchange is over when the response is; a request that cannot be read ends it too, but one
-/// that cannot be sent does not, as the response may say why.
+/// Runs both directions until the request has gone up, as far as the upstream takes it, or the response has come down
+/// before: then the exchange is over. A request that cannot be read ends it too, but one that cannot be sent does not,
+/// as the response may say why.
 async fn both(
     exchange: &Exchange<'_>,
     watch: &Watch,
     mut up: Pin<&mut impl Future<Output = Result<(), UploadEnd>>>,
     mut down: Pin<&mut impl Future<Output = Result<Answered, Failure>>>,
-) -> Result<Answered, Failure> {
-    let runtime = &exchange.shared.runtime;
-    poll_fn(|context| {
-        if watch.sent.get().is_none() {
-            match up.as_mut().poll(context) {
-                Poll::Pending => {}
-                Poll::Ready(Err(UploadEnd::Unreadable(failure))) if !(watch.answered.get() && is_absence(failure)) => {
-                    return Poll::Ready(Err(failure));
-                }
-                Poll::Ready(sent) => {
-                    watch.sent_whole.set(sent.is_ok());
-                    watch.sent.set(Some(runtime.now().mono));
-                }
-            }
+) -> Result<Option<Answered>, Failure> {
+    poll_fn(|context| match up.as_mut().poll(context) {
+        Poll::Pending => down.as_mut().poll(context).map_ok(Some),
+        Poll::Ready(Err(UploadEnd::Unreadable(failure))) if !(watch.answered.get() && is_absence(failure)) => {
+            Poll::Ready(Err(failure))
         }
-        if let Poll::Ready(answered) = down.as_mut().poll(context) {
-            return Poll::Ready(answered);
+        Poll::Ready(sent) => {
+            watch.sent_whole.set(sent.is_ok());
+            watch.sent.set(Some(exchange.shared.runtime.now().mono));
+            Poll::Ready(Ok(None))
         }
-        if let (Some(sent), false) = (watch.sent.get(), watch.answered.get()) {
-            let deadline = sent + exchange.service.timeouts.first_byte;
-            if runtime.now().mono >= deadline {
-                return Poll::Ready(Err(Failure::Upstream(UpstreamFailure::FirstByteTimeout)));
-            }
-            runtime.wake_by(deadline);
-        }
-        Poll::Pending
     })
     .await
 }
@@ -210,19 +203,29 @@ fn is_absence(failure: Failure) -> bool {
     matches!(failure, Failure::ClientGone | Failure::BodyTimeout)
 }
 
-/// Runs the direction down for a client that has nothing more to say, and after a while looks whether it is still
-/// there. One that only ended its own direction is (RFC 9112 §9.6); one that has reset the connection is not.
+/// Runs the direction down, whose head must be there at `head_by`. Of a client that has nothing more to say it looks
+/// after a while whether it is still there. One that only ended its own direction is (RFC 9112 §9.6); one that has
+/// reset the connection is not.
 fn attentive(
     exchange: &Exchange<'_>,
     body: &mut Reader,
+    watch: &Watch,
+    head_by: Mono,
     mut down: Pin<&mut impl Future<Output = Result<Answered, Failure>>>,
 ) -> impl Future<Output = Result<Answered, Failure>> {
     let (runtime, client) = (&exchange.shared.runtime, exchange.client.stream);
     let looks_at = runtime.now().mono + ATTENTION_AFTER;
-    let mut attention = Attention::Later;
+    // What still comes of a body that nobody reads any more is no request.
+    let mut attention = if exchange.account.request_read.get() { Attention::Later } else { Attention::Over };
     poll_fn(move |context| {
         if let Poll::Ready(answered) = down.as_mut().poll(context) {
             return Poll::Ready(answered);
+        }
+        if head_by < Mono::NEVER && !watch.answered.get() {
+            if runtime.now().mono >= head_by {
+                return Poll::Ready(Err(Failure::Upstream(UpstreamFailure::FirstByteTimeout)));
+            }
+            runtime.wake_by(head_by);
         }
         let news = match attention {
             _ if body.has_input() => None,
@@ -252,7 +255,7 @@ fn attentive(
 enum Attention {
     Later,
     Now,
-    /// It said something, or goodbye.
+    /// It said something, or goodbye, or has not been read to the end.
     Over,
 }
 

@@ -283,7 +283,7 @@ async fn final_head(
 
 /// When a head must have arrived, and what it means if it has not.
 fn head_deadline(exchange: &Exchange<'_>, watch: &Watch) -> (Mono, UpstreamFailure) {
-    // While the request is under way its own pace is the measure; `attempt::both` takes over from there.
+    // While the request is under way its own pace is the measure; `attempt::attentive` takes over from there.
     let by = watch.sent.get().map_or(Mono::NEVER, |sent| sent + exchange.service.timeouts.first_byte);
     if by < exchange.deadline {
         (by, UpstreamFailure::FirstByteTimeout)

@@ -5,7 +5,7 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Config, Framing, Gateway, Origin, noise};
+use crate::harness::{Config, Framing, Gateway, Origin, noise, wait_until};
 
 /// Answers with the request's target as the body, `/slow` later than the rest.
 fn naming() -> Origin {
@@ -236,6 +236,51 @@ fn a_client_that_leaves_ends_the_work_at_the_origin() {
     client.bytes(1_000);
     drop(client);
     gone.recv_timeout(Duration::from_secs(10)).expect("the origin's connection ends with the client's");
+}
+
+/// Whether or not the request had a body, once that has been read.
+#[test]
+fn a_client_that_resets_while_it_waits_ends_the_work_at_the_origin() {
+    for request in [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ] {
+        let origin = Origin::start(|peer| {
+            peer.request();
+            peer.rest();
+        });
+        let gateway = Gateway::start(&Config::to(&origin));
+        let mut client = gateway.client();
+        client.send(request);
+        wait_until("the request is at the origin", || origin.requests().len() == 1);
+        client.reset_on_close();
+        drop(client);
+        origin.wait_finished(1);
+        assert_eq!(gateway.log_lines(1)[0]["error"], "client_gone", "{request:?}");
+    }
+}
+
+/// The gateway has looked by then whether its client is still there.
+#[test]
+fn a_request_that_is_sent_while_another_is_waited_for_gets_its_answer() {
+    let origin = Origin::start(|peer| {
+        while let Some(request) = peer.request() {
+            if request.target() == "/slow" {
+                thread::sleep(Duration::from_secs(2));
+            }
+            let target = request.target();
+            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{target}", target.len()));
+        }
+    });
+    let gateway = Gateway::start(&Config::to(&origin));
+    for body in ["", "hello"] {
+        let mut client = gateway.client();
+        client.send(format!("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+        thread::sleep(Duration::from_millis(1_500));
+        client.send("POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+        assert_eq!((client.response().text(), client.response().text()), ("/slow".to_owned(), "/b".to_owned()));
+    }
 }
 
 /// A reader of nothing must not make the gateway take the whole body into memory.
