@@ -8,6 +8,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, open};
+
 use crate::stdx::hash::stable;
 
 /// Which of them were read, and what each held then.
@@ -27,8 +29,6 @@ pub type Inode = (u64, u64);
 enum Held {
     /// Only a hash is kept, as most of it is secret.
     Content(u64),
-    /// A pipe has what it had once.
-    Stream,
     Unreadable,
 }
 
@@ -41,7 +41,7 @@ impl NamedFiles {
     /// What the file of that name holds; blocks.
     pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let path = self.folder.join(name);
-        let read = File::open(&path).and_then(read);
+        let read = read(&path);
         let held = read.as_ref().map_or(Held::Unreadable, |(held, _)| *held);
         // Of a file that changes while several name it, what the first saw is what it no longer is.
         self.held.borrow_mut().entry(path).or_insert(held);
@@ -50,21 +50,12 @@ impl NamedFiles {
 
     /// Whether each still holds what it held; blocks.
     pub fn are_unchanged(&self) -> bool {
-        self.held.borrow().iter().all(|(path, was)| {
-            let what = fs::metadata(path);
-            // Opening a pipe may wait for whoever writes, and one that was read may be gone.
-            if *was == Held::Stream || what.as_ref().is_ok_and(|what| !what.is_file()) {
-                return *was == Held::Stream && !what.is_ok_and(|what| what.is_file());
-            }
-            *was == File::open(path).and_then(read).map_or(Held::Unreadable, |(held, _)| held)
-        })
+        self.held.borrow().iter().all(|(path, was)| *was == read(path).map_or(Held::Unreadable, |(held, _)| held))
     }
 
     /// Where it shows that one of them changes; blocks.
     pub fn folders(&self) -> Folders {
-        let held = self.held.borrow();
-        let files = held.iter().filter(|(_, held)| **held != Held::Stream);
-        files.flat_map(|(path, _)| folders(path)).collect()
+        self.held.borrow().keys().flat_map(|path| folders(path)).collect()
     }
 }
 
@@ -100,14 +91,20 @@ fn inode(path: &Path) -> Option<Inode> {
     fs::metadata(path).ok().map(|folder| (folder.dev(), folder.ino()))
 }
 
-fn read(file: File) -> io::Result<(Held, Vec<u8>)> {
-    let (is_file, mut bytes) = (file.metadata()?.is_file(), Vec::new());
+/// What the file at the end of all links holds. It is read again and again, which a pipe cannot be; and whoever opens
+/// one to read would wait for somebody who writes.
+fn read(path: &Path) -> io::Result<(Held, Vec<u8>)> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
     file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > BYTES_MAX {
         return Err(io::Error::other(format!("more than {BYTES_MAX} bytes")));
     }
-    let held = if is_file { Held::Content(stable(SEED, &bytes)) } else { Held::Stream };
-    Ok((held, bytes))
+    Ok((Held::Content(stable(SEED, &bytes)), bytes))
 }
 
 /// Any: nobody gains by two files with one hash.
@@ -120,6 +117,7 @@ const LINKS_MAX: u32 = 40;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{CWD, FileType, mknodat};
     use std::os::unix::fs::symlink;
 
     /// A folder of its own, by its own path.
@@ -156,9 +154,24 @@ mod tests {
         assert!(!named.are_unchanged(), "another one can be read now");
         put("keys/one", &"1".repeat(BYTES_MAX as usize + 1));
         assert!(named.read("keys/one").is_err());
-        let piped = NamedFiles::beside(Path::new("gateway.yaml"));
-        assert_eq!(piped.read("/dev/null").expect("it is there"), b"");
-        assert!(piped.are_unchanged() && piped.folders().is_empty(), "what is no file is not read again");
+        fs::remove_dir_all(root).expect("it was made above");
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for_and_may_become_one() {
+        let root = root("no-file");
+        let (pipe, link) = (root.join("pipe"), root.join("link"));
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe can be made");
+        symlink("pipe", &link).expect("a link can be made");
+        let named = NamedFiles::beside(&root.join("gateway.yaml"));
+        for name in ["pipe", "link", "/dev/null", "."] {
+            assert_eq!(named.read(name).expect_err(name).to_string(), "it is not a regular file");
+        }
+        assert!(named.are_unchanged());
+        fs::remove_file(&pipe).expect("it is there");
+        fs::write(&pipe, "key").expect("there is room");
+        assert!(!named.are_unchanged());
+        assert_eq!(named.read("link").expect("it is there"), b"key");
         fs::remove_dir_all(root).expect("it was made above");
     }
 

@@ -428,8 +428,8 @@ fn configuration(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
         ("shardgate_config_age_seconds", "For how long it has been", age),
         (
             "shardgate_config_ok",
-            "1 unless a newer one was rejected",
-            f64::from(u8::from(configuration.error.is_none())),
+            "1 unless a newer one was rejected, or cannot be looked at",
+            f64::from(u8::from(configuration.is_well())),
         ),
         (
             "shardgate_config_from_last_good",

@@ -92,9 +92,16 @@ pub struct Configuration {
     /// Why the last good one could not be kept.
     pub keeping_error: Option<String>,
     pub keeping_failed: u64,
+    /// When the look at its files began that takes too long, if one does.
+    pub looking_since: Option<Instant>,
 }
 
 impl Configuration {
+    /// What is in force is what the file says, as far as that is known.
+    pub fn is_well(&self) -> bool {
+        self.error.is_none() && self.looking_since.is_none()
+    }
+
     /// The file says what is in force. True if it did not before.
     pub fn restore(&mut self) -> bool {
         let was_wrong = self.error.is_some();
@@ -121,6 +128,7 @@ impl Status {
                 from_last_good: false,
                 keeping_error: None,
                 keeping_failed: 0,
+                looking_since: None,
             },
             draining: false,
             log_lines_lost: 0,

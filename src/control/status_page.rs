@@ -47,7 +47,7 @@ pub fn gateway_health(status: &Status, clocks: Clocks) -> String {
             "accepting": if status.draining { "draining" } else { "healthy" },
             "listeners": listeners,
             // The gateway serves with what it has.
-            "configuration": if configuration.error.is_none() { "healthy" } else { "degraded" },
+            "configuration": if configuration.is_well() { "healthy" } else { "degraded" },
         },
     })
     .to_string()
@@ -74,6 +74,7 @@ pub fn status(status: &Status, clocks: Clocks) -> String {
     let refused = status.listeners_refused();
     let refused = refused.map(|(shard, (name, why))| json!({ "shard": shard, "listener": name, "error": why }));
     let configuration = &status.configuration;
+    let looking_seconds = configuration.looking_since.map(|since| clocks.now.duration_since(since).as_secs_f64());
     json!({
         "server": {
             "connections_accepted": counters.connections_accepted,
@@ -101,6 +102,8 @@ pub fn status(status: &Status, clocks: Clocks) -> String {
                 "error": configuration.error,
                 "from_last_good": configuration.from_last_good,
                 "keeping_error": configuration.keeping_error,
+                // Null unless a look at the files takes too long.
+                "looking_seconds": looking_seconds,
             },
         },
     })

@@ -300,6 +300,10 @@ fn a_look_that_hangs_keeps_nobody_from_being_heard() {
     gateway.signal(Signal::HUP);
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!(status(&gateway)["shardgate"]["ready"], true);
+    let looking = || status(&gateway)["shardgate"]["configuration"]["looking_seconds"].clone();
+    assert!(looking().is_null() && gateway.metric("shardgate_config_ok") == 1.0);
+    gateway.wait_said("looking at the configuration's files takes long");
+    assert!(looking().as_f64().unwrap() >= 10.0 && gateway.metric("shardgate_config_ok") == 0.0);
     gateway.terminate();
     assert_eq!(gateway.wait_exit(), Some(0));
     fs::remove_dir_all(folder).unwrap();

@@ -263,6 +263,7 @@ impl Node {
         {
             self.drain(self.snapshot.drain_timeout);
         }
+        self.watch_look();
         let mut status = self.status.borrow_mut();
         for _ in 0..REPORTS_MAX {
             let Some(mut report) = self.reports.next() else { break };

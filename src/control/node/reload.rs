@@ -10,6 +10,7 @@ use crate::control::source::{Look, News};
 use crate::control::start::StartError;
 use crate::shard::{Described, ListenError, Mail, Publication};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 /// A look at the file that is under way.
@@ -18,6 +19,7 @@ pub(super) struct Looking {
     asked: bool,
     /// It may have been read before it changed once more: then it is looked at again, and somebody may wait for that.
     again: Option<bool>,
+    began: Instant,
     look: JoinHandle<Look>,
 }
 
@@ -42,13 +44,29 @@ impl Node {
             self.notify.reloading();
         }
         match &mut self.looking {
-            Some(looking) => looking.again = Some(asked || looking.again == Some(true)),
+            Some(looking) => {
+                looking.again = Some(asked || looking.again == Some(true));
+                if asked && self.status.borrow().configuration.looking_since.is_some() {
+                    say!(Warn, "{LOOK_HANGS}");
+                }
+            }
             None => {
                 // Who asks may know that a name's addresses have changed: they are looked up, whatever the text.
                 let known = self.known.clone().filter(|_| !asked);
                 let look = self.source.look(known);
-                self.looking = Some(Looking { asked, again: None, look });
+                self.looking = Some(Looking { asked, again: None, began: clocks().now, look });
             }
+        }
+    }
+
+    /// Says once of a look that it takes too long. It is left to end: whoever waits for a disk cannot be called off,
+    /// and another would wait for the same.
+    pub(super) fn watch_look(&self) {
+        let Some(began) = self.looking.as_ref().map(|looking| looking.began) else { return };
+        let configuration = &mut self.status.borrow_mut().configuration;
+        if configuration.looking_since.is_none() && clocks().now.duration_since(began) > LOOK_PATIENCE {
+            configuration.looking_since = Some(began);
+            say!(Warn, "{LOOK_HANGS}");
         }
     }
 
@@ -76,6 +94,7 @@ impl Node {
     /// Puts what was found in force if it is new and good.
     pub(super) fn reload(&mut self, news: News) {
         let Some(Looking { asked, again, .. }) = self.looking.take() else { return };
+        self.status.borrow_mut().configuration.looking_since = None;
         // A node that ends or is taken over keeps what it has.
         if self.phase == Phase::Serving {
             self.hear(asked, news);
@@ -172,3 +191,8 @@ impl Node {
 fn describe(was: u32, listener: &Listener) -> Described {
     Described { was, id: listener.id, name: listener.name.clone(), proxies: listener.proxies.clone() }
 }
+
+/// Resolvers may be given up after so long, one name after another; a disk that takes longer does not answer.
+const LOOK_PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_HANGS: &str = "looking at the configuration's files takes long: a disk or a resolver does not answer; the \
+                          configuration in force stays until it has";
