@@ -1,4 +1,5 @@
 //! The last configuration that was in force, kept on disk: the gateway begins with it when its file cannot be read.
+//! Files that it names are not kept, as most of them are secret: they are read anew.
 //!
 //! ```text
 //!   shardgate last good 1 <checksum of the rest>
