@@ -154,7 +154,7 @@ fn the_example_of_demands_routes_as_its_comments_say() {
         let mut head = RequestHead::new();
         let limits = snapshot.plan.settings.head_limits();
         assert!(head.parse(text.as_bytes(), &limits, &mut Scan::default()).unwrap().is_some());
-        let asked = Asked { head: &head, bytes: text.as_bytes() };
+        let asked = Asked { head: &head, bytes: text.as_bytes(), peer_is_trusted: false };
         let found = snapshot.plan.table.find(&asked, &mut Scratch::default()).expect("one for any host");
         assert_eq!(snapshot.plan.routes[found.route].name, want, "{text}");
     };
@@ -178,7 +178,8 @@ fn the_example_of_demands_routes_as_its_comments_say() {
 fn check_route(snapshot: &Snapshot, host: &str, path: &str, want: Option<&str>) {
     let mut head = RequestHead::new();
     (head.host, head.path) = (host.into(), path.into());
-    let found = snapshot.plan.table.find(&Asked { head: &head, bytes: b"" }, &mut Scratch::default());
+    let asked = Asked { head: &head, bytes: b"", peer_is_trusted: false };
+    let found = snapshot.plan.table.find(&asked, &mut Scratch::default());
     assert_eq!(found.map(|found| snapshot.plan.routes[found.route].name.as_str()), want, "{host}{path}");
 }
 

@@ -56,7 +56,7 @@ fn run(seed: u64, routes: usize, requests: usize, reached: &mut Reached) {
     for _ in 0..requests {
         let request = words.request();
         assert_eq!(head.parse(request.as_bytes(), &limits, &mut Scan::default()), Ok(Some(request.len())), "{request}");
-        let asked = Asked { head: &head, bytes: request.as_bytes() };
+        let asked = Asked { head: &head, bytes: request.as_bytes(), peer_is_trusted: false };
         let found = snapshot.plan.table.find(&asked, &mut scratch);
         let (want, by_place) = naive(&snapshot, &asked, &mut naive_scratch);
         assert_eq!(found, want, "seed {seed}: {request:?}");

@@ -12,7 +12,12 @@ use crate::http::head::RequestHead;
 use crate::route::Asked;
 
 /// Which route the request would meet, on standard output. The request is read by the data path's own parser.
-pub fn explain(file: &Path, profile: Option<&str>, method: &str, url: &str, headers: &[String]) -> ExitCode {
+pub fn explain(
+    file: &Path,
+    profile: Option<&str>,
+    (method, url, headers): (&str, &str, &[String]),
+    peer_is_trusted: bool,
+) -> ExitCode {
     let snapshot = match load(file, profile, &mut Ids::default()) {
         Ok(snapshot) => snapshot,
         Err(problems) => return out::complain(&problems.to_string()),
@@ -22,7 +27,7 @@ pub fn explain(file: &Path, profile: Option<&str>, method: &str, url: &str, head
     let limits = snapshot.plan.settings.head_limits();
     match head.parse(bytes.as_bytes(), &limits, &mut Scan::default()) {
         Ok(Some(_)) => {
-            let asked = Asked { head: &head, bytes: bytes.as_bytes() };
+            let asked = Asked { head: &head, bytes: bytes.as_bytes(), peer_is_trusted };
             out::answer(&explain_head(&snapshot, &asked))
         }
         Ok(None) => out::answer("refused: that is no whole request\n"),

@@ -65,6 +65,9 @@ enum Command {
         /// A header, as in `-H "Host: example.com"`
         #[arg(short = 'H', long = "header")]
         headers: Vec<String>,
+        /// Ask as a peer that the file trusts; a client is believed nothing that only such a one may say
+        #[arg(long)]
+        trusted: bool,
         #[command(flatten)]
         profile: Profile,
     },
@@ -104,8 +107,8 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Run { file, profile, state, control } => run::run(&file, profile.profile, state.as_deref(), control),
         Command::Check { file, profile } => check::check(&file, profile.profile.as_deref()),
         Command::Plan { old, new, profile } => plan::plan(&old, &new, profile.profile.as_deref()),
-        Command::Explain { file, method, url, headers, profile } => {
-            explain::explain(&file, profile.profile.as_deref(), &method, &url, &headers)
+        Command::Explain { file, method, url, headers, trusted, profile } => {
+            explain::explain(&file, profile.profile.as_deref(), (&method, &url, &headers), trusted)
         }
         Command::Key(task) => key::key(&task),
         Command::Schema => schema::schema(),

@@ -302,7 +302,8 @@ mod tests {
         let find = |host: &str, path: &str| {
             let mut head = RequestHead::new();
             (head.host, head.path) = (host.into(), path.into());
-            let found = snapshot.plan.table.find(&Asked { head: &head, bytes: b"" }, &mut Scratch::default());
+            let asked = Asked { head: &head, bytes: b"", peer_is_trusted: false };
+            let found = snapshot.plan.table.find(&asked, &mut Scratch::default());
             snapshot.plan.routes[found.unwrap().route].name.as_str()
         };
         assert_eq!(find("y", "/"), "any");

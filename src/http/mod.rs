@@ -10,6 +10,7 @@ pub mod error;
 pub mod field;
 pub mod h1;
 pub mod head;
+pub mod hop;
 pub mod method;
 pub mod path;
 pub mod target;

@@ -218,7 +218,8 @@ mod tests {
     fn find(active: &mut Active, path: &str) -> Option<Rc<RouteRecord>> {
         let mut head = RequestHead::new();
         head.path = path.into();
-        let routed = active.find(&Asked { head: &head, bytes: b"" }, [127, 0, 0, 1].into(), || 0);
+        let asked = Asked { head: &head, bytes: b"", peer_is_trusted: false };
+        let routed = active.find(&asked, [127, 0, 0, 1].into(), || 0);
         routed.map(|routed| routed.record)
     }
 

@@ -153,7 +153,8 @@ async fn proceed<'a>(
             return Err(Failure::ConfigurationChanged.into());
         }
     }
-    let Some(routed) = shared.find(&Asked { head: request, bytes }, visit.client) else {
+    let asked = Asked { head: request, bytes, peer_is_trusted: account.peer_is_trusted };
+    let Some(routed) = shared.find(&asked, visit.client) else {
         return Err(unrouted(visit, request, &mut downstream.connection, &mut body).await);
     };
     let rewritten = shared.rewrite(&routed, request);
@@ -231,7 +232,7 @@ async fn decide<'a>(
     if let Some(pause) = guarded.pass(undecided.chain.as_deref())? {
         pause::resume(guarded, pause, connection, body).await?;
     }
-    let asked = Asked { head, bytes: visit.bytes };
+    let asked = Asked { head, bytes: visit.bytes, peer_is_trusted: visit.account.peer_is_trusted };
     Ok(visit.shared.decide(undecided, &asked, visit.notes.identity().as_deref(), visit.client))
 }
 

@@ -7,8 +7,9 @@ use super::origin::Origin;
 use super::plan::HttpOptions;
 use super::writer::{Lines, Unwritten, Writer};
 use crate::http::body::Framing;
-use crate::http::field::{Field, Known, is_a_gateways};
+use crate::http::field::{Field, Known};
 use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
+use crate::http::hop::Stops;
 use crate::http::view::Edits;
 use crate::runtime::{Buf, Pool};
 use std::ops::Range;
@@ -65,16 +66,16 @@ impl ForwardedRequest<'_> {
             Some(line) => lines.copy(line, out),
             None => self.write_request_line(out),
         }
-        let mut stops = stops(self.peer_is_trusted);
+        let mut stops = self.head.stops(self.peer_is_trusted);
         if let Some(host) = self.host {
-            stops |= 1 << Known::Host as u32;
+            stops = stops.and(Known::Host);
             lines.flush(out);
             out.field(b"Host", host);
         }
         match self.edits {
             None => {
                 let fields = self.head.fields().iter();
-                let is_kept = |field: &&Field| !is_stopped(self.head, self.bytes, field, self.peer_is_trusted, stops);
+                let is_kept = |field: &&Field| !self.head.is_stopped(self.bytes, field, stops);
                 fields.filter(is_kept).for_each(|field| lines.copy_field(field, out));
                 lines.flush(out);
             }
@@ -203,18 +204,18 @@ impl ForwardedResponse<'_> {
     /// Whether a field is for the upstream's connection only, or is written anew.
     pub fn is_for_one_hop(&self) -> impl Fn(&Field) -> bool {
         let (head, bytes, stops) = (self.head, self.bytes, self.stops());
-        move |field| is_stopped_down(head, bytes, field, stops)
+        move |field| head.is_stopped(bytes, field, stops)
     }
 
-    fn stops(&self) -> u32 {
-        let mut stops = NOT_RESPONDED;
+    fn stops(&self) -> Stops {
+        let mut stops = self.head.stops();
         if self.switch {
-            stops &= !(1 << Known::Upgrade as u32);
+            stops = stops.but(Known::Upgrade);
         }
         let is_without_body = self.request_method == Method::Head || self.head.status == 304;
         if self.framing == Framing::Empty && is_without_body && !self.length_unknown {
             // Of a body that is not sent it tells the length (RFC 9110 §8.6): that is not framing.
-            stops &= !(1 << Known::ContentLength as u32);
+            stops = stops.but(Known::ContentLength);
         }
         stops
     }
@@ -235,7 +236,7 @@ impl ForwardedResponse<'_> {
         match self.edits {
             None => {
                 let stops = self.stops();
-                let is_kept = |field: &&Field| !is_stopped_down(self.head, self.bytes, field, stops);
+                let is_kept = |field: &&Field| !self.head.is_stopped(self.bytes, field, stops);
                 self.head.fields().iter().filter(is_kept).for_each(|field| lines.copy_field(field, out));
                 lines.flush(out);
             }
@@ -275,76 +276,6 @@ fn write_edited(
     kept.for_each(|(_, field)| lines.copy_field(field, out));
     lines.flush(out);
     out.push(edits.lines());
-}
-
-/// Whether a field of the request is for the client's connection only, or is written anew, or not its sender's to say.
-pub fn is_for_one_hop(head: &RequestHead, bytes: &[u8], peer_is_trusted: bool) -> impl Fn(&Field) -> bool {
-    let stops = stops(peer_is_trusted);
-    move |field| is_stopped(head, bytes, field, peer_is_trusted, stops)
-}
-
-#[inline(always)]
-fn is_stopped(head: &RequestHead, bytes: &[u8], field: &Field, peer_is_trusted: bool, stops: u32) -> bool {
-    // What the gateway or an origin decides by is never removed by a client's Connection.
-    match field.known {
-        Known::Other => {
-            let name = field.name.of(bytes);
-            !peer_is_trusted && is_a_gateways(name) || head.connection_lists(bytes, name)
-        }
-        known => stops >> known as u32 & 1 == 1,
-    }
-}
-
-#[inline(always)]
-pub(super) fn is_stopped_down(head: &ResponseHead, bytes: &[u8], field: &Field, stops: u32) -> bool {
-    match field.known {
-        Known::Other => head.connection_lists(bytes, field.name.of(bytes)),
-        known => stops >> known as u32 & 1 == 1,
-    }
-}
-
-fn stops(peer_is_trusted: bool) -> u32 {
-    if peer_is_trusted { NOT_REQUESTED } else { NOT_REQUESTED | ONLY_TRUSTED }
-}
-
-/// Fields of a request that are written anew or are meant for this hop.
-const NOT_REQUESTED: u32 = bits(&[
-    Known::ContentLength,
-    Known::TransferEncoding,
-    Known::Connection,
-    Known::KeepAlive,
-    Known::ProxyConnection,
-    Known::ProxyAuthenticate,
-    Known::ProxyAuthorization,
-    Known::Te,
-    Known::Upgrade,
-    Known::Expect,
-    Known::XForwardedFor,
-    Known::Forwarded,
-    Known::XRequestId,
-]);
-/// Fields that only a trusted peer may send.
-const ONLY_TRUSTED: u32 = bits(&[Known::XForwardedProto, Known::XForwardedHost, Known::XForwardedPort, Known::XRealIp]);
-/// Fields of a response that are written anew or are meant for this hop.
-pub(super) const NOT_RESPONDED: u32 = bits(&[
-    Known::ContentLength,
-    Known::TransferEncoding,
-    Known::Connection,
-    Known::KeepAlive,
-    Known::ProxyConnection,
-    Known::ProxyAuthenticate,
-    Known::Te,
-    Known::Upgrade,
-]);
-
-/// A bit for each name.
-const fn bits(names: &[Known]) -> u32 {
-    let (mut bits, mut index) = (0, 0);
-    while index < names.len() {
-        bits |= 1 << names[index] as u32;
-        index += 1;
-    }
-    bits
 }
 
 const VERSION: &[u8] = b" HTTP/1.1\r\n";

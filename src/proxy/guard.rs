@@ -10,7 +10,6 @@
 
 use super::account::Account;
 use super::error::Failure;
-use super::forward::is_for_one_hop;
 use super::plan::{Gate, Settings};
 use super::shared::Shared;
 use crate::http::body::Framing;
@@ -295,7 +294,7 @@ impl<'a> Guarded<'a> {
     fn begin(&self) {
         let Visit { bytes, account, notes, .. } = self.visit;
         if !notes.begun.replace(true) {
-            let stays_behind = is_for_one_hop(self.head, bytes, account.peer_is_trusted);
+            let stays_behind = self.head.stays_behind(bytes, account.peer_is_trusted);
             notes.request.borrow_mut().begin(Fields::Read(self.head.fields(), bytes), stays_behind);
             notes.found.borrow_mut().forget();
         }

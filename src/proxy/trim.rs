@@ -1,7 +1,6 @@
 //! A response's head made ours where it lies, by leaving lines out and letting others in: that saves a buffer, and a
 //! copy of all that came.
 
-use super::forward::{NOT_RESPONDED, is_stopped_down};
 use crate::http::body::Framing;
 use crate::http::field::Known;
 use crate::http::head::{ResponseHead, Version};
@@ -18,11 +17,11 @@ pub fn left_out(head: &ResponseHead, bytes: &[u8], framing: Framing, edits: Opti
     if head.version != Version::Http11 || head.reason.len == 0 {
         return None;
     }
-    let (mut left_out, mut is_framed) = (LeftOut::default(), false);
+    let (mut left_out, mut is_framed, stops) = (LeftOut::default(), false, head.stops());
     for (index, field) in head.fields().iter().enumerate() {
         let line = field.line()?;
         let goes = || match edits {
-            None => is_stopped_down(head, bytes, field, NOT_RESPONDED),
+            None => head.is_stopped(bytes, field, stops),
             // What is stopped was dropped before they saw it.
             Some(edits) => edits.drops(index),
         };

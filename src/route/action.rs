@@ -263,7 +263,7 @@ mod tests {
         let arms = (0..20_000).map(|number: u32| {
             let text = request("GET /", &[&line(number)]);
             let head = head(&text);
-            let asked = Asked { head: &head, bytes: text.as_bytes() };
+            let asked = Asked { head: &head, bytes: text.as_bytes(), peer_is_trusted: false };
             let address = IpAddr::from((0x2001_0db8_u128 << 96 | u128::from(number) << 64 | 1).to_be_bytes());
             let name = format!("consumer-{number}");
             let asker = Asker { consumer: Some(&name), groups: &[number % 2] };
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(arms(&sticky, |_| "A: b".into()), arms(&sticky, |_| "C: d".into()));
         let (mut scratch, text) = (Scratch::default(), request("GET /", &[]));
         let head = head(&text);
-        let asked = Asked { head: &head, bytes: text.as_bytes() };
+        let asked = Asked { head: &head, bytes: text.as_bytes(), peer_is_trusted: false };
         let client = IpAddr::from([192, 0, 2, 1]);
         let dealt =
             [0, u64::MAX].map(|chance| sticky.choose(&asked, Asker::default(), &mut scratch, client, || chance));
@@ -331,7 +331,9 @@ mod tests {
     fn a_header_forces_an_arm() {
         let all = arms(&split(&[10_000, 0], Sticky::No), |_| "X-Arm: last".into());
         assert!(all.iter().all(|&arm| arm == 1));
-        let none = arms(&split(&[10_000, 0], Sticky::No), |_| "X-Arm: lost".into());
-        assert!(none.iter().all(|&arm| arm == 0));
+        for line in ["X-Arm: lost", "X-Arm: last\r\nConnection: x-arm"] {
+            let none = arms(&split(&[10_000, 0], Sticky::No), |_| line.into());
+            assert!(none.iter().all(|&arm| arm == 0), "{line}");
+        }
     }
 }

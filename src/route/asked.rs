@@ -9,6 +9,8 @@ pub struct Asked<'a> {
     pub head: &'a RequestHead,
     /// What `head` points into.
     pub bytes: &'a [u8],
+    /// It is believed what it says of others.
+    pub peer_is_trusted: bool,
 }
 
 /// Memory of one shard for finding routes, used by one request after another.
@@ -69,9 +71,10 @@ impl<'a> Asked<'a> {
     }
 
     fn lines(&self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
-        let (head, bytes) = (self.head, self.bytes);
-        let fields = head.fields().iter().filter(move |field| field.name.of(bytes).eq_ignore_ascii_case(name));
-        fields.map(move |field| field.value.of(bytes))
+        let Self { head, bytes, peer_is_trusted } = *self;
+        let counts = head.is_for_routes(bytes, peer_is_trusted);
+        let named = head.fields().iter().filter(move |field| field.name.of(bytes).eq_ignore_ascii_case(name));
+        named.filter(move |field| counts(field)).map(move |field| field.value.of(bytes))
     }
 }
 
@@ -130,7 +133,7 @@ pub(super) mod tests {
     fn a_header_is_found_in_any_case_and_its_lines_are_one_list() {
         let text = request("GET /", &["X-A: 1", "x-b: 2", "X-a:  3 ", "X_C: 4"]);
         let (head, mut joined) = (head(&text), Vec::new());
-        let asked = Asked { head: &head, bytes: text.as_bytes() };
+        let asked = Asked { head: &head, bytes: text.as_bytes(), peer_is_trusted: false };
         for (name, want) in
             [("x-a", Some("1, 3")), ("x-b", Some("2")), ("x-c", None), ("x_c", None), ("host", Some("h"))]
         {
@@ -142,7 +145,7 @@ pub(super) mod tests {
     fn a_cookie_is_the_first_of_its_name() {
         let text = request("GET /", &["Cookie: a=1; bc=2;b=x=y ; A=3", "Cookie: a=4; d=; e"]);
         let head = head(&text);
-        let asked = Asked { head: &head, bytes: text.as_bytes() };
+        let asked = Asked { head: &head, bytes: text.as_bytes(), peer_is_trusted: false };
         let wanted =
             [("a", Some("1")), ("b", Some("x=y")), ("bc", Some("2")), ("A", Some("3")), ("d", Some("")), ("e", None)];
         for (name, want) in wanted {
@@ -154,7 +157,7 @@ pub(super) mod tests {
     fn a_query_parameter_is_compared_decoded() {
         let text = request("GET /?a=1&b%63=x%20y+z&a=2&=e&f&g=%zz%4&a%3Db=c", &[]);
         let (head, mut name_memory, mut memory) = (head(&text), Vec::new(), Vec::new());
-        let asked = Asked { head: &head, bytes: text.as_bytes() };
+        let asked = Asked { head: &head, bytes: text.as_bytes(), peer_is_trusted: false };
         let wanted = [
             ("a", Some("1")),
             ("bc", Some("x y z")),

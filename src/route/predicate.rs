@@ -130,7 +130,7 @@ mod tests {
     fn check(text: &str, want: bool) {
         let sent = request("POST /p?v=2&w=", &["X-Env: canary", "X-Env: test", "X-Empty:", "Cookie: id=7f; x=y"]);
         let head = head(&sent);
-        let asked = Asked { head: &head, bytes: sent.as_bytes() };
+        let asked = Asked { head: &head, bytes: sent.as_bytes(), peer_is_trusted: false };
         assert_eq!(predicate(text).matches(&asked, &mut Scratch::default()), want, "{text}");
     }
 

@@ -293,7 +293,7 @@ mod tests {
         for &(host, path, want) in cases {
             let mut head = RequestHead::new();
             (head.host, head.path) = (host.into(), path.into());
-            let found = table.find(&Asked { head: &head, bytes: b"" }, &mut scratch);
+            let found = table.find(&Asked { head: &head, bytes: b"", peer_is_trusted: false }, &mut scratch);
             assert_eq!(found.map(|found| found.route), want, "{host} {path}");
         }
     }

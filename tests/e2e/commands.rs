@@ -78,6 +78,18 @@ fn explain_says_which_route_and_why_no_nearer_one() {
 }
 
 #[test]
+fn explain_believes_a_client_nothing_that_only_a_trusted_peer_may_say() {
+    let secure = "  - { name: secure, headers: [{ name: X-Forwarded-Proto, exact: https }], service: users }\n";
+    let path = file("trusted", &YAML.replace("  - { name: rest,", &format!("{secure}  - {{ name: rest,")));
+    let asked = ["explain", path.to_str().unwrap(), "GET", "http://other/", "-H", "X-Forwarded-Proto: https"];
+    let (client, peer) = (Finished::run(&asked), Finished::run(&[&asked[..], &["--trusted"]].concat()));
+    for words in ["route rest\n", "not secure: header x-forwarded-proto=https differs\n"] {
+        assert!(client.stdout.contains(words), "{}", client.stdout);
+    }
+    assert!(peer.stdout.contains("route secure\n"), "{}", peer.stdout);
+}
+
+#[test]
 fn check_warns_of_what_is_never_reached_and_refuses_what_cannot_be() {
     let closed = YAML.replace("{ name: rest, service: rest }", "{ name: rest, service: rest, priority: 9 }");
     let warned = Finished::run_on("check", &closed);

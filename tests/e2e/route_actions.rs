@@ -155,6 +155,8 @@ fn who_sticks_is_dealt_the_same_by_every_gateway_and_a_header_forces() {
     assert!((20..108).contains(&of_b), "{of_b} of 128");
     let forced = answers(&mut one.client(), 64, |number| format!("{}x-canary: always\r\n", cookie(number)));
     assert!(forced.iter().all(|name| name == "b"), "{forced:?}");
+    let unsaid = |number: usize| format!("{}x-canary: always\r\nConnection: x-canary\r\n", cookie(number));
+    assert_eq!(answers(&mut one.client(), 64, unsaid), dealt[..64], "what goes no further forces nothing");
 
     let by_address = |gateway: &Gateway, last: u8| {
         let mut client = Wire::connect_from(&format!("127.0.0.{last}"), gateway.address);

@@ -162,6 +162,40 @@ fn what_a_route_demands_decides_and_the_next_closest_is_tried() {
     }
 }
 
+/// What a service does not get must not have brought the request there.
+#[test]
+fn routes_go_by_no_header_that_goes_no_further() {
+    let names = ["plain", "internal", "https", "root", "socket"];
+    let origins = names.map(named);
+    let demands = [
+        "paths: [/]",
+        "headers: [{ name: X-Internal, exact: \"1\" }]",
+        "headers: [{ name: X-Forwarded-Proto, exact: https }]",
+        "headers: [{ name: X-Consumer-Username, exact: root }]",
+        "headers: [{ name: Upgrade, exact: websocket }], upgrade: [websocket]",
+    ];
+    let mut config = Config::empty();
+    for ((name, origin), demand) in names.iter().zip(&origins).zip(demands) {
+        config = config.service(name, &[origin.address], "").route(name, name, demand);
+    }
+    let client = Gateway::start(&config);
+    let peer = Gateway::start(&config.with("trust: { proxies: [\"127.0.0.1\"] }"));
+    for (lines, by_client, by_peer) in [
+        ("X-Internal: 1\r\n", "internal", "internal"),
+        ("X-Internal: 1\r\nConnection: x-internal\r\n", "plain", "plain"),
+        ("X-Forwarded-Proto: https\r\n", "plain", "https"),
+        ("X-Consumer-Username: root\r\n", "plain", "root"),
+        ("Upgrade: websocket\r\n", "plain", "plain"),
+        ("Upgrade: websocket\r\nConnection: upgrade\r\n", "socket", "socket"),
+    ] {
+        for (gateway, name) in [(&client, by_client), (&peer, by_peer)] {
+            let mut client = gateway.client();
+            client.send(format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n"));
+            assert_eq!(client.response().text(), name, "{lines}");
+        }
+    }
+}
+
 /// Path by path what has let requests past a gateway's rules elsewhere: matched in one spelling, served in another.
 #[test]
 fn no_spelling_of_a_path_slips_past_its_route() {

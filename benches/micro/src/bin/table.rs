@@ -24,7 +24,7 @@ fn search<'a>(table: &'a Table, host: &str, path: &str, is_there: bool) -> impl 
     let (mut head, mut scratch) = (RequestHead::new(), Scratch::default());
     (head.host, head.path) = (host.into(), path.into());
     move || {
-        let asked = Asked { head: black_box(&head), bytes: b"" };
+        let asked = Asked { head: black_box(&head), bytes: b"", peer_is_trusted: false };
         assert_eq!(black_box(table.find(&asked, &mut scratch)).is_some(), is_there);
     }
 }

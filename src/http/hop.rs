@@ -1,0 +1,173 @@
+//! What of a head goes no further: what was meant for one hop (RFC 9110 §7.6.1), what the gateway writes anew, and what
+//! is not its sender's to say.
+
+use super::field::{Field, Known, is_a_gateways};
+use super::head::{RequestHead, ResponseHead};
+
+/// Which fields of a head stay behind.
+#[derive(Clone, Copy, Debug)]
+pub struct Stops {
+    /// A bit for each name.
+    known: u32,
+    /// Those that only a gateway may send.
+    gateways: bool,
+}
+
+impl Stops {
+    pub fn and(self, known: Known) -> Self {
+        Self { known: self.known | 1 << known as u32, ..self }
+    }
+
+    pub fn but(self, known: Known) -> Self {
+        Self { known: self.known & !(1 << known as u32), ..self }
+    }
+
+    #[inline(always)]
+    fn has(self, known: Known) -> bool {
+        self.known >> known as u32 & 1 == 1
+    }
+}
+
+impl RequestHead {
+    /// Who is not trusted speaks for nobody but itself.
+    pub fn stops(&self, peer_is_trusted: bool) -> Stops {
+        let known = if peer_is_trusted { NOT_REQUESTED } else { NOT_REQUESTED | ONLY_TRUSTED };
+        Stops { known, gateways: !peer_is_trusted }
+    }
+
+    #[inline(always)]
+    pub fn is_stopped(&self, bytes: &[u8], field: &Field, stops: Stops) -> bool {
+        // What the gateway or an origin decides by is never removed by a client's Connection.
+        match field.known {
+            Known::Other => {
+                let name = field.name.of(bytes);
+                stops.gateways && is_a_gateways(name) || self.connection_lists(bytes, name)
+            }
+            known => stops.has(known),
+        }
+    }
+
+    /// Which fields are not there for policies, as they do not go on.
+    pub fn stays_behind(&self, bytes: &[u8], peer_is_trusted: bool) -> impl Fn(&Field) -> bool {
+        let stops = self.stops(peer_is_trusted);
+        move |field| self.is_stopped(bytes, field, stops)
+    }
+
+    /// Which fields a route may go by. A service that is chosen by what it does not get would take it for said.
+    pub fn is_for_routes(&self, bytes: &[u8], peer_is_trusted: bool) -> impl Fn(&Field) -> bool {
+        let mut stops = self.stops(peer_is_trusted);
+        if peer_is_trusted {
+            stops.known &= !CONTINUED;
+        }
+        if self.upgrade.is_some() {
+            stops = stops.but(Known::Upgrade);
+        }
+        move |field| !self.is_stopped(bytes, field, stops)
+    }
+}
+
+impl ResponseHead {
+    pub fn stops(&self) -> Stops {
+        Stops { known: NOT_RESPONDED, gateways: false }
+    }
+
+    #[inline(always)]
+    pub fn is_stopped(&self, bytes: &[u8], field: &Field, stops: Stops) -> bool {
+        match field.known {
+            Known::Other => self.connection_lists(bytes, field.name.of(bytes)),
+            known => stops.has(known),
+        }
+    }
+}
+
+/// Fields of a request that are written anew or are meant for this hop.
+const NOT_REQUESTED: u32 = bits(&[
+    Known::ContentLength,
+    Known::TransferEncoding,
+    Known::Connection,
+    Known::KeepAlive,
+    Known::ProxyConnection,
+    Known::ProxyAuthenticate,
+    Known::ProxyAuthorization,
+    Known::Te,
+    Known::Upgrade,
+    Known::Expect,
+    Known::XForwardedFor,
+    Known::Forwarded,
+    Known::XRequestId,
+]);
+/// Those of them in which a trusted peer's account goes on.
+const CONTINUED: u32 = bits(&[Known::XForwardedFor, Known::Forwarded, Known::XRequestId]);
+/// Fields that only a trusted peer may send.
+const ONLY_TRUSTED: u32 = bits(&[Known::XForwardedProto, Known::XForwardedHost, Known::XForwardedPort, Known::XRealIp]);
+/// Fields of a response that are written anew or are meant for this hop.
+const NOT_RESPONDED: u32 = bits(&[
+    Known::ContentLength,
+    Known::TransferEncoding,
+    Known::Connection,
+    Known::KeepAlive,
+    Known::ProxyConnection,
+    Known::ProxyAuthenticate,
+    Known::Te,
+    Known::Upgrade,
+]);
+
+/// A bit for each name.
+const fn bits(names: &[Known]) -> u32 {
+    let (mut bits, mut index) = (0, 0);
+    while index < names.len() {
+        bits |= 1 << names[index] as u32;
+        index += 1;
+    }
+    bits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::h1::Scan;
+    use crate::http::head::{HeadLimits, Underscores};
+
+    const LIMITS: HeadLimits = HeadLimits {
+        head_bytes_max: 1024,
+        fields_max: 20,
+        uri_bytes_max: 64,
+        underscores: Underscores::Drop,
+        merge_slashes: true,
+    };
+
+    /// The names of those fields for which `is_one` holds.
+    fn names(fields: &[Field], text: &str, is_one: impl Fn(&Field) -> bool) -> String {
+        let names = fields.iter().filter(|field| is_one(field)).map(|field| field.name.of(text.as_bytes()));
+        names.map(|name| std::str::from_utf8(name).unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn request(fields: &str) -> (RequestHead, String) {
+        let text = format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+        let mut head = RequestHead::new();
+        assert_eq!(head.parse(text.as_bytes(), &LIMITS, &mut Scan::new()), Ok(Some(text.len())), "{text}");
+        (head, text)
+    }
+
+    /// Which fields behind Host routes see of an untrusted client, and of a trusted peer.
+    #[track_caller]
+    fn check_routes(fields: &str, untrusted: &str, trusted: &str) {
+        let (head, text) = request(fields);
+        for (peer_is_trusted, want) in [(false, untrusted), (true, trusted)] {
+            let is_seen = head.is_for_routes(text.as_bytes(), peer_is_trusted);
+            assert_eq!(names(&head.fields()[1..], &text, is_seen), want, "{fields} {peer_is_trusted}");
+        }
+    }
+
+    #[test]
+    fn routes_go_by_what_goes_on() {
+        check_routes("X-A: 1\r\nCookie: b\r\n", "X-A Cookie", "X-A Cookie");
+        check_routes("X-Internal: 1\r\nConnection: x-internal\r\nX-A: 1\r\n", "X-A", "X-A");
+        check_routes("X-Forwarded-Proto: https\r\nX-Real-IP: ::1\r\n", "", "X-Forwarded-Proto X-Real-IP");
+        check_routes("X-Consumer-Username: root\r\n", "", "X-Consumer-Username");
+        check_routes("X-Forwarded-For: ::1\r\nX-Request-Id: a\r\n", "", "X-Forwarded-For X-Request-Id");
+        check_routes("Proxy-Authorization: a\r\nKeep-Alive: b\r\nTE: c\r\n", "", "");
+        check_routes("Upgrade: websocket\r\n", "", "");
+        check_routes("Upgrade: websocket\r\nConnection: upgrade\r\n", "Upgrade", "Upgrade");
+    }
+}
