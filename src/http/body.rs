@@ -79,6 +79,11 @@ impl Decoder {
         };
     }
 
+    /// Of the body that has been begun, trailers of these names do not go on: its head says that they are for this hop.
+    pub fn leave_out<'a>(&mut self, names: impl Iterator<Item = &'a [u8]>) {
+        self.chunked.leave_out(names);
+    }
+
     /// Moves the payload found in `bytes` to its front. Consumes everything unless the body ends before. After an error
     /// nothing more can be made of the stream.
     pub fn decode(&mut self, bytes: &mut [u8]) -> Result<Decoded, BodyError> {

@@ -205,6 +205,10 @@ impl FieldTable {
         self.fields.iter().find(|field| field.known == known).map(|field| field.value.of(bytes))
     }
 
+    pub(super) fn connection_options<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.connection_options.iter().map(move |option| option.of(bytes))
+    }
+
     #[inline]
     pub(super) fn connection_lists(&self, bytes: &[u8], name: &[u8]) -> bool {
         // Nearly always none, which is then seen without a call.
@@ -213,7 +217,7 @@ impl FieldTable {
 
     #[inline(never)]
     fn connection_options_include(&self, bytes: &[u8], name: &[u8]) -> bool {
-        self.connection_options.iter().any(|option| option.of(bytes).eq_ignore_ascii_case(name))
+        self.connection_options(bytes).any(|option| option.eq_ignore_ascii_case(name))
     }
 }
 

@@ -95,6 +95,11 @@ impl RequestHead {
     pub fn connection_lists(&self, bytes: &[u8], name: &[u8]) -> bool {
         self.table.connection_lists(bytes, name)
     }
+
+    /// What Connection says beyond `keep-alive` and `close`: names of fields and trailers for this hop.
+    pub fn connection_options<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.table.connection_options(bytes)
+    }
 }
 
 impl Default for RequestHead {
@@ -147,6 +152,11 @@ impl ResponseHead {
     /// `keep-alive` or `close`, for which this is false.
     pub fn connection_lists(&self, bytes: &[u8], name: &[u8]) -> bool {
         self.table.connection_lists(bytes, name)
+    }
+
+    /// What Connection says beyond `keep-alive` and `close`: names of fields and trailers for this hop.
+    pub fn connection_options<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.table.connection_options(bytes)
     }
 
     /// How the body of the answer to `request` ends (RFC 9112 §6.3).

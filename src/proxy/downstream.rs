@@ -6,6 +6,7 @@ use super::exchange::{self, Next};
 use super::origin::Origin;
 use super::plan::{Entrance, Settings};
 use super::shared::{Scratch, Shared};
+use crate::http::body::Framing;
 use crate::http::h1::Scan;
 use crate::http::head::RequestHead;
 use crate::policy::rate_limit::Expected;
@@ -121,6 +122,15 @@ impl Downstream {
             }
             Err(ReadError::Transport(_)) => Err(NoRequest::Silence),
             Err(error) => Err(NoRequest::Failed(Failure::downstream(error))),
+        }
+    }
+
+    /// Begins the body behind a head, whose bytes these are.
+    pub fn begin_body(&mut self, settings: &Settings, head: &RequestHead, bytes: &[u8]) {
+        let reader = &mut self.connection.reader;
+        reader.begin_body(head.framing, &settings.body_limits());
+        if head.framing == Framing::Chunked {
+            reader.decoder_and_input().0.leave_out(head.connection_options(bytes));
         }
     }
 

@@ -140,7 +140,7 @@ async fn proceed<'a>(
     downstream: &mut Downstream,
 ) -> Result<Next, Stop<'a>> {
     let Visit { shared, settings, bytes, account, .. } = *visit;
-    downstream.connection.reader.begin_body(request.framing, &settings.body_limits());
+    downstream.begin_body(settings, request, bytes);
     account.request_read.set(matches!(request.framing, Framing::Empty | Framing::Length(0)));
     let _in_flight = shared.enter(settings)?;
     let mut body = None;

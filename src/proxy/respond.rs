@@ -56,6 +56,10 @@ pub async fn respond(
     }
     let framing = head.framing(exchange.request.method).map_err(|error| failed(UpstreamFailure::Head(error)))?;
     reader.begin_body(framing, &exchange.settings.body_limits());
+    if framing == Framing::Chunked {
+        let (decoder, input) = reader.decoder_and_input();
+        decoder.leave_out(head.connection_options(&input[..length]));
+    }
     let down_framing = match (framing, exchange.request.version) {
         (Framing::Chunked | Framing::UntilClose, Version::Http11) => Framing::Chunked,
         (Framing::Chunked | Framing::UntilClose, Version::Http10) => Framing::UntilClose,

@@ -168,6 +168,11 @@ impl Reader {
         self.decoder.reset(framing, limits);
     }
 
+    /// The decoder of the body that has been begun, and the input, in which its head may still be.
+    pub fn decoder_and_input(&mut self) -> (&mut Decoder, &[u8]) {
+        (&mut self.decoder, self.input.as_ref().map_or(&[], Buf::bytes))
+    }
+
     /// The next piece of the body, as much as has arrived.
     pub async fn piece(&mut self, stream: &TcpStream, deadline: Mono) -> Result<Piece, ReadError> {
         loop {

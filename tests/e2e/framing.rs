@@ -178,6 +178,23 @@ fn trailers_go_on_but_those_that_frame_or_route_do_not() {
     }
 }
 
+#[test]
+fn trailers_that_connection_names_end_here() {
+    const LAST: &str = "0\r\nX-Hop: 1\r\nX-Stays: 2\r\n\r\n";
+    let origin = Origin::answering(format!(
+        "HTTP/1.1 200 OK\r\nConnection: x-hop\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n{LAST}"
+    ));
+    let gateway = Gateway::start(&Config::to(&origin));
+    let mut client = gateway.client();
+    for (connection, sent) in [("X-HOP", &[("X-Stays", "2")][..]), ("TE", &[("X-Hop", "1"), ("X-Stays", "2")][..])] {
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: {connection}\r\n"));
+        client.send(format!("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n{LAST}"));
+        assert_eq!(trailers(&client.response()), [("X-Stays", "2")]);
+        let requests = origin.requests();
+        assert_eq!(trailers(requests.last().expect("it was sent on")), sent, "{connection}");
+    }
+}
+
 /// An HTTP/1.0 client knows no trailers, and gets none in its body.
 #[test]
 fn trailers_do_not_spill_into_an_old_clients_body() {

@@ -67,7 +67,12 @@ impl Chunked {
     pub(in crate::http) fn reset(&mut self, limits: &BodyLimits) {
         self.limits = *limits;
         self.forget_trailers();
+        self.leave_out(std::iter::empty());
         self.begin_size();
+    }
+
+    pub(in crate::http) fn leave_out<'a>(&mut self, names: impl Iterator<Item = &'a [u8]>) {
+        self.trailers.leave_out(names);
     }
 
     pub(in crate::http) fn forget_trailers(&mut self) {

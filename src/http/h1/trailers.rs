@@ -11,6 +11,8 @@ pub(super) struct Trailers {
     kept: Vec<u8>,
     /// The line that is not complete yet.
     line: Vec<u8>,
+    /// What the head says is for this hop; each with a comma behind it, which none of them has.
+    named: Vec<u8>,
     bytes: usize,
     fields: usize,
     complete: bool,
@@ -50,7 +52,8 @@ const MEMORY_BYTES_KEPT: usize = 512;
 
 impl Trailers {
     pub(super) fn new() -> Self {
-        Self { kept: Vec::new(), line: Vec::new(), bytes: 0, fields: 0, complete: false }
+        let (kept, line, named) = (Vec::new(), Vec::new(), Vec::new());
+        Self { kept, line, named, bytes: 0, fields: 0, complete: false }
     }
 
     /// Forgets them, and gives back what more than a few took.
@@ -58,13 +61,22 @@ impl Trailers {
         if self.bytes == 0 {
             return;
         }
-        for memory in [&mut self.kept, &mut self.line] {
+        for memory in [&mut self.kept, &mut self.line, &mut self.named] {
             memory.clear();
             memory.shrink_to(MEMORY_BYTES_KEPT);
         }
         self.bytes = 0;
         self.fields = 0;
         self.complete = false;
+    }
+
+    /// Trailers of these names do not go on with the body that begins.
+    pub(super) fn leave_out<'a>(&mut self, names: impl Iterator<Item = &'a [u8]>) {
+        self.named.clear();
+        for name in names {
+            self.named.extend_from_slice(name);
+            self.named.push(b',');
+        }
     }
 
     /// `Name: value` lines with their line ends.
@@ -95,7 +107,7 @@ impl Trailers {
                 if self.fields > limits.trailer_fields_max {
                     return Err(BodyError::TooManyTrailers);
                 }
-                keep(line, limits.underscores, &mut self.kept)?;
+                keep(line, limits.underscores, &self.named, &mut self.kept)?;
             }
             self.line.clear();
         }
@@ -103,7 +115,7 @@ impl Trailers {
     }
 }
 
-fn keep(line: &[u8], underscores: Underscores, kept: &mut Vec<u8>) -> Result<(), BodyError> {
+fn keep(line: &[u8], underscores: Underscores, named: &[u8], kept: &mut Vec<u8>) -> Result<(), BodyError> {
     let colon = memchr::memchr(b':', line).ok_or(BodyError::TrailerInvalid)?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     let token = Token::of(name);
@@ -113,7 +125,8 @@ fn keep(line: &[u8], underscores: Underscores, kept: &mut Vec<u8>) -> Result<(),
     if !value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..)) {
         return Err(BodyError::TrailerInvalid);
     }
-    if goes_on(name) && (underscores == Underscores::Allow || !token.has_underscore) {
+    let is_named = named.split(|&byte| byte == b',').any(|other| other.eq_ignore_ascii_case(name));
+    if goes_on(name) && !is_named && (underscores == Underscores::Allow || !token.has_underscore) {
         for part in [name, b": ", value.trim_ascii(), b"\r\n"] {
             kept.extend_from_slice(part);
         }
@@ -176,6 +189,22 @@ mod tests {
             check(&format!("{name}: 5\r\nA: b\r\n\r\n"), "A: b\r\n");
         }
         check("X-Consumer-Id: 5\r\nx-envoy-a: 5\r\nA: b\r\n\r\n", "A: b\r\n");
+    }
+
+    #[test]
+    fn trailers_that_the_head_names_stay_until_another_body_begins() {
+        let mut trailers = Trailers::new();
+        let mut take = |names: &[&str]| {
+            trailers.clear();
+            trailers.leave_out(names.iter().map(|name| name.as_bytes()));
+            for line in ["X-Hop: 1\r\n", "X-Hops: 2\r\n", "\r\n"] {
+                assert_eq!(trailers.take_line(line.as_bytes(), &LIMITS), Ok(line.len()));
+            }
+            String::from_utf8(trailers.kept().to_vec()).expect("UTF-8")
+        };
+        assert_eq!(take(&["TE", "x-HOP"]), "X-Hops: 2\r\n");
+        assert_eq!(take(&["x-hops"]), "X-Hop: 1\r\n");
+        assert_eq!(take(&[]), "X-Hop: 1\r\nX-Hops: 2\r\n");
     }
 
     #[test]
