@@ -28,6 +28,8 @@ pub struct Downstream {
     pub awaits_proxy_header: bool,
     /// Requests it has brought.
     pub requests: u32,
+    /// How many it had brought when a line that belongs to none was dropped last.
+    line_dropped_after: u32,
     /// What its last request was charged for.
     pub expected: Expected,
 }
@@ -55,6 +57,8 @@ impl ListenerInfo {
 pub enum NoRequest {
     /// The client ended the connection, or never said a word: there is nothing to answer.
     Silence,
+    /// An empty line came behind the last request: the next one may come as if it had not.
+    EmptyLine,
     Failed(Failure),
 }
 
@@ -63,7 +67,8 @@ impl Downstream {
         let origin = Origin::new(peer.ip(), listener.address);
         let awaits_proxy_header = listener.is_proxy(peer.ip());
         let (connection, expected) = (Connection::new(stream), Expected::default());
-        Self { connection, peer, origin, listener, awaits_proxy_header, requests: 0, expected }
+        let (requests, line_dropped_after) = (0, 0);
+        Self { connection, peer, origin, listener, awaits_proxy_header, requests, line_dropped_after, expected }
     }
 
     /// Reads the header that a load balancer begins with. Returns the client's address, or `None` if there is no good
@@ -107,9 +112,19 @@ impl Downstream {
         }
         let deadline = shared.runtime.now().mono + settings.limits.header_read_timeout;
         let (limits, mut scan) = (settings.head_limits(), Scan::default());
+        // One behind each request, so that a connection is not kept by nothing else.
+        let drops_line = self.requests != self.line_dropped_after;
         let Connection { stream, reader } = &mut self.connection;
-        let parse = |bytes: &[u8]| head.parse(bytes, &limits, &mut scan);
+        let parse = |bytes: &[u8]| match head.parse(bytes, &limits, &mut scan) {
+            Ok(None) if drops_line && bytes == EMPTY_LINE => Ok(Some(0)),
+            parsed => parsed,
+        };
         let read = reader.head(stream, deadline, parse).await;
+        if read == Ok(0) {
+            reader.skip(EMPTY_LINE.len());
+            self.line_dropped_after = self.requests;
+            return Err(NoRequest::EmptyLine);
+        }
         match read.and_then(|length| reader.take_head(length)) {
             Ok(bytes) => {
                 self.requests += 1;
@@ -188,5 +203,7 @@ async fn linger(shared: &Shared, stream: &TcpStream) {
     }
 }
 
+/// What some clients send behind a body (RFC 9112 §2.2).
+const EMPTY_LINE: &[u8] = b"\r\n";
 /// What a client may still send after it was refused before the connection is reset.
 const LINGER_BYTES_MAX: usize = 4 << 20;

@@ -78,6 +78,7 @@ pub async fn run(shared: &Shared, scratch: &mut Scratch, downstream: &mut Downst
     let head = match downstream.read_head(shared, &settings, request).await {
         Ok(head) => head,
         Err(NoRequest::Silence) => return Next::Close,
+        Err(NoRequest::EmptyLine) => return Next::Request,
         Err(NoRequest::Failed(failure)) => {
             let account = Account::new(began, false, RequestId::generate(shared));
             return refuse_head(shared, &settings, downstream, &account, (request.method, failure)).await;
