@@ -489,7 +489,30 @@ fn client_address(settings: &Settings, peer: IpAddr, head: &RequestHead, bytes: 
     client
 }
 
-/// Some proxies tell the client's port too.
+/// Some proxies tell the client's port too, and some put an IPv6 address in brackets also without one.
 fn address(text: &str) -> Option<IpAddr> {
-    text.parse().ok().or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
+    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    text.parse().ok().or_else(with_port).or_else(bracketed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_as_any_proxy_writes_it() {
+        #[track_caller]
+        fn check(text: &str, read: Option<&str>) {
+            assert_eq!(address(text), read.map(|read| read.parse().expect("an address")), "{text}");
+        }
+        check("192.0.2.7", Some("192.0.2.7"));
+        check("192.0.2.7:4711", Some("192.0.2.7"));
+        check("2001:db8::1", Some("2001:db8::1"));
+        check("[2001:db8::1]:4711", Some("2001:db8::1"));
+        check("[2001:db8::1]", Some("2001:db8::1"));
+        for text in ["", "unknown", "_hidden", "[192.0.2.7]", "[2001:db8::1", "2001:db8::1]", "[]"] {
+            check(text, None);
+        }
+    }
 }

@@ -172,6 +172,7 @@ fn the_client_is_the_last_untrusted_address() {
         ("trust: { proxies: [\"127.0.0.1\"] }", "6.6.6.6, 203.0.113.9", "203.0.113.9"),
         ("trust: { proxies: [\"127.0.0.1\", \"10.0.0.0/8\"] }", "6.6.6.6, 203.0.113.9, 10.1.2.3", "203.0.113.9"),
         ("trust: { proxies: [\"127.0.0.1\"] }", "6.6.6.6, 10.1.2.3", "10.1.2.3"),
+        ("trust: { proxies: [\"127.0.0.1\", \"10.0.0.0/8\"] }", "6.6.6.6, [2001:db8::1], 10.1.2.3", "2001:db8::1"),
     ] {
         let origin = Origin::answering(OK);
         let gateway = Gateway::start(&Config::to(&origin).with(trust));
