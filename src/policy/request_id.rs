@@ -5,8 +5,9 @@ use serde::Deserialize;
 use super::{Context, Hooks, Invalid, Member, Verdict};
 use crate::http::view::{FieldName, RequestView, ResponseView};
 
-/// Sends the id of each request to its service under another name than `X-Request-Id`, which always is sent, and back
-/// to the client. It is the id that is in the log.
+/// Sends an id of each request to its service under another name than `X-Request-Id`, which always is sent, and back to
+/// the client. In the log `request_id` is what was sent as `X-Request-Id`, and `request_id_sent` what was sent under this
+/// name, where that is another.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -62,10 +63,15 @@ impl Member for RequestId {
     }
 
     fn on_request<'a>(&'a self, request: &mut RequestView<'_>, context: &mut Context<'_>) -> Verdict<'a> {
-        if let Some(header) = &self.header
-            && self.accepted(header, request).is_none()
-        {
-            request.headers.set(header, self.id(context.request_id, &mut [0; UUID_BYTES]));
+        let Some(header) = &self.header else { return Verdict::Continue };
+        match self.accepted(header, request) {
+            Some(id) => context.found.sent_id.note(id),
+            None => {
+                let mut room = [0; UUID_BYTES];
+                let id = self.id(context.request_id, &mut room);
+                context.found.sent_id.note(id);
+                request.headers.set(header, id);
+            }
         }
         Verdict::Continue
     }
@@ -77,10 +83,15 @@ impl Member for RequestId {
         match &self.header {
             None => response.headers.set(&X_REQUEST_ID, context.request_id),
             // A request that was refused before it came here still has what the client sent.
-            Some(header) => match self.accepted(header, request) {
-                Some(id) => response.headers.set(header, id),
-                None => response.headers.set(header, self.id(context.request_id, &mut [0; UUID_BYTES])),
-            },
+            Some(header) => {
+                let mut room = [0; UUID_BYTES];
+                let id = match self.accepted(header, request) {
+                    Some(id) => id,
+                    None => self.id(context.request_id, &mut room),
+                };
+                context.found.sent_id.note(id);
+                response.headers.set(header, id);
+            }
         }
     }
 }
@@ -171,6 +182,25 @@ mod tests {
         let ours = ["X-Trace: 00112233445566778899aabbccddeeff"];
         assert_eq!(answered("{ header_name: X-Trace, echo_downstream: true }"), ours);
         assert_eq!(answered("{ header_name: X-Trace, accept: true, echo_downstream: true }"), ours);
+    }
+
+    #[test]
+    fn the_log_is_told_what_was_sent() {
+        #[track_caller]
+        fn check(config: &str, request: &str, want: &str) {
+            let trial = Trial::<RequestId>::new(config);
+            let tried = trial.request(&format!("GET / HTTP/1.1\nHost: h{request}"));
+            assert_eq!(&tried.found().sent_id.bytes()[..], want.as_bytes(), "{config}");
+        }
+        check("echo_downstream: true", "", "");
+        check("header_name: X-Trace", "\nX-Trace: mine", "00112233445566778899aabbccddeeff");
+        let config = "{ header_name: X-Trace, generator: uuid, accept: true, echo_downstream: true }";
+        check(config, "\nX-Trace: <mine>", "00112233-4455-4677-8899-aabbccddeeff");
+        check(config, "\nX-Trace: mine", "mine");
+        let trial = Trial::<RequestId>::new(config);
+        let mut refused = trial.refused_before("GET / HTTP/1.1\nHost: h\nX-Trace: mine");
+        assert_eq!(refused.answered(403, &[]), ["X-Trace: mine"]);
+        assert_eq!(&refused.found().sent_id.bytes()[..], b"mine");
     }
 
     #[test]

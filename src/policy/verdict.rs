@@ -1,6 +1,6 @@
 //! What policies are told and what they say.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -99,14 +99,33 @@ pub struct Findings {
     pub would_refuse: Option<Error>,
     /// What the request has cost.
     pub charged: Charged,
+    pub sent_id: SentId,
 }
+
+/// What a policy has called the request towards its service or client, in a header of the operator's choice: for the
+/// log. Empty if none has.
+#[derive(Debug, Default)]
+pub struct SentId(RefCell<Vec<u8>>);
 
 impl Findings {
     /// Of another request nothing is known; memory is kept.
     pub fn forget(&mut self) {
-        let charged = std::mem::take(&mut self.charged);
+        let (charged, mut sent_id) = (std::mem::take(&mut self.charged), std::mem::take(&mut self.sent_id));
         charged.forget();
-        *self = Self { charged, ..Self::default() };
+        sent_id.0.get_mut().clear();
+        *self = Self { charged, sent_id, ..Self::default() };
+    }
+}
+
+impl SentId {
+    pub fn note(&self, id: &[u8]) {
+        let mut sent = self.0.borrow_mut();
+        sent.clear();
+        sent.extend_from_slice(id);
+    }
+
+    pub fn bytes(&self) -> Ref<'_, [u8]> {
+        Ref::map(self.0.borrow(), Vec::as_slice)
     }
 }
 

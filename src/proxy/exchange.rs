@@ -434,6 +434,9 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
     let would_refuse = guarded.and_then(|guarded| guarded.visit.notes.would_refuse());
     let identity = guarded.and_then(|guarded| guarded.visit.notes.identity_or_former());
     let edits = guarded.and_then(|guarded| guarded.visit.notes.request());
+    let found = guarded.and_then(|guarded| guarded.visit.notes.found());
+    let sent_id = found.as_ref().map(|found| found.sent_id.bytes());
+    let request_id = account.request_id.bytes(request.map_or(b"", |(_, bytes)| bytes));
     let value = |known| request.and_then(|(head, bytes)| head.value(bytes, known));
     let now = shared.runtime.now();
     let record = Record {
@@ -458,7 +461,8 @@ fn log(shared: &Shared, settings: &Settings, downstream: &Downstream, account: &
             _ => "HTTP/1.1",
         },
         status: account.status.get(),
-        request_id: account.request_id.bytes(request.map_or(b"", |(_, bytes)| bytes)),
+        request_id,
+        request_id_sent: sent_id.as_deref().filter(|id| !id.is_empty() && *id != request_id),
         request_body_bytes: downstream.connection.reader.payload_total(),
         response_body_bytes: account.response_body_bytes.get(),
         upstream_duration: account.first_byte_after.get(),

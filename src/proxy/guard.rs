@@ -138,7 +138,8 @@ impl Notes {
         found.identity.clone().or_else(|| found.former.clone())
     }
 
-    fn found(&self) -> Option<Ref<'_, Findings>> {
+    /// What policies have found out, if any was asked.
+    pub fn found(&self) -> Option<Ref<'_, Findings>> {
         self.begun.get().then(|| self.found.borrow())
     }
 

@@ -33,6 +33,8 @@ pub struct Record<'a> {
     /// 0 when no answer was sent.
     pub status: u16,
     pub request_id: &'a [u8],
+    /// What it was called under a name of the operator's choice, if that is something else.
+    pub request_id_sent: Option<&'a [u8]>,
     pub request_body_bytes: u64,
     pub response_body_bytes: u64,
     /// Until the upstream's first byte.
@@ -77,6 +79,7 @@ impl Record<'_> {
         line.quoted(text_key!("version"), |out| out.extend_from_slice(self.version.as_bytes()));
         line.number(key!("status"), self.status.into());
         line.text(text_key!("request_id"), self.request_id, NAME_BYTES_MAX);
+        line.maybe_text(text_key!("request_id_sent"), self.request_id_sent, NAME_BYTES_MAX);
         line.number(key!("request_body_bytes"), self.request_body_bytes);
         line.number(key!("response_body_bytes"), self.response_body_bytes);
         if let Some(duration) = self.upstream_duration {
@@ -175,7 +178,7 @@ const TEXT_BYTES_MAX: usize = 2_048;
 /// The same for names, which are short when they are honest.
 const NAME_BYTES_MAX: usize = 256;
 const TEXTS: usize = 4;
-const NAMES: usize = 9;
+const NAMES: usize = 10;
 /// Keys, quotes, numbers at their longest, three addresses.
 const FIXED_BYTES_MAX: usize = STAMP_BYTES + 768 + 3 * 64;
 /// No line is longer.
@@ -203,6 +206,7 @@ mod tests {
             version: "HTTP/1.1",
             status: 404,
             request_id: b"r-1",
+            request_id_sent: None,
             request_body_bytes: 0,
             response_body_bytes: 181,
             upstream_duration: None,
@@ -259,6 +263,7 @@ mod tests {
             service: Some("pool \"a\""),
             upstream: Some(([127, 0, 0, 1], 9_000).into()),
             query: Some(b"q=\x1b"),
+            request_id_sent: Some(b"t-1"),
             upstream_duration: Some(Duration::from_millis(2)),
             retried: true,
             error: Some("upstream-timeout"),
@@ -277,7 +282,8 @@ mod tests {
                 r#"{"time":"2025-01-01T00:00:00.007Z","duration_us":1234,"client":"2001:db8::1","peer":"[::1]:5","#,
                 r#""listener":"public","route":"agents","service":"pool \"a\"","upstream":"127.0.0.1:9000","#,
                 r#""method":"GET","host":"example.org","path":"/a","query":"q=\u001b","version":"HTTP/1.1","#,
-                r#""status":404,"request_id":"r-1","request_body_bytes":0,"response_body_bytes":181,"#,
+                r#""status":404,"request_id":"r-1","request_id_sent":"t-1","request_body_bytes":0,"#,
+                r#""response_body_bytes":181,"#,
                 r#""upstream_duration_us":2000,"retried":true,"error":"upstream-timeout","policy":"cors","#,
                 r#""reason":"odd","would_refuse":"role_missing","consumer":"ann","credential":"a\"b","#,
                 r#""user_agent":"curl/8","#,
@@ -304,6 +310,7 @@ mod tests {
             query: Some(&bytes),
             status: u16::MAX,
             request_id: &bytes,
+            request_id_sent: Some(&bytes),
             request_body_bytes: u64::MAX,
             response_body_bytes: u64::MAX,
             upstream_duration: Some(Duration::MAX),

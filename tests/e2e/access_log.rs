@@ -46,6 +46,25 @@ fn a_line_says_who_asked_what_and_what_came_of_it() {
     assert!(line["error"].is_null(), "{line}");
 }
 
+/// Whoever looks for a request by the name that its client or its service knows finds it.
+#[test]
+fn an_id_that_a_policy_has_sent_is_there_beside_the_gateways_own() {
+    let origin = Origin::answering(OK);
+    let policy = "request_id: { header_name: X-Trace, generator: uuid, accept: true }";
+    let gateway = Gateway::start(&Config::to(&origin).one_shard().with(&format!("policies: [{{ {policy} }}]")));
+    let mut client = gateway.client();
+    for trace in ["X-Trace: mine-1\r\n", ""] {
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{trace}\r\n"));
+        assert_eq!(client.response().status(), 200);
+    }
+    let requests = origin.requests();
+    assert_eq!(requests[0].value("x-trace"), Some("mine-1"));
+    for (line, request) in gateway.log_lines(2).iter().zip(&requests) {
+        assert_eq!(line["request_id_sent"], request.value("x-trace").unwrap(), "{line}");
+        assert_eq!(line["request_id"], request.value("x-request-id").unwrap(), "{line}");
+    }
+}
+
 /// Bytes that could end a line, a string or a terminal's patience.
 #[test]
 fn no_byte_of_a_request_escapes_its_string() {
