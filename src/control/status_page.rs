@@ -110,7 +110,7 @@ pub fn status(status: &Status, clocks: Clocks) -> String {
     .to_string()
 }
 
-/// Percentiles of the latency of every route, or of one; `None` if there is no such route.
+/// Percentiles of the latency of every route since the start, or of one; `None` if there is no such route.
 pub fn latency(status: &Status, route: Option<&str>) -> Option<String> {
     let mut all = Histogram::default();
     let mut routes = Map::new();
