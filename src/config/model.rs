@@ -434,13 +434,14 @@ pub struct Limits {
     pub trailer_bytes_max: Option<Bounded<0, { Ceilings::HEAD_BYTES_CEILING as u64 }>>,
     /// 1xx responses of a service to one request; 502. Default: 16.
     pub informational_max: Option<Bounded<0, 1_000>>,
-    /// From the first byte of a request's head to its last, in milliseconds; 408. Default: 10000.
+    /// From the first byte of a request's head to its last, in milliseconds; 408. A new connection without a byte is
+    /// closed after as long. Default: 10000.
     pub header_read_timeout_ms: Option<Millis>,
     /// Bytes a second that a request's body must bring on average; 408; 0 is off. Default: 240.
     pub body_bytes_per_s_min: Option<Bytes>,
     /// How long a body may be slower, in milliseconds. Default: 5000.
     pub body_rate_grace_ms: Option<Millis>,
-    /// How long a connection is kept without a request, in milliseconds. Default: 75000.
+    /// How long a connection is kept without another request when it has brought one, in milliseconds. Default: 75000.
     pub idle_timeout_ms: Option<Millis>,
     /// How long a client may take no byte of its response, in milliseconds. Default: 30000.
     pub send_timeout_ms: Option<Millis>,
