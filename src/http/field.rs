@@ -26,6 +26,7 @@ pub enum Known {
     XRealIp,
     Forwarded,
     Via,
+    MaxForwards,
     XRequestId,
     Authorization,
     Cookie,
@@ -54,6 +55,7 @@ impl Known {
             (10, Some(b'u')) if same(name, b"user-agent") => Self::UserAgent,
             (10, Some(b'k')) if same(name, b"keep-alive") => Self::KeepAlive,
             (12, Some(b'x')) if same(name, b"x-request-id") => Self::XRequestId,
+            (12, Some(b'm')) if same(name, b"max-forwards") => Self::MaxForwards,
             (13, Some(b'a')) if same(name, b"authorization") => Self::Authorization,
             (14, Some(b'c')) if same(name, b"content-length") => Self::ContentLength,
             (15, Some(b'x')) if same(name, b"x-forwarded-for") => Self::XForwardedFor,
@@ -198,8 +200,12 @@ impl FieldTable {
         &self.fields
     }
 
+    pub(super) fn has(&self, known: Known) -> bool {
+        self.present >> known as u32 & 1 == 1
+    }
+
     pub(super) fn value<'a>(&self, bytes: &'a [u8], known: Known) -> Option<&'a [u8]> {
-        if self.present & (1 << known as u32) == 0 {
+        if !self.has(known) {
             return None;
         }
         self.fields.iter().find(|field| field.known == known).map(|field| field.value.of(bytes))
@@ -242,7 +248,7 @@ pub(super) fn same<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
 mod tests {
     use super::*;
 
-    const NAMES: [(&str, Known); 25] = [
+    const NAMES: [(&str, Known); 26] = [
         ("TE", Known::Te),
         ("Via", Known::Via),
         ("Host", Known::Host),
@@ -258,6 +264,7 @@ mod tests {
         ("User-Agent", Known::UserAgent),
         ("Keep-Alive", Known::KeepAlive),
         ("X-Request-ID", Known::XRequestId),
+        ("Max-Forwards", Known::MaxForwards),
         ("Authorization", Known::Authorization),
         ("Content-Length", Known::ContentLength),
         ("X-Forwarded-For", Known::XForwardedFor),

@@ -2,7 +2,7 @@
 //! is not its sender's to say.
 
 use super::field::{Field, Known, is_a_gateways};
-use super::head::{RequestHead, ResponseHead};
+use super::head::{Method, RequestHead, ResponseHead};
 
 /// Which fields of a head stay behind.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +63,22 @@ impl RequestHead {
             stops = stops.but(Known::Upgrade);
         }
         move |field| !self.is_stopped(bytes, field, stops)
+    }
+
+    /// How often the request may still be forwarded (RFC 9110 §7.6.2): of those whose answer tells of the way, if they
+    /// say it with a number.
+    #[inline]
+    pub fn forwards_left(&self, bytes: &[u8]) -> Option<u64> {
+        if self.table.has(Known::MaxForwards) { self.read_forwards(bytes) } else { None }
+    }
+
+    #[cold]
+    fn read_forwards(&self, bytes: &[u8]) -> Option<u64> {
+        let is_asked = matches!(self.method, Method::Options | Method::Trace);
+        let digits = self.value(bytes, Known::MaxForwards).filter(|value| is_asked && !value.is_empty())?;
+        // More than a number holds is more than anybody forwards.
+        let more = |number: u64, digit: &u8| number.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+        digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| more(number, digit)))
     }
 }
 
@@ -157,6 +173,27 @@ mod tests {
             let is_seen = head.is_for_routes(text.as_bytes(), peer_is_trusted);
             assert_eq!(names(&head.fields()[1..], &text, is_seen), want, "{fields} {peer_is_trusted}");
         }
+    }
+
+    #[test]
+    fn only_questions_about_the_way_say_how_often_they_may_be_forwarded() {
+        #[track_caller]
+        fn check(method: &str, fields: &str, want: Option<u64>) {
+            let text = format!("{method} / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+            let mut head = RequestHead::new();
+            assert_eq!(head.parse(text.as_bytes(), &LIMITS, &mut Scan::new()), Ok(Some(text.len())), "{text}");
+            assert_eq!(head.forwards_left(text.as_bytes()), want, "{method} {fields}");
+        }
+        for method in ["TRACE", "OPTIONS"] {
+            check(method, "", None);
+            check(method, "Max-Forwards: 0\r\n", Some(0));
+            check(method, "max-forwards: 010\r\n", Some(10));
+            check(method, "Max-Forwards: 99999999999999999999\r\n", Some(u64::MAX));
+            for value in ["", "+1", "-1", "1, 2", "1.0", "a"] {
+                check(method, &format!("Max-Forwards: {value}\r\n"), None);
+            }
+        }
+        check("GET", "Max-Forwards: 0\r\n", None);
     }
 
     #[test]

@@ -6,12 +6,12 @@ use super::exchange::{Next, reply};
 use super::guard::{Guarded, Visit};
 use super::reply::Content;
 use super::writer::{Unwritten, Writer};
-use crate::http::head::HeadError;
+use crate::http::head::{HeadError, Method};
 use crate::http::view::Edits;
 use crate::route::{Action, Redirect, Route, Rule};
 use crate::runtime::Buf;
 
-/// Answers by the action of a route that leads to no service, and was found by `rule`.
+/// Answers by the action of a route, which was found by `rule`, a request that goes to no service.
 pub async fn send(
     guarded: Guarded<'_>,
     route: &Route,
@@ -25,7 +25,9 @@ pub async fn send(
             Content::Redirect { status: redirect.status, location: location.bytes() }
         }
         Action::Respond(respond) => Content::Respond(respond),
-        Action::Service(_) | Action::Split(_) => return Err(Failure::NoRoute),
+        // A question about the way that ends here.
+        Action::Service(_) | Action::Split(_) if guarded.head.method == Method::Options => Content::Nothing,
+        Action::Service(_) | Action::Split(_) => return Err(Failure::TraceEnds),
     };
     Ok(reply(guarded.visit.shared, guarded, downstream, content, false).await)
 }

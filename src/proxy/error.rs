@@ -23,6 +23,8 @@ pub enum Failure {
     BodyTimeout,
     BodyTooLarge,
     NoRoute,
+    /// A TRACE that may not be forwarded any more: nobody is told what came here.
+    TraceEnds,
     /// The configuration has no listener any more where the connection came in.
     ListenerGone,
     /// There is another configuration since it was found out whether the request is let in.
@@ -137,6 +139,7 @@ impl Failure {
             Self::BodyTimeout => client(408, "body_timeout", "the request's body arrived too slowly"),
             Self::BodyTooLarge => client(413, "body_too_large", "the request's body is larger than allowed"),
             Self::NoRoute => client(404, "no_route", "no route matches this request"),
+            Self::TraceEnds => gateway(501, "trace_unsupported", "the gateway answers no TRACE in place of a service"),
             Self::RewriteInvalid => client(400, "rewrite_invalid", "what the route makes of the path is not a path"),
             Self::ClientGone => client(499, "client_gone", "the client went away"),
             Self::ForwardedHeadTooLarge => client(431, "head_too_large", "the request's head is larger than allowed"),

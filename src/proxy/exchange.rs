@@ -172,7 +172,7 @@ async fn proceed<'a>(
         pause::resume(guarded, pause, &mut downstream.connection, &mut body).await?;
     }
     rewritten?;
-    let Some(service) = service else {
+    let Some(service) = service.as_ref().filter(|_| guarded.head.forwards_left(bytes) != Some(0)) else {
         return Ok(answer::send(guarded, route, &route.rules[rule], downstream).await?);
     };
     // Of a body that does not say its length, what there is of it was collected before this route's bounds were known.

@@ -72,6 +72,10 @@ impl ForwardedRequest<'_> {
             lines.flush(out);
             out.field(b"Host", host);
         }
+        let forwards_left = self.head.forwards_left(self.bytes);
+        if forwards_left.is_some() {
+            stops = stops.and(Known::MaxForwards);
+        }
         match self.edits {
             None => {
                 let fields = self.head.fields().iter();
@@ -80,9 +84,18 @@ impl ForwardedRequest<'_> {
                 lines.flush(out);
             }
             Some(edits) => {
-                let is_host = |field: &Field| field.known == Known::Host && self.host.is_some();
-                write_edited(edits, self.head.fields(), is_host, &mut lines, out);
+                let is_written = |field: &Field| match field.known {
+                    Known::Host => self.host.is_some(),
+                    Known::MaxForwards => forwards_left.is_some(),
+                    _ => false,
+                };
+                write_edited(edits, self.head.fields(), is_written, &mut lines, out);
             }
+        }
+        if let Some(left) = forwards_left {
+            out.push(b"Max-Forwards: ");
+            out.number(left.saturating_sub(1));
+            out.push(CRLF);
         }
         self.write_origin(out);
         self.write_hop(out);

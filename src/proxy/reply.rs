@@ -30,8 +30,13 @@ pub struct Reply<'a> {
 pub enum Content<'a> {
     Problem(Answer),
     Direct(&'a Response),
-    Redirect { status: u16, location: &'a [u8] },
+    Redirect {
+        status: u16,
+        location: &'a [u8],
+    },
     Respond(&'a Respond),
+    /// All is well, and there is no more to say.
+    Nothing,
 }
 
 impl Content<'_> {
@@ -46,6 +51,7 @@ impl Content<'_> {
             Self::Direct(response) => response.status,
             Self::Redirect { status, .. } => *status,
             Self::Respond(respond) => respond.status,
+            Self::Nothing => 200,
         }
     }
 }
@@ -99,6 +105,7 @@ impl Reply<'_> {
                 respond.fields.iter().for_each(|(name, value)| add(name, value));
                 &respond.body
             }
+            Content::Nothing => b"",
         };
         if let Some(seconds) = self.retry_after_s {
             add(b"Retry-After", number.format(seconds).as_bytes());

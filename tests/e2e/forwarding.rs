@@ -99,6 +99,35 @@ fn connection_removes_nothing_that_the_gateway_sets_or_needs() {
     assert_eq!(with.value("host"), Some("shop.test:8443"));
 }
 
+/// RFC 9110 §7.6.2: TRACE and OPTIONS say how far they may go, and the last one that they come to answers.
+#[test]
+fn questions_about_the_way_go_as_far_as_they_may() {
+    let origin = Origin::answering(OK);
+    let policy = "policies: [{ request_transform: { add: { headers: [\"X-Of:all\"] } } }]";
+    for config in [Config::to(&origin), Config::to(&origin).with(policy)] {
+        let gateway = Gateway::start(&config);
+        let mut client = gateway.client();
+        for (method, value, status, sent_on) in [
+            ("OPTIONS", "0", 200, None),
+            ("TRACE", "0", 501, None),
+            ("OPTIONS", "1", 200, Some("0")),
+            ("TRACE", "30", 200, Some("29")),
+            ("OPTIONS", "x", 200, Some("x")),
+            ("GET", "0", 200, Some("0")),
+        ] {
+            let before = origin.requests().len();
+            client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {value}\r\n\r\n"));
+            let response = client.response();
+            assert_eq!(response.status(), status, "{method} {value}");
+            assert!(!response.closes(), "{response:?}");
+            let requests = origin.requests();
+            let got: Vec<_> = requests[before..].iter().map(|request| request.values("max-forwards")).collect();
+            assert_eq!(got, sent_on.map(|value| vec![value]).into_iter().collect::<Vec<_>>(), "{method} {value}");
+            assert_eq!(response.text().is_empty(), (method, value) == ("OPTIONS", "0"), "{response:?}");
+        }
+    }
+}
+
 const SPOOFED: &str = "X-Forwarded-For: 6.6.6.6\r\nx-forwarded-for: 6.6.6.7\r\nX-Forwarded-Proto: https\r\n\
     X-Forwarded-Host: evil.test\r\nX-Forwarded-Port: 666\r\nX-Real-IP: 6.6.6.6\r\n\
     X-Forwarded-Prefix: /evil\r\nx-forwarded-ssl: evil\r\nX-Forwarded-: evil\r\n\

@@ -20,7 +20,7 @@ pub(super) struct Trailers {
 
 /// RFC 9110 §6.5.1: fields that say how the message is handled come before its body or not at all. Those of
 /// [`Known`] are left out as well, what may be taken for one of them, and what only a gateway may say.
-const NEVER_IN_TRAILERS: [&[u8]; 24] = [
+const NEVER_IN_TRAILERS: [&[u8]; 23] = [
     b"age",
     b"cache-control",
     b"content-encoding",
@@ -33,7 +33,6 @@ const NEVER_IN_TRAILERS: [&[u8]; 24] = [
     b"if-range",
     b"if-unmodified-since",
     b"location",
-    b"max-forwards",
     b"pragma",
     b"priority",
     b"range",
@@ -183,9 +182,14 @@ mod tests {
     #[test]
     fn trailers_that_frame_route_authenticate_or_belong_to_a_hop_do_not_go_on() {
         let names = ["content-length", "Transfer-Encoding", "HOST", "Authorization", "Set-Cookie", "Connection", "TE"];
-        for name in
-            names.into_iter().chain(["Trailer", "X-Forwarded-For", "X-Forwarded-Prefix", "Vary", "Content-Type"])
-        {
+        for name in names.into_iter().chain([
+            "Trailer",
+            "X-Forwarded-For",
+            "X-Forwarded-Prefix",
+            "Vary",
+            "Content-Type",
+            "Max-Forwards",
+        ]) {
             check(&format!("{name}: 5\r\nA: b\r\n\r\n"), "A: b\r\n");
         }
         check("X-Consumer-Id: 5\r\nx-envoy-a: 5\r\nA: b\r\n\r\n", "A: b\r\n");
