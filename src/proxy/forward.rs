@@ -225,8 +225,12 @@ impl ForwardedResponse<'_> {
         if self.switch {
             stops = stops.but(Known::Upgrade);
         }
-        let is_without_body = self.request_method == Method::Head || self.head.status == 304;
-        if self.framing == Framing::Empty && is_without_body && !self.length_unknown {
+        let is_unsent = match self.head.status {
+            100..=199 | 204 => false,
+            304 => true,
+            _ => self.request_method == Method::Head,
+        };
+        if self.framing == Framing::Empty && is_unsent && !self.length_unknown {
             // Of a body that is not sent it tells the length (RFC 9110 §8.6): that is not framing.
             stops = stops.but(Known::ContentLength);
         }

@@ -143,6 +143,23 @@ fn responses_without_a_body_leave_the_connection_in_step() {
     }
 }
 
+/// Neither has a body that another method would get (RFC 9110 §8.6).
+#[test]
+fn a_length_goes_on_with_no_interim_response_and_no_204() {
+    let origin = Origin::answering(
+        "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\nLink: </a>\r\n\r\n\
+         HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\n",
+    );
+    let gateway = Gateway::start(&Config::to(&origin));
+    for method in ["HEAD", "GET"] {
+        let mut client = gateway.client();
+        client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        let response = String::from_utf8(client.rest()).unwrap();
+        assert!(response.starts_with("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"), "{response}");
+        assert!(response.contains("HTTP/1.1 204 ") && !response.contains("Content-Length"), "{response}");
+    }
+}
+
 #[test]
 fn a_large_head_of_a_response_arrives_whole() {
     let fields: String = (0..90).map(|number| format!("X-{number}: {}\r\n", "v".repeat(300))).collect();
