@@ -1,13 +1,16 @@
 //! What a new configuration changes.
 
 use std::fmt::{self, Debug};
+use std::sync::Arc;
 
 use super::snapshot::{Listener, Snapshot};
+use super::store::Store;
+use crate::policy::Policy;
 use crate::policy::consumers::Consumer;
 use crate::proxy::Settings;
 use crate::route::{Action, Route, Split};
 use crate::stdx::date;
-use crate::stdx::hash::{FixedMap, stable};
+use crate::stdx::hash::FixedMap;
 use crate::upstream::Service;
 
 /// Every difference, in the order of the file's sections.
@@ -29,8 +32,15 @@ pub struct Change {
 pub enum What {
     Added,
     Removed,
-    /// Key, old value, new value.
-    Changed(Vec<(String, String, String)>),
+    Changed(Vec<Changed>),
+}
+
+/// A key that has another value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Changed {
+    pub key: String,
+    /// Before and now. None of a secret: nothing of it is shown, not even what it could be tried against.
+    pub values: Option<(String, String)>,
 }
 
 /// Keys and values of one object.
@@ -39,34 +49,29 @@ type Fields = Vec<(String, String)>;
 impl Diff {
     pub fn between(old: &Snapshot, new: &Snapshot) -> Self {
         let mut diff = Self::default();
+        let of_fields = |was: &Fields, is: &Fields| differing(was, is);
         let listeners =
             |snapshot: &Snapshot| named(&snapshot.listeners, |listener| (&listener.name, listener_fields(listener)));
-        diff.named("listener", &listeners(old), &listeners(new));
+        diff.named("listener", &listeners(old), &listeners(new), of_fields);
         let services =
             |snapshot: &Snapshot| named(&snapshot.plan.services, |service| (&service.name, service_fields(service)));
-        diff.named("service", &services(old), &services(new));
+        diff.named("service", &services(old), &services(new), of_fields);
         let routes = |snapshot: &Snapshot| {
             named(&snapshot.plan.routes, |route| (&route.name, route_fields(route, &snapshot.plan.services)))
         };
-        diff.named("route", &routes(old), &routes(new));
-        let consumers = |snapshot: &Snapshot| {
-            let consumers = snapshot.plan.settings.consumers.iter();
-            consumers.map(|consumer| (consumer.name().to_owned(), consumer_fields(consumer))).collect::<Vec<_>>()
-        };
-        diff.named("consumer", &consumers(old), &consumers(new));
+        diff.named("route", &routes(old), &routes(new), of_fields);
+        diff.named("consumer", &consumers(old), &consumers(new), consumer_changes);
         diff.pepper(old, new);
-        let policies =
-            |snapshot: &Snapshot| named(&snapshot.attached, |(name, policy)| (name, vec![field("keys", policy)]));
-        diff.named("policy", &policies(old), &policies(new));
+        diff.named("policy", &old.attached, &new.attached, policy_changes);
         let roles = |snapshot: &Snapshot| {
             snapshot.roles.iter().map(|(name, role)| (name.clone(), fields(role))).collect::<Vec<_>>()
         };
-        diff.named("role", &roles(old), &roles(new));
+        diff.named("role", &roles(old), &roles(new), of_fields);
         let authentication = |settings: &Settings| [field("bypass_local", &settings.bypass_local)];
         diff.one("authentication", &authentication(&old.plan.settings), &authentication(&new.plan.settings));
         diff.one("logging", &[field("level", &old.log_level)], &[field("level", &new.log_level)]);
         diff.one("policy_order", &[field("kinds", &old.order)], &[field("kinds", &new.order)]);
-        diff.one("redis", &[field("store", &old.store)], &[field("store", &new.store)]);
+        diff.store(old.store.as_ref(), new.store.as_ref());
         let (was, is) = (&old.plan.settings, &new.plan.settings);
         diff.one("limits", &fields(&was.limits), &fields(&is.limits));
         diff.one("http", &fields(&was.http), &fields(&is.http));
@@ -98,46 +103,72 @@ impl Diff {
         format!("{added} added, {removed} removed, {} changed", self.changes.len() - added - removed)
     }
 
-    fn named(&mut self, kind: &'static str, old: &[(String, Fields)], new: &[(String, Fields)]) {
-        let places: FixedMap<&str, &Fields> = old.iter().map(|(name, fields)| (name.as_str(), fields)).collect();
+    fn named<T>(
+        &mut self,
+        kind: &'static str,
+        old: &[(String, T)],
+        new: &[(String, T)],
+        changes: impl Fn(&T, &T) -> Vec<Changed>,
+    ) {
+        let places: FixedMap<&str, &T> = old.iter().map(|(name, object)| (name.as_str(), object)).collect();
         let kept: FixedMap<&str, ()> = new.iter().map(|(name, _)| (name.as_str(), ())).collect();
         for (name, _) in old.iter().filter(|(name, _)| !kept.contains_key(name.as_str())) {
             self.changes.push(Change { kind, name: name.clone(), what: What::Removed });
         }
-        for (name, fields) in new {
-            match places.get(name.as_str()) {
+        for (name, object) in new {
+            match places.get(name.as_str()).copied() {
                 None => self.changes.push(Change { kind, name: name.clone(), what: What::Added }),
-                Some(was) => self.changed(kind, name, was, fields),
+                Some(was) => self.changed(kind, name, changes(was, object)),
             }
         }
     }
 
     fn one(&mut self, kind: &'static str, old: &[(String, String)], new: &[(String, String)]) {
-        self.changed(kind, "", old, new);
+        self.changed(kind, "", differing(old, new));
     }
 
-    /// Nothing of a secret is shown, not even what it could be tried against.
     fn pepper(&mut self, old: &Snapshot, new: &Snapshot) {
         let of = |snapshot: &Snapshot| snapshot.plan.settings.consumers.pepper().map(|pepper| pepper.digest(b""));
-        let (was, is) = match (of(old), of(new)) {
-            (None, Some(_)) => ("none", "one"),
-            (Some(_), None) => ("one", "none"),
-            (was, is) if was != is => ("one", "another"),
-            _ => return,
-        };
-        let pepper = |which: &str| [("pepper".to_owned(), which.to_owned())];
-        self.one("api_keys", &pepper(was), &pepper(is));
+        let change = Changed::secret("pepper", of(old).as_ref(), of(new).as_ref());
+        self.changed("api_keys", "", change.into_iter().collect());
     }
 
-    fn changed(&mut self, kind: &'static str, name: &str, old: &[(String, String)], new: &[(String, String)]) {
-        let pairs = old.iter().zip(new).filter(|(was, is)| was != is);
-        let changed = pairs.map(|((old_key, was), (key, is))| match old_key == key {
-            true => (key.clone(), was.clone(), is.clone()),
-            false => ("action".to_owned(), format!("{old_key} {was}"), format!("{key} {is}")),
-        });
-        let changed: Vec<_> = changed.collect();
-        if !changed.is_empty() {
-            self.changes.push(Change { kind, name: name.to_owned(), what: What::Changed(changed) });
+    fn store(&mut self, old: Option<&Store>, new: Option<&Store>) {
+        let what = match (old, new) {
+            (None, None) => return,
+            (None, Some(_)) => What::Added,
+            (Some(_), None) => What::Removed,
+            (Some(was), Some(is)) => return self.changed("redis", "", store_changes(was, is)),
+        };
+        self.changes.push(Change { kind: "redis", name: String::new(), what });
+    }
+
+    fn changed(&mut self, kind: &'static str, name: &str, changes: Vec<Changed>) {
+        if !changes.is_empty() {
+            self.changes.push(Change { kind, name: name.to_owned(), what: What::Changed(changes) });
+        }
+    }
+}
+
+impl Changed {
+    /// Of a value that is compared, and never shown.
+    fn secret<T: PartialEq + ?Sized>(key: &str, was: Option<&T>, is: Option<&T>) -> Option<Self> {
+        let shown = |was: &str, is: &str| Some((was.to_owned(), is.to_owned()));
+        let values = match (was, is) {
+            (None, Some(_)) => shown("none", HIDDEN),
+            (Some(_), None) => shown(HIDDEN, "none"),
+            (was, is) if was != is => None,
+            _ => return None,
+        };
+        Some(Self { key: key.to_owned(), values })
+    }
+}
+
+impl fmt::Display for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.values {
+            Some((was, is)) => write!(f, "{}: {was} -> {is}", self.key),
+            None => write!(f, "{}: {HIDDEN} changed", self.key),
         }
     }
 }
@@ -152,14 +183,27 @@ impl fmt::Display for Diff {
                 What::Removed => writeln!(f, "- {kind}{space}{name}{restart}")?,
                 What::Changed(keys) => {
                     writeln!(f, "~ {kind}{space}{name}{restart}")?;
-                    for (key, was, is) in keys {
-                        writeln!(f, "    {key}: {was} -> {is}")?;
+                    for changed in keys {
+                        writeln!(f, "    {changed}")?;
                     }
                 }
             }
         }
         Ok(())
     }
+}
+
+/// What two have otherwise, by how they show it.
+fn differing(old: &[(String, String)], new: &[(String, String)]) -> Vec<Changed> {
+    let pairs = old.iter().zip(new).filter(|(was, is)| was != is);
+    let changed = pairs.map(|((old_key, was), (key, is))| match old_key == key {
+        true => Changed { key: key.clone(), values: Some((was.clone(), is.clone())) },
+        false => {
+            let values = (format!("{old_key} {was}"), format!("{key} {is}"));
+            Changed { key: "action".to_owned(), values: Some(values) }
+        }
+    });
+    changed.collect()
 }
 
 fn named<T>(objects: &[T], of: impl Fn(&T) -> (&String, Fields)) -> Vec<(String, Fields)> {
@@ -181,7 +225,7 @@ fn service_fields(service: &Service) -> Fields {
     all
 }
 
-fn route_fields(route: &Route, services: &[std::sync::Arc<Service>]) -> Fields {
+fn route_fields(route: &Route, services: &[Arc<Service>]) -> Fields {
     let rules: Vec<_> = route.rules.iter().map(ToString::to_string).collect();
     vec![
         action_field(&route.action, services),
@@ -194,13 +238,30 @@ fn route_fields(route: &Route, services: &[std::sync::Arc<Service>]) -> Fields {
     ]
 }
 
-/// A digest or a hash is told by a number that differs when it does.
+fn consumers(snapshot: &Snapshot) -> Vec<(String, Consumer<'_>)> {
+    let consumers = snapshot.plan.settings.consumers.iter();
+    consumers.map(|consumer| (consumer.name().to_owned(), consumer)).collect()
+}
+
+fn consumer_changes(was: &Consumer<'_>, is: &Consumer<'_>) -> Vec<Changed> {
+    let mut changes = differing(&consumer_fields(*was), &consumer_fields(*is));
+    changes.extend(is.keys().filter_map(|(key, digest)| {
+        let (_, before) = was.keys().find(|(other, _)| other.prefix == key.prefix)?;
+        Changed::secret(&format!("key {}", key.prefix), Some(before), Some(digest))
+    }));
+    changes.extend(is.passwords().filter_map(|(name, hash)| {
+        let (_, before) = was.passwords().find(|(other, _)| *other == name)?;
+        Changed::secret(&format!("password of {name}"), Some(before), Some(hash))
+    }));
+    changes
+}
+
 fn consumer_fields(consumer: Consumer<'_>) -> Fields {
-    let keys = consumer.keys().map(|(key, digest)| {
+    let keys = consumer.keys().map(|(key, _)| {
         let until = key.expires_at_s.map_or(String::new(), |seconds| format!(" until {}", date::stamp(seconds)));
-        format!("{} ({:016x}){until}", key.prefix, stable(0, digest))
+        format!("{}{until}", key.prefix)
     });
-    let passwords = consumer.passwords().map(|(name, hash)| format!("{name} ({:016x})", stable(0, hash.as_bytes())));
+    let passwords = consumer.passwords().map(|(name, _)| name);
     let fields = [
         ("groups", consumer.group_names().collect::<Vec<_>>().join(", ")),
         ("roles", consumer.roles().collect::<Vec<_>>().join(", ")),
@@ -211,7 +272,45 @@ fn consumer_fields(consumer: Consumer<'_>) -> Fields {
     fields.map(|(key, value)| (key.to_owned(), value)).into()
 }
 
-fn action_field(action: &Action, services: &[std::sync::Arc<Service>]) -> (String, String) {
+/// A policy that finds out who asks may be another though it looks the same.
+fn policy_changes(was: &Arc<Policy>, is: &Arc<Policy>) -> Vec<Changed> {
+    if was == is {
+        return Vec::new();
+    }
+    let changes = differing(&policy_fields(was), &policy_fields(is));
+    if changes.is_empty() { vec![Changed { key: "keys".to_owned(), values: None }] } else { changes }
+}
+
+fn policy_fields(policy: &Policy) -> Fields {
+    match policy {
+        // As it was written: what was made of that has keys in it.
+        Policy::Jwt(jwt) => fields(&jwt.config),
+        other => vec![field("keys", other)],
+    }
+}
+
+fn store_changes(was: &Store, is: &Store) -> Vec<Changed> {
+    let mut changes = differing(&store_fields(was), &store_fields(is));
+    changes.extend(Changed::secret("password", was.password.as_ref(), is.password.as_ref()));
+    let certificates =
+        |store: &Store| store.server.tls.as_ref().map(|tls| (tls.authorities.clone(), tls.identity.clone()));
+    changes.extend(Changed::secret("tls", certificates(was).as_ref(), certificates(is).as_ref()));
+    changes
+}
+
+fn store_fields(store: &Store) -> Fields {
+    let server_name = store.server.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
+    vec![
+        field("address", &store.server.address),
+        field("server_name", &server_name),
+        field("username", &store.username),
+        field("database", &store.database),
+        field("prefix", &store.prefix),
+        field("on_failure", &store.on_failure),
+    ]
+}
+
+fn action_field(action: &Action, services: &[Arc<Service>]) -> (String, String) {
     let (key, value) = match action {
         Action::Service(service) => ("service", services[*service as usize].name.clone()),
         Action::Split(split) => ("split", split_text(split, services)),
@@ -222,7 +321,7 @@ fn action_field(action: &Action, services: &[std::sync::Arc<Service>]) -> (Strin
 }
 
 /// As in `99.5% users, 0.5% users-next if header x-canary, by cookie id`.
-pub(super) fn split_text(split: &Split, services: &[std::sync::Arc<Service>]) -> String {
+pub(super) fn split_text(split: &Split, services: &[Arc<Service>]) -> String {
     let arms = split.arms.iter().map(|arm| {
         let percent = f64::from(arm.share) / 100.0;
         let forced = arm.forced_by.as_ref().map_or(String::new(), |predicate| format!(" if {predicate}"));
@@ -265,6 +364,8 @@ fn fields(value: &impl Debug) -> Fields {
     fields
 }
 
+/// Stands for what is not shown.
+const HIDDEN: &str = "...";
 /// What is read at the start only.
 const RESTART: [&str; 2] = ["admin", "runtime"];
 
@@ -385,16 +486,16 @@ runtime: { shards: 3 }
     fn a_plan_names_what_a_consumer_has_otherwise() {
         let pepper = "api_keys: { pepper_file: config/example.pepper }";
         let text = |keys: &str| format!("{OLD}consumers: [{{ name: ann, roles: [a], keys: [{keys}] }}]\n{pepper}\n");
-        let key = |rest: &str| format!("{{ prefix: k, hash: {}{rest} }}", "A".repeat(43));
+        let key = |digit: &str, rest: &str| format!("{{ prefix: k, hash: {}{rest} }}", digit.repeat(43));
         let mut ids = Ids::default();
-        let (none, one) = (load(OLD, &mut ids), load(&text(&key("")), &mut ids));
+        let (none, one) = (load(OLD, &mut ids), load(&text(&key("A", "")), &mut ids));
         let diff = Diff::between(&none, &one).to_string();
-        assert_eq!(diff, "+ consumer ann\n~ api_keys\n    pepper: none -> one\n");
-        let expiring = load(&text(&key(", expires_at: \"2027-01-01T00:00:00Z\"")), &mut ids);
+        assert_eq!(diff, "+ consumer ann\n~ api_keys\n    pepper: none -> ...\n");
+        let expiring = load(&text(&key("A", ", expires_at: \"2027-01-01T00:00:00Z\"")), &mut ids);
         let diff = Diff::between(&one, &expiring).to_string();
-        let digest = stable(0, &[0; 32]);
-        let want = format!("keys: k ({digest:016x}) -> k ({digest:016x}) until 2027-01-01T00:00:00Z");
-        assert_eq!(diff.lines().map(str::trim).collect::<Vec<_>>(), ["~ consumer ann", &want]);
+        assert_eq!(diff, "~ consumer ann\n    keys: k -> k until 2027-01-01T00:00:00Z\n");
+        let other = load(&text(&key("E", "")), &mut ids);
+        assert_eq!(Diff::between(&one, &other).to_string(), "~ consumer ann\n    key k: ... changed\n");
     }
 
     #[test]
@@ -408,9 +509,40 @@ runtime: { shards: 3 }
         };
         let (old, new, same) = (load("0123456789abcdef"), load("fedcba9876543210"), load("fedcba9876543210\n"));
         std::fs::remove_file(&file).unwrap();
-        assert_eq!(Diff::between(&old, &new).to_string(), "~ api_keys\n    pepper: one -> another\n");
+        assert_eq!(Diff::between(&old, &new).to_string(), "~ api_keys\n    pepper: ... changed\n");
         assert!(old.plan.settings.consumers != new.plan.settings.consumers, "a reload looks at that");
         assert!(Diff::between(&new, &same).is_empty());
+    }
+
+    #[test]
+    fn a_password_or_a_key_that_is_another_is_told_and_not_shown_however_long_it_is() {
+        let file = std::env::temp_dir().join(format!("shardgate-diff-{}.secret", std::process::id()));
+        let redis = |rest: &str| format!("rate_limiting: {{ redis: {{ address: \"127.0.0.1:3\"{rest} }} }}");
+        let issuer = format!("issuer: i, audiences: any, algorithms: [HS256], keys: [{{ secret_file: {file:?} }}]");
+        for (rest, want) in [
+            (redis(&format!(", password_file: {file:?}")), "~ redis\n    password: ... changed\n"),
+            (
+                format!("policies: [{{ jwt: {{ issuers: [{{ {issuer} }}] }} }}]"),
+                "~ policy jwt of every request\n    keys: ... changed\n",
+            ),
+        ] {
+            let mut ids = Ids::default();
+            let mut load = |secret: &str| {
+                std::fs::write(&file, secret).unwrap();
+                load(&format!("{OLD}{rest}\n"), &mut ids)
+            };
+            let (short, long) = ("0123456789abcdef".repeat(2), "fedcba9876543210".repeat(3));
+            let (old, same, new) = (load(&short), load(&short), load(&long));
+            assert!(Diff::between(&old, &same).is_empty());
+            assert_eq!(Diff::between(&old, &new).to_string(), want);
+        }
+        let mut ids = Ids::default();
+        let (none, bare) = (load(OLD, &mut ids), load(&format!("{OLD}{}\n", redis("")), &mut ids));
+        assert_eq!(Diff::between(&none, &bare).to_string(), "+ redis\n");
+        let secured = load(&format!("{OLD}{}\n", redis(&format!(", password_file: {file:?}, tls: {{}}"))), &mut ids);
+        let want = "~ redis\n    password: none -> ...\n    tls: none -> ...\n";
+        assert_eq!(Diff::between(&bare, &secured).to_string(), want);
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]

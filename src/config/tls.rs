@@ -13,7 +13,6 @@ use serde_saphyr::{Location, Spanned};
 use super::named::NamedFiles;
 use super::store::Secret;
 use crate::stdx::certificates::{self, Unusable};
-use crate::stdx::hash::stable;
 
 /// An encrypted connection. Files lie beside this one, in PEM.
 #[derive(Debug, Deserialize)]
@@ -75,24 +74,13 @@ impl ClientTls {
     }
 }
 
-/// They are shown by a hash: in DER nobody can read them.
+/// In DER nobody can read them, and a key is not for logs.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { authorities, server_name, identity } = self;
-        write!(f, "{} authorities {:08x}, server name {server_name:?}, ", authorities.len(), shown(authorities))?;
-        match identity {
-            Some(Identity { certificates, key }) => {
-                let parts: Vec<&Vec<u8>> = certificates.iter().chain([&key.0]).collect();
-                write!(f, "certificate and key {:08x}", shown(parts))
-            }
-            None => write!(f, "no certificate"),
-        }
+        let certificate = if identity.is_some() { "a certificate" } else { "no certificate" };
+        write!(f, "{} authorities, server name {server_name:?}, {certificate}", authorities.len())
     }
-}
-
-fn shown<'a>(parts: impl IntoIterator<Item = &'a Vec<u8>>) -> u32 {
-    let hash = parts.into_iter().fold(0, |hash, part| stable(hash, part));
-    (hash >> 32) as u32
 }
 
 fn identity(certificate: &Spanned<String>, key: &Spanned<String>, named: &NamedFiles) -> Result<Identity, Mistake> {

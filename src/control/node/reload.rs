@@ -112,10 +112,9 @@ impl Node {
             News::Nothing => self.unchanged(asked),
             News::Good(snapshot, known, ids) => {
                 let diff = Diff::between(&self.snapshot, &snapshot);
-                let same_store = self.snapshot.store == snapshot.store;
                 let (old, new) = (&self.snapshot.plan.settings.consumers, &snapshot.plan.settings.consumers);
                 let same_text = self.known.as_ref().is_some_and(|was| was.text == known.text);
-                if diff.is_empty() && same_store && old == new && same_text {
+                if diff.is_empty() && old == new && same_text {
                     // A file may be another one with the same keys.
                     self.known = Some(known);
                     return self.unchanged(asked);
