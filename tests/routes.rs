@@ -72,7 +72,7 @@ fn naive(snapshot: &Snapshot, asked: &Asked<'_>, scratch: &mut Scratch) -> (Opti
     let (mut best, mut best_place) = (None, None);
     for (route, rules) in snapshot.plan.routes.iter().map(|route| &route.rules).enumerate() {
         for (index, rule) in rules.iter().enumerate() {
-            if rule.host.matches(&asked.head.host) && rule.path.matches(&asked.head.path, &mut scratch.caches) {
+            if rule.host.matches(&asked.head.host) && rule.path.matches(&asked.head.path) {
                 let ranked = Some((rule.rank, (route, index)));
                 best_place = best_place.max(ranked);
                 if rule.matches(asked, scratch) {

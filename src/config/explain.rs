@@ -53,7 +53,7 @@ pub fn explain(snapshot: &Snapshot, asked: &Asked<'_>) -> String {
 /// Why a rule does not take the request.
 fn difference(rule: &Rule, asked: &Asked<'_>, scratch: &mut Scratch) -> String {
     let host = rule.host.matches(&asked.head.host);
-    match (host, rule.path.matches(&asked.head.path, &mut scratch.caches)) {
+    match (host, rule.path.matches(&asked.head.path)) {
         (false, false) => format!("host {} and path {} differ", rule.host, rule.path),
         (false, true) => format!("host {} differs", rule.host),
         (true, false) => format!("path {} differs", rule.path),

@@ -263,8 +263,9 @@ pub struct Demand {
     pub name: Spanned<String>,
     /// The value.
     pub exact: Option<String>,
-    /// What the whole value must match. Regexes here know ASCII only, look neither ahead nor behind, and take time
-    /// linear in the value.
+    /// What the whole value must match. Regexes here know ASCII only, look neither ahead nor behind, and cost one look
+    /// a byte of the value. For that each is written out as a table when the file is read: a count behind `.*` or the
+    /// like doubles it, as in `.*a.{40}`, and one of more than 262144 bytes is refused.
     pub regex: Option<Spanned<String>>,
 }
 
@@ -359,7 +360,8 @@ pub struct Rewrite {
     pub strip_path: Option<Spanned<bool>>,
     /// `{ prefix: "/b" }` in the place of the prefix that matched, `{ whole: "/b" }` in the place of the path, or
     /// `{ regex: { matches: "/a/(.*)", to: "/b/$1" } }` of the whole path; one that does not match stays. The result is
-    /// normalised as a client's path is; what is no path then is answered 400.
+    /// normalised as a client's path is; what is no path then is answered 400, and so is a path of many thousand bytes
+    /// of which a regex would have to try too many ways to find its groups.
     pub path: Option<Spanned<PathEdit>>,
     /// What the service gets for `Host`.
     pub host: Option<Spanned<String>>,

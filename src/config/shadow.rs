@@ -4,7 +4,6 @@
 //! to. What is said here is one rule against one other; what several shadow together is not seen.
 
 use super::snapshot::Snapshot;
-use crate::route::Caches;
 
 /// A rule that is never reached, and by whom.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,14 +17,14 @@ pub struct Shadowed {
 /// Every rule that is shadowed, by route.
 pub fn shadowed(snapshot: &Snapshot) -> Vec<Shadowed> {
     let plan = &snapshot.plan;
-    let (mut caches, mut all) = (Caches::default(), Vec::new());
+    let mut all = Vec::new();
     for route in &plan.routes {
         let mut found = Vec::new();
         for rule in &route.rules {
             let (mut by, mut looks_left) = (None, LOOKS_MAX);
             plan.table.above(rule, |other| {
                 let route = &plan.routes[other.route];
-                if route.rules[other.rule].covers(rule, &mut caches) {
+                if route.rules[other.rule].covers(rule) {
                     by = Some(&route.name);
                 }
                 looks_left -= 1;

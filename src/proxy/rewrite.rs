@@ -29,7 +29,8 @@ impl Rewriter {
             PathEdit::Whole(whole) => self.raw.extend_from_slice(whole),
             PathEdit::Prefix(to) => self.replace_prefix(to, by, path),
             PathEdit::Regex { pattern, to } => {
-                let Some(groups) = pattern.captures(path, caches) else { return Ok(None) };
+                let found = pattern.captures(path, caches).map_err(|_| Failure::RewriteInvalid)?;
+                let Some(groups) = found else { return Ok(None) };
                 for piece in to {
                     self.raw.extend_from_slice(match piece {
                         Piece::Text(text) => text,

@@ -32,7 +32,7 @@ pub enum Test {
 
 impl Predicate {
     pub fn matches(&self, asked: &Asked<'_>, scratch: &mut Scratch) -> bool {
-        let Scratch { caches, value, name, .. } = scratch;
+        let Scratch { value, name, .. } = scratch;
         let (named, value) = match self {
             Self::Method(methods) => return methods.iter().any(|method| **method == *asked.method()),
             Self::Header(named) => (named, asked.header(&named.name, value)),
@@ -42,7 +42,7 @@ impl Predicate {
         value.is_some_and(|value| match &named.test {
             Test::Present => true,
             Test::Exact(exact) => **exact == *value,
-            Test::Regex(pattern) => pattern.is_match(value, caches),
+            Test::Regex(pattern) => pattern.is_match(value),
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::action::{Action, Rewrite};
 use super::asked::{Asked, Scratch};
-use super::pattern::{Caches, Pattern};
+use super::pattern::Pattern;
 use super::predicate::Predicate;
 
 /// One route, as the operator named it.
@@ -62,14 +62,14 @@ impl Rule {
     /// The definition that the table must agree with.
     pub fn matches(&self, asked: &Asked<'_>, scratch: &mut Scratch) -> bool {
         self.host.matches(&asked.head.host)
-            && self.path.matches(&asked.head.path, &mut scratch.caches)
+            && self.path.matches(&asked.head.path)
             && self.predicates.iter().all(|predicate| predicate.matches(asked, scratch))
     }
 
     /// Whether every request that fits `other` fits this one too, as far as that can be told.
-    pub fn covers(&self, other: &Self, caches: &mut Caches) -> bool {
+    pub fn covers(&self, other: &Self) -> bool {
         let covered = |predicate: &Predicate| other.predicates.iter().any(|narrower| predicate.covers(narrower));
-        self.host.covers(&other.host) && self.path.covers(&other.path, caches) && self.predicates.iter().all(covered)
+        self.host.covers(&other.host) && self.path.covers(&other.path) && self.predicates.iter().all(covered)
     }
 }
 
@@ -93,17 +93,17 @@ impl HostRule {
 }
 
 impl PathRule {
-    pub fn matches(&self, path: &[u8], caches: &mut Caches) -> bool {
+    pub fn matches(&self, path: &[u8]) -> bool {
         match self {
             Self::Exact(exact) => **exact == *path,
             Self::Prefix(prefix) => begins(path, prefix),
-            Self::Regex(pattern) => path.starts_with(b"/") && pattern.is_match(path, caches),
+            Self::Regex(pattern) => path.starts_with(b"/") && pattern.is_match(path),
         }
     }
 
-    fn covers(&self, other: &Self, caches: &mut Caches) -> bool {
+    fn covers(&self, other: &Self) -> bool {
         match (self, other) {
-            (_, Self::Exact(path)) => self.matches(path, caches),
+            (_, Self::Exact(path)) => self.matches(path),
             (Self::Prefix(prefix), Self::Prefix(other)) => begins(other, prefix),
             // Its last segment may go on, so the prefix must end before.
             (Self::Prefix(prefix), Self::Regex(pattern)) => begins(folder(pattern.literal()), prefix),

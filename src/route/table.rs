@@ -182,7 +182,7 @@ impl Table {
         let above = waiting.iter().take_while(|(rank, _)| best_rank.is_none_or(|best| *rank > best));
         let holds = |at: u32, scratch: &mut Scratch| {
             let condition = &self.conditions[self.candidates[at as usize].condition as usize];
-            condition.path.as_ref().is_none_or(|path| path.is_match(&asked.head.path, &mut scratch.caches))
+            condition.path.as_ref().is_none_or(|path| path.is_match(&asked.head.path))
                 && condition.predicates.iter().all(|predicate| predicate.matches(asked, scratch))
         };
         let found = above.map(|&(_, at)| at).find(|&at| holds(at, scratch));

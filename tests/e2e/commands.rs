@@ -112,6 +112,7 @@ fn check_warns_of_what_is_never_reached_and_refuses_what_cannot_be() {
         ("query: [{ name: a }, { name: a }]", "`query a` is demanded twice: remove one of the two"),
         ("headers: [{ name: a, regex: \"(\" }]", "the regex `(` is invalid, unclosed group: write a simpler one"),
         ("paths: [{ regex: \"/((a{99}){99}){99}\" }]", "would need more than 65536 bytes: write a simpler one"),
+        ("paths: [{ regex: \"/.*a.{40}\" }]", "would need a table of more than 262144 bytes"),
         (
             "split: { arms: [{ service: rest, percent: 1 }] }",
             "more than one of `service`, `split`, `redirect` and `respond`",

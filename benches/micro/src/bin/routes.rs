@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         let found = table.find(&Asked { head, bytes: text.as_bytes(), peer_is_trusted: false }, &mut scratch);
         assert_eq!(found.map(|found| found.route), Some(*want), "{text}");
     }
-    let cache_bytes = BYTES.load(Ordering::Relaxed) - before;
+    let scratch_bytes = BYTES.load(Ordering::Relaxed) - before;
     let every = median(&table, &requests, &mut scratch);
     requests.retain(|(_, _, want)| want % ROUTES_A_HOST != ROUTES_A_HOST - 1);
     let literal = median(&table, &requests, &mut scratch);
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
         route_bytes / routes.len()
     );
     println!(
-        "regex programs        {} bytes for {PATTERNS}; {cache_bytes} bytes of caches in this shard",
+        "regex programs        {} bytes for {PATTERNS}; {scratch_bytes} bytes of memory in this shard",
         patterns.program_bytes()
     );
     println!("found, in rotation    {every:.0} ns median; without the regex routes {literal:.0} ns");
