@@ -6,8 +6,8 @@ use super::{Context, Hooks, Invalid, Member, Verdict};
 use crate::http::view::{FieldName, RequestView, ResponseView};
 
 /// Sends an id of each request to its service under another name than `X-Request-Id`, which always is sent, and back to
-/// the client. In the log `request_id` is what was sent as `X-Request-Id`, and `request_id_sent` what was sent under this
-/// name, where that is another.
+/// the client. In the log `request_id` is what was sent as `X-Request-Id`, and `request_id_sent` what was sent under
+/// this name, where that is another.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

@@ -112,8 +112,8 @@ fn judge_seen(script: &Script, seen: &Seen, found: &mut Vec<String>) {
 }
 
 /// What was sent once is sent again only if the gateway has the whole body: because it keeps one that is short, or has
-/// collected it for a policy that changes it, or because nothing of it had gone up. Which of both the origin reads first
-/// is up to the network.
+/// collected it for a policy that changes it, or because nothing of it had gone up. Which of both the origin reads
+/// first is up to the network.
 fn judge_repeated(script: &Script, seen: &[Seen], found: &mut Vec<String>) {
     let Request { body, passed, .. } = &script.request;
     let begun = seen.iter().filter(|seen| !seen.body.bytes.is_empty()).count();
