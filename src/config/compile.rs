@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::addresses;
 use super::attach;
 use super::consumers;
 use super::ids::{Ids, Limits, Names};
@@ -33,7 +34,7 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
     compile.unique("listener", ir.listeners.iter().map(|listener| &listener.name));
     compile.unique("consumer", ir.consumers.iter().map(|consumer| &consumer.name));
     compile.unique("group", ir.groups.iter().map(|group| &group.name));
-    compile.unique_addresses(&ir.listeners);
+    compile.problems.extend(addresses::taken_twice(&ir));
 
     let consumers = Arc::new(consumers::compile(&mut ir, ids, compile.problems));
     let attached = attach::all(&ir);
@@ -119,18 +120,6 @@ impl Compile<'_> {
             places.insert(name.text.clone(), place);
         }
         places
-    }
-
-    fn unique_addresses(&mut self, listeners: &[ir::Listener]) {
-        let mut firsts: FixedMap<SocketAddr, &Name> = FixedMap::default();
-        for listener in listeners.iter().filter(|listener| listener.address.port() != PORT_ANY) {
-            if let Some(first) = firsts.get(&listener.address) {
-                let what = format!("listener `{}` has this address already", first.text);
-                self.problems.push(Problem::new(&listener.address_origin, what, "use another port"));
-            } else {
-                firsts.insert(listener.address, &listener.name);
-            }
-        }
     }
 
     /// Gives every rate limit its number; those that nodes share are apart, each with what all of them know it by.
@@ -394,8 +383,6 @@ fn problems_of(whole: Option<Origin>, what: impl Into<String>, help: &str, probl
     problems.extend(whole.map(|whole| Problem::new(&whole, what, help)));
 }
 
-/// The kernel chooses another port for each such listener.
-const PORT_ANY: u16 = 0;
 /// Addresses used of one name.
 const ADDRESSES_MAX: usize = 64;
 /// Stands in a snapshot that is thrown away.

@@ -41,6 +41,8 @@ pub struct Ir {
     pub log_level: Level,
     /// Where status is told; `None` is nowhere.
     pub admin: Option<SocketAddr>,
+    /// Where that was written, if it was.
+    pub admin_origin: Option<Origin>,
     pub runtime: RuntimeOptions,
     /// As the operator set it.
     pub shutdown_delay: Option<Duration>,

@@ -157,7 +157,7 @@ mod tests {
             "version: 1\nlisteners:\n- { name: a, address: \"[::1]:1\" }\n- { name: a, address: \"[::1]:1\" }",
             &[
                 "f.yaml:4:11: listener `a` is there already, at f.yaml:3:11: give it another name",
-                "f.yaml:4:23: listener `a` has this address already: use another port",
+                "f.yaml:4:23: listener `a` has this address already, at f.yaml:3:23: use another port",
             ],
         );
     }

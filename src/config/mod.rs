@@ -7,6 +7,7 @@
 //! Our own file is one front-end; others end in the same [`ir`], which names no product.
 
 mod actions;
+mod addresses;
 mod attach;
 pub mod compile;
 pub mod consumers;

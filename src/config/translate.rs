@@ -60,6 +60,7 @@ pub fn translate(
         limits: limits(&model.limits),
         trust: translate.networks(&model.trust.proxies),
         http,
+        admin_origin: model.admin.address.as_ref().map(|address| translate.origin(address.referenced)),
         admin: translate.admin(model.admin),
         runtime: runtime(&model.runtime),
         shutdown_delay: model.shutdown.delay_ms.map(|delay| Duration::from_millis(delay.get())),
