@@ -45,11 +45,23 @@ impl Warnings {
     }
 }
 
-const WARNINGS: [Warning; 6] = [
+const WARNINGS: [Warning; 8] = [
     Warning {
         text: "connections were closed unserved, as descriptors had run out: raise the limit (`ulimit -n`, systemd's \
                LimitNOFILE) or lower limits.connections_max",
         count: |_, counters| counters.connections_refused[Refusal::Descriptors as usize],
+        more: nothing,
+    },
+    Warning {
+        text: "connections were closed unserved, as there were as many as limits.connections_max allows: raise it, or \
+               add a node",
+        count: |_, counters| counters.connections_refused[Refusal::Total as usize],
+        more: nothing,
+    },
+    Warning {
+        text: "connections were closed unserved, as their clients had as many as limits.connections_per_client_max \
+               allows: raise it if they are load balancers, which stand for many",
+        count: |_, counters| counters.connections_refused[Refusal::Client as usize],
         more: nothing,
     },
     Warning {
@@ -117,8 +129,20 @@ mod tests {
         for (second, lost, told) in [(0, 0, None), (1, 5, Some(5)), (2, 7, None), (60, 9, None), (61, 9, Some(4))] {
             status.log_lines_lost = lost;
             let due = warnings.due(&status, start.now + Duration::from_secs(second));
-            let want = told.map(|count| format!("{count} {}", WARNINGS[1].text));
+            let want = told.map(|count| format!("{count} {}", WARNINGS[3].text));
             assert_eq!(due, Vec::from_iter(want), "at {second} s");
+        }
+    }
+
+    #[test]
+    fn each_reason_to_refuse_a_connection_is_told_with_its_own_count() {
+        let (mut status, start) = status(1);
+        status.shards[0].counters.connections_refused = [3, 4, 5];
+        let due = Warnings::default().due(&status, start.now);
+        let want = [(5, "descriptors had run out"), (3, "connections_max allows"), (4, "connections_per_client_max")];
+        assert_eq!(due.len(), want.len(), "{due:?}");
+        for (line, (count, words)) in due.iter().zip(want) {
+            assert!(line.starts_with(&format!("{count} connections were closed")) && line.contains(words), "{line}");
         }
     }
 

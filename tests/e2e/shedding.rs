@@ -41,6 +41,8 @@ fn check_connections(limits: &str) {
     });
     expect_served(&mut stays);
     assert!(!origin.heard("/refused"));
+    let (limit, _) = limits.split_once(':').unwrap();
+    gateway.wait_said(&format!("as many as limits.{limit} allows"));
 }
 
 #[test]
