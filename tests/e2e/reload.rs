@@ -66,6 +66,10 @@ fn a_new_file_is_in_force_at_once_and_closes_no_connection() {
     fs::write(&file, "version: 1\nlisteners: nonsense\n").unwrap();
     gateway.wait_said("the configuration in force stays");
     assert_eq!(gateway.get("/new").status(), 200);
+    // Who asks while it is as bad as before is told so, and nothing is counted twice.
+    gateway.signal(Signal::HUP);
+    let is_told = |line: &&String| line.contains("the configuration in force stays");
+    wait_until("it is said again", || gateway.stderr().iter().filter(is_told).count() == 2);
     let known = status(&gateway);
     let told = known["shardgate"]["configuration"]["error"].as_str().unwrap();
     assert!(told.contains("gateway.yaml:2:12") && !told.contains("nonsense"), "everybody may read it: {told}");

@@ -130,12 +130,12 @@ impl Node {
                     }
                     Err(failed) => {
                         let why = StartError::Listen(failed).to_string();
-                        self.reject(&why, why.clone());
+                        self.reject(asked, &why, why.clone());
                     }
                 }
             }
-            News::Bad(problems) => self.reject(&problems.to_string(), problems.without_lines()),
-            News::Unreadable(problems) => self.reject(&line(&problems), line(&problems)),
+            News::Bad(problems) => self.reject(asked, &problems.to_string(), problems.without_lines()),
+            News::Unreadable(problems) => self.reject(asked, &line(&problems), line(&problems)),
         }
     }
 
@@ -148,12 +148,15 @@ impl Node {
         }
     }
 
-    /// Says once why what the file says is not in force: to who reads the log, and, as `told`, to everybody who asks
-    /// the admin listener.
-    fn reject(&self, why: &str, told: String) {
+    /// Says why what the file says is not in force, once and again to who asks: to who reads the log, and, as `told`, to
+    /// everybody who looks at the admin listener.
+    fn reject(&self, asked: bool, why: &str, told: String) {
         let mut status = self.status.borrow_mut();
-        if status.configuration.error.as_ref() != Some(&told) {
+        let is_new = status.configuration.error.as_ref() != Some(&told);
+        if is_new || asked {
             say!(Error, "the configuration in force stays: {}", why.trim_end());
+        }
+        if is_new {
             status.rejected(told);
         }
     }
