@@ -27,7 +27,7 @@ use rustix::process::{Pid, PidfdFlags, Uid, pidfd_open};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc as sync_mpsc;
@@ -39,6 +39,8 @@ use tokio::sync::mpsc::UnboundedSender;
 pub enum Refused {
     #[error("the control socket is held by user {0}, not by this one: see who that is, or use another path")]
     Stranger(u32),
+    #[error("the path of the control socket has {0} bytes, and may have {max}: use a shorter one", max = PATH_BYTES_MAX)]
+    PathTooLong(usize),
     #[error("the gateway that runs did not hand over: {0}")]
     Failed(#[from] io::Error),
 }
@@ -77,6 +79,10 @@ pub enum Asked {
 
 /// Takes the sockets over from whoever listens at `path`; `None` if nobody does.
 pub fn take(path: &Path, me: Uid) -> Result<Option<Taken>, Refused> {
+    let path_bytes = path.as_os_str().len();
+    if path_bytes > PATH_BYTES_MAX {
+        return Err(Refused::PathTooLong(path_bytes));
+    }
     let Some(old) = connect(path)? else { return Ok(None) };
     let holder = peer(&old)?;
     if holder != me {
@@ -129,9 +135,12 @@ fn has_ended(process: Pid) -> bool {
 
 /// Listens on a thread of its own, beside `path`: whoever comes there meets the process before until `enter`.
 pub fn serve(path: &Path, me: Uid, tell: UnboundedSender<Asked>) -> io::Result<()> {
+    is_socket(path)?;
     let (beside, path) = (beside(path), path.to_owned());
     // What a process left behind that did not come this far.
-    let _none = fs::remove_file(&beside);
+    if is_socket(&beside)? {
+        fs::remove_file(&beside)?;
+    }
     let listener = UnixListener::bind(&beside)?;
     fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
     std::thread::Builder::new().name("handover".to_owned()).spawn(move || {
@@ -153,8 +162,24 @@ pub fn enter(path: &Path) -> io::Result<()> {
     fs::rename(beside(path), path)
 }
 
+/// Where a socket is made that is to take the place of the one at `path`: both processes know it.
 fn beside(path: &Path) -> PathBuf {
-    path.with_extension("new")
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    beside.into()
+}
+
+/// Whether there is a socket, to be replaced. Anything else is somebody's file: an error.
+fn is_socket(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.file_type().is_socket() => Ok(true),
+        Ok(_) => {
+            let why = format!("{} is no socket, and stays: use another path", path.display());
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, why))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// One request, from its first word to the last.
@@ -215,6 +240,8 @@ fn peer(stream: &UnixStream) -> io::Result<Uid> {
     Ok(sockopt::socket_peercred(stream)?.uid)
 }
 
+/// What the kernel has room for in a socket's address, less what `beside` adds.
+const PATH_BYTES_MAX: usize = 107 - ".4194304".len();
 const TAKE: &[u8; 7] = b"TAKE 1\n";
 const READY: &[u8; 6] = b"READY\n";
 const SOCKETS: u8 = b'S';
@@ -302,6 +329,29 @@ mod tests {
         }
         assert!(enter(&path).is_err(), "the old one has done it");
         fs::remove_file(path).expect("it was bound above");
+    }
+
+    #[test]
+    fn only_a_socket_gives_way_to_a_socket() {
+        let folder = std::env::temp_dir().join(format!("shardgate-gives-way-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("it can be made");
+        let (file, near) = (folder.join("gateway.yaml"), folder.join("gateway.new"));
+        [&file, &near].map(|file| fs::write(file, "kept").expect("it can be written"));
+        let long = folder.join("a".repeat(PATH_BYTES_MAX));
+        assert!(matches!(take(&long, getuid()), Err(Refused::PathTooLong(_))));
+        let (tell, _asked) = unbounded_channel();
+        let failed = serve(&file, getuid(), tell.clone()).expect_err("a file is there");
+        assert_eq!(failed.kind(), io::ErrorKind::AlreadyExists);
+        for _ in 0..2 {
+            let path = folder.join("gateway.sock");
+            serve(&path, getuid(), tell.clone()).expect("nothing, or a socket, is there");
+            enter(&path).expect("it was bound");
+        }
+        for file in [&file, &near] {
+            assert_eq!(fs::read(file).expect("it is there"), b"kept");
+        }
+        assert_eq!(fs::read_dir(&folder).expect("it is there").count(), 3, "nothing is left beside them");
+        fs::remove_dir_all(folder).expect("it was made above");
     }
 
     #[test]
