@@ -13,7 +13,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// An API gateway.
 #[derive(Debug, Parser)]
@@ -92,7 +93,7 @@ struct Profile {
 
 /// What the binary does: 0 is success, 1 a failure, 2 a command line that makes no sense.
 pub fn main() -> ExitCode {
-    match Cli::try_parse() {
+    match definition().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => dispatch(cli.command),
         Err(usage) => {
             // Help and version come this way too. Nothing is left to be done when the terminal is gone.
@@ -100,6 +101,18 @@ pub fn main() -> ExitCode {
             ExitCode::from(usage.exit_code().try_into().unwrap_or(1))
         }
     }
+}
+
+/// A variable that is empty is as good as one that is not set.
+fn definition() -> clap::Command {
+    let heed = |arg: Arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg };
+    Cli::command().mut_subcommands(|task| task.mut_args(heed))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the variables that the command line knows")]
+fn is_empty(arg: &Arg) -> bool {
+    let Some(name) = arg.get_env() else { return false };
+    std::env::var_os(name).is_some_and(|value| value.is_empty())
 }
 
 fn dispatch(command: Command) -> ExitCode {
@@ -121,8 +134,6 @@ fn dispatch(command: Command) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

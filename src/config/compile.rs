@@ -41,10 +41,6 @@ pub fn compile(mut ir: Ir, ids: &mut Ids, resolve: Resolve<'_>, problems: &mut V
     let known = attach::known(&ir, &consumers);
     let whole = ir.listeners.first().map(|first| Origin { line: 0, ..first.name.origin.clone() });
     let (limits, shared) = compile.limits(&attached, &mut ids.limits, whole.clone());
-    if !shared.is_empty() && ir.store.is_none() {
-        let help = "say where, as in `rate_limiting: { redis: { address: \"127.0.0.1:6379\" } }`";
-        problems_of(whole.clone(), "a `rate_limit` with `policy: redis`, and no Redis", help, compile.problems);
-    }
     let roles = compile.vocabulary(&attached, std::mem::take(&mut ir.roles), whole.clone());
     compile.nobodies(&attached, &consumers, whole);
     let gates: Vec<_> = ir.listeners.iter().map(|listener| attach::gate(listener, &ir.order)).collect();

@@ -60,6 +60,10 @@ impl Store {
         Self { folder: folder.to_owned() }
     }
 
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Keeps it. With an error the one before is still there.
     pub fn keep(&self, last_good: &LastGood) -> io::Result<()> {
         let body = serde_json::to_vec(last_good)?;

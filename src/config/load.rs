@@ -257,6 +257,17 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_nodes_share_without_a_redis_is_named_where_it_is() {
+        let limit = "version: 1\nlisteners: [{ name: a, address: \"127.0.0.1:1\" }]\npolicies:\n\
+                     - rate_limit: { requests_per_second: 9, limits: [{ requests_per_minute: 9, policy: redis }] }\n";
+        let problems = load(limit).expect_err("it is refused").list;
+        let told: Vec<_> = problems.iter().map(|problem| (problem.origin.line, &*problem.what)).collect();
+        assert_eq!(told, [(4, "a `rate_limit` with `policy: redis`, and no Redis")]);
+        let off = format!("{limit}rate_limiting: {{ enabled: false }}\n");
+        assert!(load(&off).is_ok(), "it limits nobody");
+    }
+
+    #[test]
     fn a_user_of_redis_has_a_password_and_a_line_end_is_none_of_it() {
         check(
             "rate_limiting: { redis: { address: \"127.0.0.1:6379\", username: ann } }",

@@ -39,7 +39,9 @@ pub fn translate(
     problems: &mut Vec<Problem>,
 ) -> Ir {
     let is_strict = model.authentication.strict_validation.unwrap_or(false);
-    let mut translate = Translate { file: file.into(), named, problems, are_limits_enforced: true, is_strict };
+    let has_redis = model.rate_limiting.redis.is_some();
+    let mut translate =
+        Translate { file: file.into(), named, problems, are_limits_enforced: true, has_redis, is_strict };
     translate.version(&model.version);
     translate.are_limits_enforced = model.rate_limiting.enabled.unwrap_or(true);
     let http = translate.http(model.http);
@@ -77,6 +79,8 @@ pub(super) struct Translate<'a> {
     problems: &'a mut Vec<Problem>,
     /// Otherwise rate limits are checked and left out.
     are_limits_enforced: bool,
+    /// The file says where limits are counted that nodes share.
+    has_redis: bool,
     /// What policies of authentication are that do not say.
     is_strict: bool,
 }
@@ -202,7 +206,13 @@ impl Translate<'_> {
                     self.problem(location, format!("policy `{}` is given twice", kind.name()), "keep one");
                 }
                 Ok(Policy::RateLimit(_)) if !self.are_limits_enforced => {}
-                Ok(policy) => policies.push(Arc::new(policy)),
+                Ok(policy) => {
+                    if !self.has_redis && is_shared(&policy) {
+                        let help = "say where, as in `rate_limiting: { redis: { address: \"127.0.0.1:6379\" } }`";
+                        self.problem(location, "a `rate_limit` with `policy: redis`, and no Redis", help);
+                    }
+                    policies.push(Arc::new(policy));
+                }
             }
         }
         policies
@@ -340,6 +350,11 @@ impl Translate<'_> {
             via,
         }
     }
+}
+
+/// Nodes count it together.
+fn is_shared(policy: &Policy) -> bool {
+    matches!(policy, Policy::RateLimit(policy) if policy.limits().iter().any(|limit| limit.is_shared))
 }
 
 fn runtime(given: &model::Runtime) -> RuntimeOptions {

@@ -39,7 +39,7 @@ use tokio::sync::mpsc::UnboundedSender;
 pub enum Refused {
     #[error("the control socket is held by user {0}, not by this one: see who that is, or use another path")]
     Stranger(u32),
-    #[error("the path of the control socket has {0} bytes, and may have {max}: use a shorter one", max = PATH_BYTES_MAX)]
+    #[error("the control socket's path has {0} bytes, and may have {max}: use a shorter one", max = PATH_BYTES_MAX)]
     PathTooLong(usize),
     #[error("the gateway that runs did not hand over: {0}")]
     Failed(#[from] io::Error),

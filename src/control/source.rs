@@ -132,7 +132,9 @@ impl Source {
         let store = self.store.clone()?;
         let last_good = LastGood::new(text, self.profile.as_deref(), snapshot, keys);
         Some(tokio::task::spawn_blocking(move || {
-            store.keep(&last_good).map_err(|error| format!("the configuration in force cannot be kept: {error}"))
+            let folder = store.folder().display();
+            let failed = |error| format!("the configuration in force cannot be kept in {folder}: {error}");
+            store.keep(&last_good).map_err(failed)
         }))
     }
 

@@ -52,7 +52,11 @@ pub fn inherited() -> Vec<OwnedFd> {
 
 /// Why a listener could not be opened.
 pub fn failed(name: &str, address: SocketAddr, error: &std::io::Error) -> ListenError {
-    let error = Errno::from_io_error(error).map_or(Error::Exhausted, Error::from);
+    let error = match Errno::from_io_error(error) {
+        // Who connects has no port left; who listens has named an address that is not there.
+        Some(errno @ Errno::ADDRNOTAVAIL) => Error::Other(errno.raw_os_error()),
+        errno => errno.map_or(Error::Exhausted, Error::from),
+    };
     ListenError { name: name.to_owned(), address, error }
 }
 
@@ -99,7 +103,10 @@ fn advice(failed: &ListenError) -> String {
         Error::Other(NOT_PERMITTED) => "permission denied: ports below 1024 need CAP_NET_BIND_SERVICE or a lower \
              net.ipv4.ip_unprivileged_port_start"
             .to_owned(),
-        Error::Exhausted => "the address is not one of this machine's, or descriptors have run out".to_owned(),
+        Error::Other(NOT_HERE) => "the address is not one of this machine's".to_owned(),
+        Error::Exhausted => {
+            "descriptors or memory have run out: raise the limit (`ulimit -n`, systemd's LimitNOFILE)".to_owned()
+        }
         other => other.to_string(),
     }
 }
@@ -109,6 +116,7 @@ pub const CLAIM_PATIENCE: Duration = Duration::from_secs(2);
 const CLAIM_INTERVAL: Duration = Duration::from_millis(20);
 /// Epoll, bell, log, listeners, and some to spare.
 const DESCRIPTORS_OWN: u64 = 64;
-/// `EADDRINUSE` and `EACCES` on Linux.
+/// `EADDRINUSE`, `EACCES` and `EADDRNOTAVAIL` on Linux.
 const IN_USE: i32 = 98;
 const NOT_PERMITTED: i32 = 13;
+const NOT_HERE: i32 = 99;

@@ -6,8 +6,9 @@ use super::{Context, Hooks, Invalid, Member};
 use crate::http::view::{FieldName, FieldValue, RequestView, ResponseView};
 use crate::stdx::number::Bounded;
 
-/// Adds to every response, the gateway's own answers included, what makes browsers careful, and takes away what tells
-/// of the software behind it. `""` for a value sends no such header.
+/// Adds to every response, the gateway's own answers to requests included, what makes browsers careful, and takes away
+/// what tells of the software behind it. The answer to a head that cannot be read (400, 408, 414, 431, 501, 505) meets
+/// no policy, and has none of it. `""` for a value sends no such header.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

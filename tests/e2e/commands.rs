@@ -218,6 +218,19 @@ fn the_environment_chooses_a_profile_and_the_command_line_another() {
     }
 }
 
+/// As units and compose files may leave one. On the command line it is a mistake.
+#[test]
+fn a_variable_that_is_empty_is_not_set() {
+    let empty = [("SHARDGATE_PROFILE", ""), ("STATE_DIRECTORY", ""), ("SHARDGATE_CONTROL", "")];
+    let path = file("empty", YAML);
+    let checked = Finished::run_in(&empty, &["check", path.to_str().unwrap()]);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    let run = Finished::run_in(&empty, &["run", "/nonexistent/shardgate.yaml"]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("/nonexistent/shardgate.yaml"), "{}", run.stderr);
+    assert_eq!(Finished::run(&["run", "/nonexistent/shardgate.yaml", "--state", ""]).code, Some(2));
+}
+
 #[test]
 fn the_schema_is_printed_as_it_stands_in_the_repository() {
     let printed = Finished::run(&["schema"]);

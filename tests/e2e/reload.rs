@@ -275,7 +275,7 @@ fn a_full_disk_costs_what_would_have_been_kept_and_nothing_else() {
     let mut filler = fs::File::create(inside.join("filler")).unwrap();
     while filler.write(&[b'x'; 4096]).is_ok() {}
     write(51);
-    gateway.wait_said("the configuration in force cannot be kept: No space left on device");
+    gateway.wait_said(&format!("the configuration in force cannot be kept in {state}: No space left on device"));
     assert_eq!(gateway.get("/").status(), 200);
     assert_eq!(gateway.metric("shardgate_config_keep_failed_total"), 1.0);
     assert_eq!(gateway.metric("shardgate_config_generation"), 1.0, "it is in force, though not kept");

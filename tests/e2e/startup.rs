@@ -48,7 +48,8 @@ fn a_second_gateway_on_the_same_port_does_not_start() {
 #[test]
 fn an_address_of_another_machine_is_one_clear_line() {
     let finished = Finished::run_on("run", &alone("192.0.2.1:8080").yaml());
-    check_one_line(&finished, &["192.0.2.1:8080"]);
+    check_one_line(&finished, &["192.0.2.1:8080", "not one of this machine's"]);
+    assert!(!finished.stderr.contains("descriptors"), "{}", finished.stderr);
 }
 
 /// In a network of its own, where low ports are guarded whatever the machine's settings, and without the right to them.
