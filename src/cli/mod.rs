@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::Resettable;
+use clap::builder::{OsStr, Resettable};
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// An API gateway.
@@ -105,7 +105,7 @@ pub fn main() -> ExitCode {
 
 /// A variable that is empty is as good as one that is not set.
 fn definition() -> clap::Command {
-    let heed = |arg: Arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg };
+    let heed = |arg: Arg| if is_empty(&arg) { arg.env(Resettable::<OsStr>::Reset) } else { arg };
     Cli::command().mut_subcommands(|task| task.mut_args(heed))
 }
 
