@@ -159,6 +159,14 @@ impl ResponseHead {
         self.table.connection_options(bytes)
     }
 
+    /// Whether behind this head `protocol` is spoken, and nothing else (RFC 9110 §7.8): it names that alone, and no
+    /// body, and HTTP/1.0 knows no such thing.
+    pub fn switches_to(&self, bytes: &[u8], protocol: &[u8]) -> bool {
+        let is_it = |field: &Field| field.value.of(bytes).eq_ignore_ascii_case(protocol);
+        let mut named = self.fields().iter().filter(|field| field.known == Known::Upgrade);
+        self.upgrade && self.version == Version::Http11 && !self.chunked && self.length.is_none() && named.all(is_it)
+    }
+
     /// How the body of the answer to `request` ends (RFC 9112 §6.3).
     pub fn framing(&self, request: Method) -> Result<Framing, HeadError> {
         if self.chunked && self.length.is_some() {

@@ -63,7 +63,7 @@ pub enum UpstreamFailure {
     Body(BodyError),
     /// The connection ended within a response.
     Truncated,
-    /// It switched protocols without having been asked to.
+    /// It switched protocols without having been asked to, or to another one.
     UnexpectedSwitch,
     TooManyInformational,
 }

@@ -264,7 +264,7 @@ async fn final_head(
             exchange.account.first_byte_after.set(Some(now.since(exchange.account.began.mono)));
         }
         match head.status {
-            101 if exchange.asks_to_switch() && head.upgrade => return Ok(length),
+            101 if is_asked_for(exchange, head, &reader.input()[..length]) => return Ok(length),
             101 => return Err(failed(UpstreamFailure::UnexpectedSwitch)),
             100 if !exchange.request.expect_continue || exchange.account.continued.get() => {}
             100..=199 if interim == interim_max => break,
@@ -283,6 +283,12 @@ async fn final_head(
         reader.skip(length);
     }
     Err(failed(UpstreamFailure::TooManyInformational))
+}
+
+/// Whether a 101 switches to what the client has asked for.
+fn is_asked_for(exchange: &Exchange<'_>, head: &ResponseHead, bytes: &[u8]) -> bool {
+    let wanted = exchange.request.upgrade.map(|upgrade| upgrade.of(exchange.bytes));
+    exchange.asks_to_switch() && wanted.is_some_and(|protocol| head.switches_to(bytes, protocol))
 }
 
 /// When a head must have arrived, and what it means if it has not.

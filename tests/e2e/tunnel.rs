@@ -191,6 +191,27 @@ fn an_upgrade_that_the_origin_declines_is_an_ordinary_exchange() {
 }
 
 #[test]
+fn a_switch_to_something_else_opens_no_tunnel() {
+    for (from, to) in [
+        ("Upgrade: websocket", "Upgrade: h2c"),
+        ("Upgrade: websocket", "Upgrade: websocket, h2c"),
+        ("Connection: Upgrade", "Connection: keep-alive"),
+        ("HTTP/1.1", "HTTP/1.0"),
+        ("\r\n\r\n", "\r\nContent-Length: 5\r\n\r\n"),
+        ("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    ] {
+        let origin = Origin::answering(SWITCHING.replace(from, to));
+        let gateway = gateway_to(&origin);
+        let mut client = gateway.client();
+        client.send(UPGRADE);
+        let response = client.response();
+        assert_eq!(response.status(), 502, "{to:?}");
+        assert_eq!(response.problem()["type"], "urn:shardgate:problem:upstream_unasked_switch");
+        client.expect_closed_cleanly();
+    }
+}
+
+#[test]
 fn a_route_without_upgrades_passes_none_on() {
     let origin = Origin::answering(OK);
     let gateway = Gateway::start(&Config::to(&origin));

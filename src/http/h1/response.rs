@@ -154,6 +154,23 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_is_to_one_protocol_and_has_no_body() {
+        #[track_caller]
+        fn check(version: &str, fields: &str, switches: bool) {
+            let text = format!("{version} 101 A\r\nConnection: upgrade\r\n{fields}\r\n");
+            assert_eq!(accept(&text).switches_to(text.as_bytes(), b"websocket"), switches, "{version} {fields:?}");
+        }
+        check("HTTP/1.1", "Upgrade: WebSocket\r\n", true);
+        check("HTTP/1.0", "Upgrade: websocket\r\n", false);
+        check("HTTP/1.1", "", false);
+        check("HTTP/1.1", "Upgrade: h2c\r\n", false);
+        check("HTTP/1.1", "Upgrade: websocket, h2c\r\n", false);
+        check("HTTP/1.1", "Upgrade: websocket\r\nUpgrade: h2c\r\n", false);
+        check("HTTP/1.1", "Upgrade: websocket\r\nContent-Length: 0\r\n", false);
+        check("HTTP/1.1", "Upgrade: websocket\r\nTransfer-Encoding: chunked\r\n", false);
+    }
+
+    #[test]
     fn the_body_ends_by_method_status_and_fields_in_that_order() {
         #[track_caller]
         fn check(request: Method, line: &str, fields: &str, framing: Result<Framing, HeadError>) {
