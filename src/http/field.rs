@@ -36,7 +36,7 @@ pub enum Known {
 }
 
 impl Known {
-    /// ASCII case-insensitive. `name` must be a token, as every name of a head is.
+    /// ASCII case-insensitive. `name` must be a token, as every name of a head is, or have the bytes of a value.
     #[inline(always)]
     pub fn of(name: &[u8]) -> Self {
         match (name.len(), name.first().map(|first| first | 0x20)) {
@@ -213,6 +213,17 @@ impl FieldTable {
 
     pub(super) fn connection_options<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         self.connection_options.iter().map(move |option| option.of(bytes))
+    }
+
+    /// A bit for each known name that Connection lists.
+    #[inline]
+    pub(super) fn connection_known(&self, bytes: &[u8]) -> u32 {
+        if self.connection_options.is_empty() { 0 } else { self.connection_options_known(bytes) }
+    }
+
+    #[inline(never)]
+    fn connection_options_known(&self, bytes: &[u8]) -> u32 {
+        self.connection_options(bytes).fold(0, |bits, option| bits | 1 << Known::of(option) as u32)
     }
 
     #[inline]

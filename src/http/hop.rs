@@ -1,5 +1,9 @@
 //! What of a head goes no further: what was meant for one hop (RFC 9110 §7.6.1), what the gateway writes anew, and what
 //! is not its sender's to say.
+//!
+//! Connection names more for one hop. What of a request the gateway sets or needs it does not take away, else a client
+//! could hide who asks and by which way (`X-Forwarded-*`, `X-Real-IP`, `Forwarded`, `Via`, `X-Request-Id`), or what for
+//! (`Host`, `Max-Forwards`). Credentials it may take away: who goes without them has none, for policies either.
 
 use super::field::{Field, Known, is_a_gateways};
 use super::head::{Method, RequestHead, ResponseHead};
@@ -30,14 +34,14 @@ impl Stops {
 
 impl RequestHead {
     /// Who is not trusted speaks for nobody but itself.
-    pub fn stops(&self, peer_is_trusted: bool) -> Stops {
-        let known = if peer_is_trusted { NOT_REQUESTED } else { NOT_REQUESTED | ONLY_TRUSTED };
-        Stops { known, gateways: !peer_is_trusted }
+    #[inline]
+    pub fn stops(&self, bytes: &[u8], peer_is_trusted: bool) -> Stops {
+        let always = if peer_is_trusted { NOT_REQUESTED } else { NOT_REQUESTED | ONLY_TRUSTED };
+        Stops { known: always | self.table.connection_known(bytes) & TAKEN_AWAY, gateways: !peer_is_trusted }
     }
 
     #[inline(always)]
     pub fn is_stopped(&self, bytes: &[u8], field: &Field, stops: Stops) -> bool {
-        // What the gateway or an origin decides by is never removed by a client's Connection.
         match field.known {
             Known::Other => {
                 let name = field.name.of(bytes);
@@ -49,13 +53,13 @@ impl RequestHead {
 
     /// Which fields are not there for policies, as they do not go on.
     pub fn stays_behind(&self, bytes: &[u8], peer_is_trusted: bool) -> impl Fn(&Field) -> bool {
-        let stops = self.stops(peer_is_trusted);
+        let stops = self.stops(bytes, peer_is_trusted);
         move |field| self.is_stopped(bytes, field, stops)
     }
 
     /// Which fields a route may go by. A service that is chosen by what it does not get would take it for said.
     pub fn is_for_routes(&self, bytes: &[u8], peer_is_trusted: bool) -> impl Fn(&Field) -> bool {
-        let mut stops = self.stops(peer_is_trusted);
+        let mut stops = self.stops(bytes, peer_is_trusted);
         if peer_is_trusted {
             stops.known &= !CONTINUED;
         }
@@ -83,8 +87,9 @@ impl RequestHead {
 }
 
 impl ResponseHead {
-    pub fn stops(&self) -> Stops {
-        Stops { known: NOT_RESPONDED, gateways: false }
+    #[inline]
+    pub fn stops(&self, bytes: &[u8]) -> Stops {
+        Stops { known: NOT_RESPONDED | self.table.connection_known(bytes), gateways: false }
     }
 
     #[inline(always)]
@@ -114,6 +119,9 @@ const NOT_REQUESTED: u32 = bits(&[
 ]);
 /// Those of them in which a trusted peer's account goes on.
 const CONTINUED: u32 = bits(&[Known::XForwardedFor, Known::Forwarded, Known::XRequestId]);
+/// Those of the other ones that Connection takes away.
+const TAKEN_AWAY: u32 =
+    bits(&[Known::Trailer, Known::Authorization, Known::Cookie, Known::Date, Known::UserAgent, Known::Referer]);
 /// Fields that only a trusted peer may send.
 const ONLY_TRUSTED: u32 = bits(&[Known::XForwardedProto, Known::XForwardedHost, Known::XForwardedPort, Known::XRealIp]);
 /// Fields of a response that are written anew or are meant for this hop.
@@ -194,6 +202,32 @@ mod tests {
             }
         }
         check("GET", "Max-Forwards: 0\r\n", None);
+    }
+
+    #[test]
+    fn connection_takes_away_what_the_gateway_neither_sets_nor_needs() {
+        let (kept, gone) = (
+            "Via Max-Forwards X-Real-IP X-Forwarded-Proto X-Forwarded-Host X-Forwarded-Port",
+            "X-A Cookie User-Agent Referer Date Authorization Trailer",
+        );
+        let all = format!("{kept} {gone}");
+        let fields: String = all.split(' ').map(|name| format!("{name}: a\r\n")).collect();
+        let list = all.replace(' ', ",").to_lowercase();
+        let (head, text) = request(&format!("{fields}Connection: host,{list}\r\n"));
+        let stays_behind = head.stays_behind(text.as_bytes(), true);
+        assert_eq!(names(head.fields(), &text, stays_behind), format!("{gone} Connection"));
+        let (head, text) = request(&fields);
+        assert_eq!(names(head.fields(), &text, head.stays_behind(text.as_bytes(), true)), "");
+    }
+
+    #[test]
+    fn of_a_response_connection_takes_away_all_that_it_names() {
+        let text = "HTTP/1.1 200 OK\r\nDate: a\r\nVia: b\r\nServer: c\r\nConnection: date, server\r\n\r\n";
+        let mut head = ResponseHead::new();
+        assert_eq!(head.parse(text.as_bytes(), &LIMITS, &mut Scan::new()), Ok(Some(text.len())));
+        let stops = head.stops(text.as_bytes());
+        let is_stopped = |field: &Field| head.is_stopped(text.as_bytes(), field, stops);
+        assert_eq!(names(head.fields(), text, is_stopped), "Date Server Connection");
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl ForwardedRequest<'_> {
             Some(line) => lines.copy(line, out),
             None => self.write_request_line(out),
         }
-        let mut stops = self.head.stops(self.peer_is_trusted);
+        let mut stops = self.head.stops(self.bytes, self.peer_is_trusted);
         if let Some(host) = self.host {
             stops = stops.and(Known::Host);
             lines.flush(out);
@@ -221,7 +221,7 @@ impl ForwardedResponse<'_> {
     }
 
     fn stops(&self) -> Stops {
-        let mut stops = self.head.stops();
+        let mut stops = self.head.stops(self.bytes);
         if self.switch {
             stops = stops.but(Known::Upgrade);
         }

@@ -17,7 +17,7 @@ pub fn left_out(head: &ResponseHead, bytes: &[u8], framing: Framing, edits: Opti
     if head.version != Version::Http11 || head.reason.len == 0 {
         return None;
     }
-    let (mut left_out, mut is_framed, stops) = (LeftOut::default(), false, head.stops());
+    let (mut left_out, mut is_framed, stops) = (LeftOut::default(), false, head.stops(bytes));
     for (index, field) in head.fields().iter().enumerate() {
         let line = field.line()?;
         let goes = || match edits {
