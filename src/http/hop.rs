@@ -92,6 +92,12 @@ impl ResponseHead {
         Stops { known: NOT_RESPONDED | self.table.connection_known(bytes), gateways: false }
     }
 
+    /// Whether it goes on with a Date of its own.
+    #[inline]
+    pub fn has_date(&self, bytes: &[u8]) -> bool {
+        self.table.has(Known::Date) && !self.stops(bytes).has(Known::Date)
+    }
+
     #[inline(always)]
     pub fn is_stopped(&self, bytes: &[u8], field: &Field, stops: Stops) -> bool {
         match field.known {
@@ -228,6 +234,7 @@ mod tests {
         let stops = head.stops(text.as_bytes());
         let is_stopped = |field: &Field| head.is_stopped(text.as_bytes(), field, stops);
         assert_eq!(names(head.fields(), text, is_stopped), "Date Server Connection");
+        assert!(!head.has_date(text.as_bytes()));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod body;
+pub mod date;
 pub mod error;
 pub mod field;
 pub mod h1;

@@ -7,6 +7,7 @@ use super::origin::Origin;
 use super::plan::HttpOptions;
 use super::writer::{Lines, Unwritten, Writer};
 use crate::http::body::Framing;
+use crate::http::date;
 use crate::http::field::{Field, Known};
 use crate::http::head::{Method, RequestHead, ResponseHead, Target, Version};
 use crate::http::hop::Stops;
@@ -208,10 +209,16 @@ impl ForwardedRequest<'_> {
 }
 
 impl ForwardedResponse<'_> {
-    /// The head in a buffer of its own.
-    pub fn write(&self, pool: &Pool) -> Result<Buf, Unwritten> {
+    /// The head in a buffer of its own, with this `Date` if it lacks one.
+    pub fn write(&self, pool: &Pool, date: Option<&date::Line>) -> Result<Buf, Unwritten> {
         let more = self.edits.map_or(0, Edits::bytes_more) + ADDED_BYTES_MAX;
-        Writer::head(pool, self.bytes.len() + more, |out| self.write_lines(out))
+        Writer::head(pool, self.bytes.len() + more, |out| self.write_lines(date, out))
+    }
+
+    /// Whether it does not tell when it was given. Where policies see it, it has been added for them; of an interim
+    /// one nobody asks.
+    pub fn lacks_date(&self) -> bool {
+        self.head.status >= 200 && self.edits.is_none() && !self.head.has_date(self.bytes)
     }
 
     /// Whether a field is for the upstream's connection only, or is written anew.
@@ -237,7 +244,7 @@ impl ForwardedResponse<'_> {
         stops
     }
 
-    fn write_lines(&self, out: &mut Writer<'_>) {
+    fn write_lines(&self, date: Option<&date::Line>, out: &mut Writer<'_>) {
         let mut lines = Lines::new(self.bytes);
         let reason_end = usize::from(self.head.reason.start) + usize::from(self.head.reason.len);
         if self.head.version == Version::Http11 && self.head.reason.len > 0 {
@@ -258,6 +265,9 @@ impl ForwardedResponse<'_> {
                 lines.flush(out);
             }
             Some(edits) => write_edited(edits, self.head.fields(), |_| false, &mut lines, out),
+        }
+        if let Some(line) = date {
+            out.push(line);
         }
         self.write_hop(out);
     }

@@ -13,9 +13,10 @@ use super::error::Failure;
 use super::plan::{Gate, Settings};
 use super::shared::Shared;
 use crate::http::body::Framing;
+use crate::http::date;
 use crate::http::field::{Field, Known};
 use crate::http::head::RequestHead;
-use crate::http::view::{Edits, Fields, Headers, RequestView, ResponseView};
+use crate::http::view::{Edits, FieldName, Fields, Headers, RequestView, ResponseView};
 use crate::policy::rate_limit::Expected;
 use crate::policy::{
     Body, Call, Chain, Context, Door, Error, Findings, Hooks, Identity, Kind, Reply, Response, Verdict, request_size,
@@ -250,6 +251,10 @@ impl<'a> Guarded<'a> {
         for chain in self.chains().into_iter().flatten() {
             chain.on_response(&request, &mut response, body.as_deref_mut(), &context);
         }
+        // Also where a policy took it away: nobody passes an answer on without (RFC 9110 §6.6.1).
+        if !response.headers.has(&DATE) {
+            response.headers.add(&DATE, date::value(&self.visit.shared.date()));
+        }
         drop(edits);
         notes.response.borrow()
     }
@@ -337,5 +342,7 @@ impl<'a> Guarded<'a> {
         account.peer_is_trusted && scheme().is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"))
     }
 }
+
+static DATE: FieldName = FieldName::fixed("Date");
 
 const _: () = assert!(Error::ALL.len() <= POLICY_REFUSALS_MAX, "every refusal has a counter");

@@ -7,9 +7,10 @@ use super::guard::Guarded;
 use super::plan::Settings;
 use super::shared::Shared;
 use super::writer::Writer;
+use crate::http::date;
 use crate::http::view::{Edits, Fields};
 use crate::policy::Response;
-use crate::route::{RESPOND_FIELDS_MAX, Respond};
+use crate::route::{OwnField, RESPOND_FIELDS_MAX, Respond};
 use crate::runtime::{Buf, Error, Pieces, TcpStream};
 use crate::stdx::time::Mono;
 
@@ -45,6 +46,11 @@ impl Content<'_> {
         matches!(self, Self::Problem(answer) if answer.status == 503)
     }
 
+    fn has_date(&self) -> bool {
+        let is_date = |(name, _): &OwnField| name.eq_ignore_ascii_case(b"date");
+        matches!(self, Self::Respond(respond) if respond.fields.iter().any(is_date))
+    }
+
     fn status(&self) -> u16 {
         match self {
             Self::Problem(answer) => answer.status,
@@ -73,13 +79,16 @@ impl Reply<'_> {
     }
 
     fn write(&self, shared: &Shared, account: &Account) -> Option<Pieces> {
-        let (mut problem, mut number) = (Vec::new(), itoa::Buffer::new());
+        let (mut problem, mut number, date) = (Vec::new(), itoa::Buffer::new(), shared.date());
         let mut fields = [(&b"X-Request-Id"[..], self.request_id); FIELDS_MAX];
         let mut count = 1;
         let mut add = |name, value| {
             fields[count] = (name, value);
             count += 1;
         };
+        if !self.content.has_date() {
+            add(b"Date", date::value(&date));
+        }
         let body = match self.content {
             Content::Problem(answer) => {
                 problem.reserve(PROBLEM_BYTES_USUAL);
@@ -179,5 +188,5 @@ const PROBLEM_BYTES_USUAL: usize = 512;
 const HEAD_BYTES_MAX: usize = 256;
 /// A colon, a space and a line's end.
 const LINE_BYTES_MORE: usize = 4;
-/// Those that they see: besides the content's there are a request id and when to come again.
-const FIELDS_MAX: usize = 2 + RESPOND_FIELDS_MAX;
+/// Those that they see: besides the content's there are a request id, when it was answered and when to come again.
+const FIELDS_MAX: usize = 3 + RESPOND_FIELDS_MAX;

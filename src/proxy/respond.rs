@@ -128,7 +128,12 @@ fn opening(
     };
     let adds_nothing = !close && exchange.request.version == Version::Http11;
     let left_out = if adds_nothing { trim::left_out(head, bytes, framing, edits.as_deref()) } else { None };
-    let more = edits.as_ref().map_or(&[][..], |edits| edits.lines());
+    let lacks_date = left_out.is_some() && edits.is_none() && !head.has_date(bytes);
+    let date = lacks_date.then(|| exchange.shared.date());
+    let more = match &edits {
+        Some(edits) => edits.lines(),
+        None => date.as_ref().map_or(&[][..], |line| &line[..]),
+    };
     match left_out {
         Some(left_out) if more.is_empty() || reader.insert(length - trim::LAST_LINE.len(), more) => {
             let head_bytes = length + more.len();
@@ -233,7 +238,8 @@ fn edited<'a>(
 }
 
 fn write(exchange: &Exchange<'_>, response: &ForwardedResponse<'_>) -> Result<Buf, Failure> {
-    response.write(exchange.shared.runtime.pool()).map_err(|error| match error {
+    let date = response.lacks_date().then(|| exchange.shared.date());
+    response.write(exchange.shared.runtime.pool(), date.as_ref()).map_err(|error| match error {
         Unwritten::NoBuffer => Failure::NoBuffer,
         Unwritten::TooLarge => failed(UpstreamFailure::Head(HeadError::HeadTooLarge)),
     })

@@ -4,6 +4,7 @@ use super::active::{Active, RouteRecord, Routed};
 use super::error::Failure;
 use super::guard::Notes;
 use super::plan::{Plan, Settings};
+use crate::http::date::{self, DateLine};
 use crate::http::head::{RequestHead, ResponseHead};
 use crate::http::view::{ArgumentName, without_values};
 use crate::policy;
@@ -38,6 +39,7 @@ pub struct Shared {
     pub counters: RefCell<Counters>,
     pub routes: RefCell<RouteStats>,
     pub rng: RefCell<Rng>,
+    date: RefCell<DateLine>,
     /// What policies keep from one request to the next.
     pub policies: RefCell<policy::State>,
     /// What policies ask of other threads.
@@ -87,11 +89,17 @@ impl Shared {
             counters: RefCell::default(),
             routes: RefCell::default(),
             rng: RefCell::new(rng),
+            date: RefCell::default(),
             policies: RefCell::new(policies),
             calls,
             log: log.map(|ring| RefCell::new(Log { ring, clock: Clock::new(), query: Vec::new() })),
             draining: Cell::new(false),
         }
+    }
+
+    /// The line that tells when an answer was given which does not tell it.
+    pub fn date(&self) -> date::Line {
+        *self.date.borrow_mut().at(self.runtime.now().wall)
     }
 
     /// What holds for a request that comes now.

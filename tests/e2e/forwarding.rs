@@ -267,3 +267,69 @@ fn the_host_goes_on_or_is_the_endpoints() {
     let address = origin.address.to_string();
     assert_eq!(origin.only_request().value("host"), Some(address.as_str()));
 }
+
+/// The dates of the answers to two requests, of which one closes the connection, where the origin answers so.
+#[track_caller]
+fn dates(answer: &str, policies: &str) -> [String; 2] {
+    let origin = Origin::answering(answer.to_owned());
+    let gateway = Gateway::start(&Config::to(&origin).with(policies));
+    ["", "Connection: close\r\n"].map(|fields| {
+        let mut client = gateway.client();
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        let response = client.response();
+        assert_eq!((response.status(), response.text().as_str()), (200, "ok"), "{answer:?}");
+        date(&response)
+    })
+}
+
+/// The only one.
+#[track_caller]
+fn date(response: &Message) -> String {
+    let dates = response.values("date");
+    assert_eq!(dates.len(), 1, "{response:?}");
+    dates[0].to_owned()
+}
+
+fn is_new(date: &str) -> bool {
+    date.len() == GIVEN.len() && date.ends_with(" GMT") && date != GIVEN
+}
+
+const GIVEN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+/// RFC 9110 §6.6.1.
+#[test]
+fn a_response_without_a_date_gets_one() {
+    let given = OK.replacen("\r\n", &format!("\r\nDate: {GIVEN}\r\n"), 1);
+    let given_to_us = given.replacen("\r\n", "\r\nConnection: date\r\n", 1);
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    for policies in ["", "policies: [{ security_headers: {} }]"] {
+        assert_eq!(dates(&given, policies), [GIVEN; 2], "{policies}");
+        for answer in [OK, chunked, given_to_us.as_str()] {
+            let told = dates(answer, policies);
+            assert!(told.iter().all(|date| is_new(date)), "{told:?} {policies} {answer:?}");
+        }
+    }
+    let adding = "policies: [{ response_transform: { add: { headers: [\"Date:then\"] } } }]";
+    assert_eq!(dates(OK, adding), ["then"; 2]);
+    assert_eq!(dates(&given, adding), [GIVEN; 2]);
+    let removing = "policies: [{ response_transform: { remove: { headers: [Date] } } }]";
+    assert!(dates(&given, removing).iter().all(|date| is_new(date)), "it has a date, whoever removes it");
+}
+
+#[test]
+fn what_the_gateway_answers_itself_has_a_date() {
+    let dated = format!("paths: [/dated], respond: {{ headers: [{{ name: date, value: \"{GIVEN}\" }}] }}");
+    for policies in ["", "policies: [{ security_headers: {} }]"] {
+        let config = Config::empty()
+            .acting("said", "paths: [/said], respond: { body: hi }")
+            .acting("moved", "paths: [/moved], redirect: { path: { whole: /x } }")
+            .acting("dated", &dated)
+            .with(policies);
+        let gateway = Gateway::start(&config);
+        for target in ["/said", "/moved", "/none", "/%zz"] {
+            let response = gateway.get(target);
+            assert!(is_new(&date(&response)), "{target}: {response:?}");
+        }
+        assert_eq!(date(&gateway.get("/dated")), GIVEN);
+    }
+}

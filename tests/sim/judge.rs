@@ -174,6 +174,7 @@ fn judge_outcome(
 /// The origin's answer, as the client got it.
 fn judge_reply(script: &Script, reply: &Reply, times: usize, found: &mut Vec<String>) {
     let answer = &script.answer;
+    judge_date(reply, found);
     if times == 0 {
         return found.push("the origin answered what it never saw".into());
     }
@@ -188,7 +189,7 @@ fn judge_reply(script: &Script, reply: &Reply, times: usize, found: &mut Vec<Str
         found.push(format!("the client got {} for {}", reply.status, answer.status));
     }
     let wanted = passing(&answer.fields);
-    let mut got = without(&reply.head.fields, &FRAMING_FIELDS);
+    let mut got = without(&reply.head.fields, &GATEWAY_RESPONSE_FIELDS);
     got.retain(|(name, _)| !limits::is_told_by(name));
     if got != wanted {
         found.push(format!("the client got the fields {got:?} for {wanted:?}"));
@@ -224,6 +225,7 @@ pub fn is_busy(reply: &Reply) -> bool {
 
 /// The gateway's own answer says what went wrong, in its own form.
 fn judge_refusal(reply: &Reply, found: &mut Vec<String>) {
+    judge_date(reply, found);
     let body = text(&reply.body.bytes);
     let problem = reply.head.value("Content-Type") == Some("application/problem+json");
     let bare = reply.body.bytes.is_empty();
@@ -233,6 +235,14 @@ fn judge_refusal(reply: &Reply, found: &mut Vec<String>) {
     }
     if body.contains("10.0.0.") {
         found.push(format!("the gateway told an address: {body:?}"));
+    }
+}
+
+/// The origins do not say when they answered; the gateway does, of whatever is not an interim answer.
+fn judge_date(reply: &Reply, found: &mut Vec<String>) {
+    let dates = reply.head.fields.iter().filter(|(name, _)| name == "Date").count();
+    if dates != usize::from(reply.status >= 200) {
+        found.push(format!("the client got {dates} dates"));
     }
 }
 
@@ -253,7 +263,7 @@ fn text(bytes: &[u8]) -> String {
 const REPLAY_BYTES_MAX: usize = 64 << 10;
 /// Bytes of the answer `password_busy`.
 const BUSY_BYTES: &str = "254";
-const FRAMING_FIELDS: [&str; 3] = ["Content-Length", "Transfer-Encoding", "Connection"];
+const GATEWAY_RESPONSE_FIELDS: [&str; 4] = ["Content-Length", "Transfer-Encoding", "Connection", "Date"];
 const GATEWAY_REQUEST_FIELDS: [&str; 14] = [
     "X-Consumer-Username",
     "Host",
