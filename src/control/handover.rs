@@ -241,7 +241,7 @@ fn peer(stream: &UnixStream) -> io::Result<Uid> {
 }
 
 /// What the kernel has room for in a socket's address, less what `beside` adds.
-const PATH_BYTES_MAX: usize = 107 - ".4194304".len();
+const PATH_BYTES_MAX: usize = 107 - ".new".len();
 const TAKE: &[u8; 7] = b"TAKE 1\n";
 const READY: &[u8; 6] = b"READY\n";
 const SOCKETS: u8 = b'S';
@@ -336,7 +336,9 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("shardgate-gives-way-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("it can be made");
         let (file, near) = (folder.join("gateway.yaml"), folder.join("gateway.new"));
-        [&file, &near].map(|file| fs::write(file, "kept").expect("it can be written"));
+        for file in [&file, &near] {
+            fs::write(file, "kept").expect("it can be written");
+        }
         let long = folder.join("a".repeat(PATH_BYTES_MAX));
         assert!(matches!(take(&long, getuid()), Err(Refused::PathTooLong(_))));
         let (tell, _asked) = unbounded_channel();

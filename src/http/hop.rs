@@ -37,7 +37,7 @@ impl RequestHead {
     #[inline]
     pub fn stops(&self, bytes: &[u8], peer_is_trusted: bool) -> Stops {
         let always = if peer_is_trusted { NOT_REQUESTED } else { NOT_REQUESTED | ONLY_TRUSTED };
-        Stops { known: always | self.table.connection_known(bytes) & TAKEN_AWAY, gateways: !peer_is_trusted }
+        Stops { known: always | (self.table.connection_known(bytes) & TAKEN_AWAY), gateways: !peer_is_trusted }
     }
 
     #[inline(always)]
