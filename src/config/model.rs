@@ -144,8 +144,8 @@ pub struct Listener {
 pub struct Service {
     /// Letters, digits, `-`, `_`, `.` and `~`; each service has its own.
     pub name: Spanned<String>,
-    /// `HOST:PORT` each, used in turn. A host name is looked up once, when the file is loaded; of its addresses the
-    /// IPv4 ones are used, or all when there is none.
+    /// `HOST:PORT` each, used in turn. A host name is looked up when the file is loaded, and not again until it has
+    /// changed or on SIGHUP; of its addresses the IPv4 ones are used, or all when there is none.
     pub endpoints: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -555,6 +555,7 @@ pub struct Shutdown {
     /// How long connections are still accepted after SIGTERM, while the gateway says that it is not ready, in
     /// milliseconds. Default: 0; 5000 under Kubernetes, whose endpoints lag behind.
     pub delay_ms: Option<Bounded<0, 3_600_000>>,
-    /// How long requests in flight may take to finish, in milliseconds. Default: 30000.
+    /// How long requests in flight may take to finish, and connections last that clients keep without one, in
+    /// milliseconds. Default: 30000.
     pub drain_timeout_ms: Option<Millis>,
 }
