@@ -176,6 +176,12 @@ mod tests {
         );
         let hosts = "routes: [{ name: r, hosts: [A.com, a.com.], service: users }]";
         check(hosts, &["f.yaml:4:18: route `r` never matches here, as `r` matches the same: remove one of the two"]);
+        let regexes = "routes:
+- { name: w0, service: users }
+- { name: w1, service: users, headers: [{ name: a, regex: \"(\" }] }
+- { name: w2, service: users, headers: [{ name: b, regex: \"(\" }] }";
+        let invalid = "the regex `(` is invalid, unclosed group: write a simpler one";
+        check(regexes, &[&format!("f.yaml:6:59: {invalid}"), &format!("f.yaml:7:59: {invalid}")]);
     }
 
     #[test]

@@ -13,13 +13,14 @@ pub(super) enum Kind {
     Cookie,
 }
 
-/// Reads the demands of a route, in the order of the model.
+/// Reads the demands of a route, in the order of the model. `None` if one of them is none, which has been said then:
+/// without it the route is not the one that was meant.
 pub(super) fn predicates(
     route: &mut model::Route,
     patterns: &mut Patterns,
     translate: &mut Translate<'_>,
-) -> Vec<Predicate> {
-    let mut read: Vec<(Predicate, Location)> = Vec::new();
+) -> Option<Vec<Predicate>> {
+    let (mut read, mut is_whole) = (Vec::<(Predicate, Location)>::new(), true);
     if let Some(methods) = route.methods.take() {
         let at = methods.referenced;
         read.push((Predicate::Method(self::methods(methods, translate)), at));
@@ -28,8 +29,9 @@ pub(super) fn predicates(
         [(&mut route.headers, Kind::Header), (&mut route.query, Kind::Query), (&mut route.cookies, Kind::Cookie)];
     for (demands, kind) in kinds {
         for Spanned { value: demand, referenced: at, .. } in std::mem::take(demands) {
-            if let Some(predicate) = self::demand(demand, at, kind, patterns, translate) {
-                read.push((predicate, at));
+            match self::demand(demand, at, kind, patterns, translate) {
+                Some(predicate) => read.push((predicate, at)),
+                None => is_whole = false,
             }
         }
     }
@@ -38,7 +40,7 @@ pub(super) fn predicates(
         if predicates.len() == PREDICATES_MAX {
             let what = format!("more than {PREDICATES_MAX} demands on one route");
             translate.problem(at, what, "let the service decide, or divide the route");
-            break;
+            return None;
         }
         if predicates.contains(&predicate) {
             translate.problem(at, format!("`{predicate}` is demanded twice"), "remove one of the two");
@@ -48,7 +50,7 @@ pub(super) fn predicates(
         }
         predicates.push(predicate);
     }
-    predicates
+    is_whole.then_some(predicates)
 }
 
 fn methods(methods: Spanned<Vec<Spanned<String>>>, translate: &mut Translate<'_>) -> Box<[Box<[u8]>]> {

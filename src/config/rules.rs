@@ -45,14 +45,15 @@ type Part<T> = (T, Location);
 struct Parts {
     hosts: Vec<Part<HostRule>>,
     paths: Vec<Part<PathRule>>,
-    predicates: Arc<[Predicate]>,
+    /// None if they are not all known.
+    predicates: Option<Arc<[Predicate]>>,
     priority: u32,
 }
 
 impl Rules {
     fn route(&mut self, mut route: model::Route, translate: &mut Translate<'_>) -> Route {
         let at = route.name.referenced;
-        let predicates = predicates(&mut route, &mut self.patterns, translate).into();
+        let predicates = predicates(&mut route, &mut self.patterns, translate).map(Arc::from);
         let name = translate.name(route.name);
         let parts = Parts {
             hosts: self.hosts(route.hosts, at, translate),
@@ -158,9 +159,10 @@ impl Rules {
         Some(PathRule::Regex(pattern))
     }
 
-    /// Every pair, except those that an earlier one shadows.
+    /// Every pair, except those that an earlier one shadows. None of a route with a demand that is none: it would look
+    /// like its neighbours that demand less.
     fn rules(&mut self, route: &str, parts: &Parts, translate: &mut Translate<'_>) -> Vec<Rule> {
-        let Parts { hosts, paths, predicates, priority } = parts;
+        let Parts { hosts, paths, predicates: Some(predicates), priority } = parts else { return Vec::new() };
         let mut rules = Vec::new();
         for (host, _) in hosts {
             for (path, at) in paths {
