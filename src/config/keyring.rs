@@ -44,18 +44,18 @@ impl Ring<'_> {
         let (model, loaded) = self.read()?;
         let (prefix, key) = mint(chance);
         let hash = base64::encode_url(&pepper(&loaded)?.digest(key.as_bytes()));
-        let until = until_s.map_or(String::new(), |at_s| format!(", expires_at: \"{}\"", date::stamp(at_s)));
+        let until = until_s.map(|at_s| date::checked_stamp(at_s).ok_or(TOO_LATE)).transpose()?;
+        let until = until.map_or(String::new(), |stamp| format!(", expires_at: \"{stamp}\""));
         let entry = format!("{{ prefix: {prefix}, hash: \"{hash}\"{until} }}");
+        let by_hand = format!("add `{entry}` to its `keys` by hand; the key, which is shown only now, is `{key}`");
         let has_it = |(_, snapshot): &Loaded| {
             let held = snapshot.plan.settings.consumers.key(key.as_bytes());
             held.is_some_and(|held| held.consumer.name() == consumer)
         };
-        let ways = ways_to_add(self.text, find(&model, consumer)?, &entry).into_iter();
+        let ways = ways_to_add(self.text, find(&model, consumer, &by_hand)?, &entry).into_iter();
         let mut ways = ways.filter_map(|text| Some((self.changed(&text, &[consumer])?, text)));
-        let (loaded, text) = ways.find(|(loaded, _)| loaded.iter().any(has_it)).ok_or(format!(
-            "consumer `{consumer}` is written in a way that is not understood: add `{entry}` \
-                                       to its `keys` by hand"
-        ))?;
+        let (loaded, text) =
+            ways.find(|(loaded, _)| loaded.iter().any(has_it)).ok_or_else(|| odd(consumer, &by_hand))?;
         match loaded.iter().find(|loaded| !has_it(loaded)) {
             None => Ok(Given { text, key }),
             Some((profile, _)) => {
@@ -104,9 +104,10 @@ impl Ring<'_> {
 
     fn expire(&self, consumer: &str, until_s: u64) -> Result<String, String> {
         let (model, _) = self.read()?;
-        let until = format!("\"{}\"", date::stamp(until_s));
+        let until = format!("\"{}\"", date::checked_stamp(until_s).ok_or(TOO_LATE)?);
+        let by_hand = format!("give its keys `expires_at: {until}` by hand");
         let mut text = self.text.to_owned();
-        let keys = &find(&model, consumer)?.value.keys;
+        let keys = &find(&model, consumer, &by_hand)?.value.keys;
         if keys.is_empty() {
             return Err(format!("consumer `{consumer}` has no key: give it one by `shardgate key new {consumer}`"));
         }
@@ -138,10 +139,7 @@ impl Ring<'_> {
         if self.changed(&text, &[consumer]).is_some_and(|loaded| loaded.iter().any(all_expire)) {
             return Ok(text);
         }
-        Err(format!(
-            "consumer `{consumer}` is written in a way that is not understood: give its keys `expires_at: \
-                     {until}` by hand"
-        ))
+        Err(odd(consumer, &by_hand))
     }
 
     fn read(&self) -> Result<(Model, Vec<Loaded>), String> {
@@ -189,10 +187,14 @@ fn pepper(loaded: &[Loaded]) -> Result<&Pepper, String> {
     Ok(peppers[0])
 }
 
-fn find<'m>(model: &'m Model, name: &str) -> Result<&'m Spanned<Consumer>, String> {
+fn odd(consumer: &str, help: &str) -> String {
+    format!("consumer `{consumer}` is written in a way that is not understood: {help}")
+}
+
+fn find<'m>(model: &'m Model, name: &str, by_hand: &str) -> Result<&'m Spanned<Consumer>, String> {
     let is_it = |consumer: &&Spanned<Consumer>| consumer.value.name.value == name;
     model.consumers.iter().find(is_it).ok_or_else(|| match everywhere(model).find(is_it) {
-        Some(_) => format!("consumer `{name}` is in `profiles` only: write its keys there by hand"),
+        Some(_) => format!("consumer `{name}` is in `profiles` only: {by_hand}"),
         None => format!("there is no consumer `{}`", name.escape_debug()),
     })
 }
@@ -348,6 +350,7 @@ pub const CHANCE_BYTES: usize = 40;
 /// 32, so that a byte of chance gives each as often as any other; 160 bits that are not shown.
 const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 const PREFIX_DIGITS: usize = 8;
+const TOO_LATE: &str = "a key cannot be said to be good beyond the year 9999: give fewer seconds";
 
 #[cfg(test)]
 mod tests {
@@ -559,8 +562,6 @@ mod tests {
         let (before, listener) = (with(alone), "[{ name: a, address: \"127.0.0.1:1\" }]");
         check_profiles("alone", &before.replace(listener, "[]"), Ok(()));
         check_profiles("open", &format!("{}authentication: {{ bypass_local: true }}\n", with("{}")), Ok(()));
-        let only = text("profiles: { staging: { consumers: [{ name: ann }] } }");
-        check_profiles("only", &only, Err("consumer `ann` is in `profiles` only: write its keys there by hand"));
     }
 
     #[test]
@@ -584,6 +585,13 @@ mod tests {
             odd.starts_with("consumer `ann` is written in a way that is not understood: add `{ prefix: sg_"),
             "{odd}"
         );
+        let only = ask("profiles: { staging: { consumers: [{ name: ann }] } }", &give);
+        assert!(only.starts_with("consumer `ann` is in `profiles` only: add `{ prefix: sg_"), "{only}");
+        for told in [odd, only] {
+            assert!(told.ends_with(&format!("the key, which is shown only now, is `{KEY}`")), "{told}");
+        }
+        let late = |ring: Ring<'_>| ring.give("ann", &CHANCE, Some(1 << 40)).map(|_| ());
+        assert_eq!(ask("consumers: [{ name: ann }]", &late), TOO_LATE);
         let bare = text("consumers: [{ name: ann }]").replace("api_keys: { pepper_file: pepper }", "");
         let bare = Ring { file: &file, text: &bare }.give("ann", &CHANCE, None).unwrap_err();
         assert!(bare.starts_with("there is no pepper"), "{bare}");

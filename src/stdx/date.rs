@@ -73,6 +73,12 @@ pub fn stamp(seconds_since_1970: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3_600, rest / 60 % 60, rest % 60)
 }
 
+/// The same of a time that `parse` reads: years have four digits.
+pub fn checked_stamp(seconds_since_1970: u64) -> Option<String> {
+    let text = stamp(seconds_since_1970);
+    (parse(&text) == Some(seconds_since_1970)).then_some(text)
+}
+
 /// The numbers of a text in which digits stand where `form` has zeros, and the same as there otherwise. Those that the
 /// form does not have are 0.
 fn numbers(text: &str, form: &str) -> Option<[u32; 3]> {
@@ -113,6 +119,8 @@ mod tests {
         }
         assert_eq!(parse("2000-02-29t01:00:00+01:00"), Some(951_782_400));
         assert_eq!(parse("2000-02-28T22:30:00-01:30"), Some(951_782_400));
+        assert_eq!(checked_stamp(253_402_300_799).as_deref(), Some("9999-12-31T23:59:59Z"));
+        assert_eq!((checked_stamp(253_402_300_800), checked_stamp(u64::MAX)), (None, None));
     }
 
     #[test]
