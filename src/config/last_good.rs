@@ -80,7 +80,7 @@ impl Store {
             if path.exists() {
                 match fs::remove_file(&previous) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => fs::hard_link(&path, &previous)?,
+                    _ => also(&path, &previous)?,
                 }
             }
             fs::rename(&beside, &path)?;
@@ -97,6 +97,14 @@ impl Store {
         let [path, previous] = [NAME, PREVIOUS].map(|name| self.folder.join(name));
         read(&path).or_else(|why| read(&previous).map_err(|_| why))
     }
+}
+
+/// Has the file under the other name too. Not every file system has links; a copy that is cut is torn, and never used.
+fn also(path: &Path, previous: &Path) -> io::Result<()> {
+    fs::hard_link(path, previous).or_else(|_| {
+        fs::copy(path, previous)?;
+        File::open(previous)?.sync_all()
+    })
 }
 
 fn read(path: &Path) -> Result<LastGood, String> {
@@ -149,6 +157,20 @@ mod tests {
         }
         assert_eq!(last_good("").resolve("host:1").expect("it is known").len(), 1);
         assert!(last_good("").resolve("nowhere.invalid:1").is_err());
+        fs::remove_dir_all(folder).expect("it was made above");
+    }
+
+    #[test]
+    fn where_there_are_no_links_the_one_before_is_copied() {
+        let folder = folder("links");
+        Store::new(&folder).keep(&last_good("one")).expect("there is room");
+        let (path, previous) = (folder.join(NAME), folder.join(PREVIOUS));
+        // No link takes the place of what is there.
+        fs::write(&previous, "").expect("there is room");
+        also(&path, &previous).expect("there is room");
+        assert_eq!(read(&previous), Ok(last_good("one")));
+        let mode = fs::metadata(&previous).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, FILE_MODE);
         fs::remove_dir_all(folder).expect("it was made above");
     }
 
