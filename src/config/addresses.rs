@@ -116,8 +116,10 @@ mod tests {
         check_file(
             &["127.0.0.1:8001"],
             "",
-            &["f:3:23: the admin listener is on 0.0.0.0:8001 by default, and one holds the other: use another port, or \
-               give `admin` another `address`"],
+            &[
+                "f:3:23: the admin listener is on 0.0.0.0:8001 by default, and one holds the other: use another port, or \
+               give `admin` another `address`",
+            ],
         );
         check_file(&["127.0.0.1:8001"], "admin: { enabled: false }", &[]);
     }

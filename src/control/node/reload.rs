@@ -148,8 +148,8 @@ impl Node {
         }
     }
 
-    /// Says why what the file says is not in force, once and again to who asks: to who reads the log, and, as `told`, to
-    /// everybody who looks at the admin listener.
+    /// Says why what the file says is not in force, once and again to who asks: to who reads the log, and, as `told`,
+    /// to everybody who looks at the admin listener.
     fn reject(&self, asked: bool, why: &str, told: String) {
         let mut status = self.status.borrow_mut();
         let is_new = status.configuration.error.as_ref() != Some(&told);
