@@ -2,8 +2,8 @@
 //! is not its sender's to say.
 //!
 //! Connection names more for one hop. What of a request the gateway sets or needs it does not take away, else a client
-//! could hide who asks and by which way (`X-Forwarded-*`, `X-Real-IP`, `Forwarded`, `Via`, `X-Request-Id`), or what for
-//! (`Host`, `Max-Forwards`). Credentials it may take away: who goes without them has none, for policies either.
+//! could hide who asks (`Authorization`, `Cookie`), by which way (`X-Forwarded-*`, `X-Real-IP`, `Forwarded`, `Via`,
+//! `X-Request-Id`), or what for (`Host`, `Max-Forwards`): what was judged is what the service gets.
 
 use super::field::{Field, Known, is_a_gateways};
 use super::head::{Method, RequestHead, ResponseHead};
@@ -126,8 +126,7 @@ const NOT_REQUESTED: u32 = bits(&[
 /// Those of them in which a trusted peer's account goes on.
 const CONTINUED: u32 = bits(&[Known::XForwardedFor, Known::Forwarded, Known::XRequestId]);
 /// Those of the other ones that Connection takes away.
-const TAKEN_AWAY: u32 =
-    bits(&[Known::Trailer, Known::Authorization, Known::Cookie, Known::Date, Known::UserAgent, Known::Referer]);
+const TAKEN_AWAY: u32 = bits(&[Known::Trailer, Known::Date, Known::UserAgent, Known::Referer]);
 /// Fields that only a trusted peer may send.
 const ONLY_TRUSTED: u32 = bits(&[Known::XForwardedProto, Known::XForwardedHost, Known::XForwardedPort, Known::XRealIp]);
 /// Fields of a response that are written anew or are meant for this hop.
@@ -213,8 +212,8 @@ mod tests {
     #[test]
     fn connection_takes_away_what_the_gateway_neither_sets_nor_needs() {
         let (kept, gone) = (
-            "Via Max-Forwards X-Real-IP X-Forwarded-Proto X-Forwarded-Host X-Forwarded-Port",
-            "X-A Cookie User-Agent Referer Date Authorization Trailer",
+            "Via Max-Forwards X-Real-IP X-Forwarded-Proto X-Forwarded-Host X-Forwarded-Port Cookie Authorization",
+            "X-A User-Agent Referer Date Trailer",
         );
         let all = format!("{kept} {gone}");
         let fields: String = all.split(' ').map(|name| format!("{name}: a\r\n")).collect();
