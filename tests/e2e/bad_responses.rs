@@ -1,9 +1,13 @@
 //! Origins that answer badly. The client is told 502, or, when it already has a head, sees that the body broke off; the
 //! connection to the origin serves nobody after it.
 
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::harness::{Config, Framing, Gateway, Message, OK, Origin, Peer};
+use rustix::process::Signal;
+
+use crate::harness::{Config, Framing, Gateway, Message, OK, Origin, Peer, Wire};
 
 /// The first connection says `answer` and stays open; later ones are well. Returns what the client got.
 #[track_caller]
@@ -263,6 +267,46 @@ fn what_an_origin_says_unasked_answers_nobody() {
     assert_eq!(gateway.get("/second").text(), "ok");
     assert_eq!(origin.connections(), 2);
 }
+
+/// The same while the gateway does not look: more happens meanwhile than it is told of at once.
+#[test]
+fn what_an_origin_says_while_nobody_looks_answers_nobody() {
+    let writers = Arc::new(Mutex::new(Vec::new()));
+    let kept = writers.clone();
+    let origin = Origin::start(move |peer| {
+        kept.lock().unwrap().push(peer.writer());
+        // So that all that are asked at once are asked on connections of their own.
+        let mut pause_ms = if peer.number < BUSY_UPSTREAMS { 100 } else { 0 };
+        while peer.request().is_some() {
+            std::thread::sleep(Duration::from_millis(std::mem::take(&mut pause_ms)));
+            peer.send(OK);
+        }
+    });
+    let gateway = Gateway::start(&Config::to(&origin).one_shard());
+    let ask = |client: &mut Wire| client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut clients: Vec<Wire> = (0..BUSY_CLIENTS).map(|_| gateway.client()).collect();
+    let (first, rest) = clients.split_at_mut(BUSY_UPSTREAMS);
+    first.iter_mut().for_each(|client| assert!(ask(client)));
+    first.iter_mut().for_each(|client| assert_eq!(client.response().text(), "ok"));
+    for client in rest {
+        assert!(ask(client));
+        assert_eq!(client.response().text(), "ok");
+    }
+    assert_eq!(origin.connections(), BUSY_UPSTREAMS);
+    gateway.signal(Signal::STOP);
+    clients.iter_mut().for_each(|client| assert!(ask(client)));
+    for mut writer in writers.lock().unwrap().iter() {
+        writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled").unwrap();
+    }
+    gateway.signal(Signal::CONT);
+    for client in &mut clients {
+        assert_eq!(client.response().text(), "ok");
+    }
+}
+
+/// More than one call tells the gateway of, and what they are sent on at once.
+const BUSY_CLIENTS: usize = 300;
+const BUSY_UPSTREAMS: usize = 20;
 
 #[test]
 fn a_body_behind_the_answer_to_head_answers_nobody() {
