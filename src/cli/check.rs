@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::out;
+use crate::config::addresses::doubtful;
 use crate::config::ids::Ids;
 use crate::config::load::load;
 use crate::config::profile;
@@ -19,8 +20,10 @@ pub fn check(file: &Path, profile: Option<&str>) -> ExitCode {
     {
         Ok(snapshot) => {
             let file = file.display();
-            let warnings = shadowed(&snapshot).into_iter().map(|shadowed| format!("{file}: warning: {shadowed}\n"));
-            let lines = warnings.chain([format!("{file}: {}\n", summary(&snapshot))]);
+            let routes = shadowed(&snapshot).into_iter().map(|shadowed| shadowed.to_string());
+            let odd = doubtful(&snapshot).into_iter().chain(routes);
+            let lines =
+                odd.map(|odd| format!("{file}: warning: {odd}\n")).chain([format!("{file}: {}\n", summary(&snapshot))]);
             out::answer(&lines.collect::<String>())
         }
         Err(problems) => out::complain(&problems.to_string()),

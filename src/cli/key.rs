@@ -79,7 +79,7 @@ fn run(task: &Task) -> Result<(), String> {
     // Before it is in the file: nobody could have it any more who does not have it now.
     out::print(&format!("{key}\n"))
         .map_err(|error| format!("the key cannot be shown ({error}): nothing has changed"))?;
-    edit.end(&text)
+    edit.end(&text).map_err(|why| format!("{why}; the key above is not in it, and good for nothing"))
 }
 
 fn chance() -> Result<[u8; CHANCE_BYTES], String> {

@@ -105,8 +105,12 @@ pub fn main() -> ExitCode {
 
 /// A variable that is empty is as good as one that is not set.
 fn definition() -> clap::Command {
+    heeding(Cli::command())
+}
+
+fn heeding(command: clap::Command) -> clap::Command {
     let heed = |arg: Arg| if is_empty(&arg) { arg.env(Resettable::<OsStr>::Reset) } else { arg };
-    Cli::command().mut_subcommands(|task| task.mut_args(heed))
+    command.mut_args(heed).mut_subcommands(heeding)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the variables that the command line knows")]

@@ -138,6 +138,13 @@ impl Actions<'_> {
             model::PathEdit::Whole(text) => path(&text, translate).map(PathEdit::Whole),
             model::PathEdit::Regex(model::RegexEdit { matches, to }) => {
                 let pattern = pattern(&matches, at, self.patterns, translate)?;
+                let longest = pattern.captured_bytes_max();
+                if longest < CAPTURED_BYTES_MIN {
+                    let text = pattern.text().escape_debug();
+                    let what = format!("the groups of `{text}` could be found in paths of {longest} bytes at most");
+                    translate.problem(at, what, "write it shorter, or so that no byte leaves it a choice");
+                    return None;
+                }
                 let pieces = pieces(&to, &pattern);
                 let pieces = pieces.and_then(|pieces| self.is_path(&pieces).map(|()| pieces));
                 let pieces = pieces.map_err(|what| {
@@ -269,3 +276,5 @@ const LINE_BYTES_MAX: usize = 1024;
 const BODY_BYTES_MAX: usize = 16 << 10;
 /// Texts and groups of what a regex's match becomes.
 const PIECES_MAX: usize = 32;
+/// Longer paths are rare. One that is longer than its regex allows is answered 414.
+const CAPTURED_BYTES_MIN: usize = 2 << 10;

@@ -1,28 +1,29 @@
-//! Where is listened: an address that holds another one leaves it to nobody else.
+//! Where is listened: no address twice, and none that may hold another one without a word.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::ir::{Ir, Listener};
 use super::problem::Problem;
+use super::snapshot::Snapshot;
 use crate::stdx::hash::FixedMap;
 
-/// Each listener that could not be opened beside one before it, and the admin listener if it could not be beside them.
+/// Each listener that has the address of one before it, and the admin listener if it has that of one.
 pub(super) fn taken_twice(ir: &Ir) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut at_port: FixedMap<u16, Vec<&Listener>> = FixedMap::default();
     for listener in ir.listeners.iter().filter(|listener| listener.address.port() != PORT_ANY) {
         let before = at_port.entry(listener.address.port()).or_default();
-        match before.iter().find(|other| overlap(other.address, listener.address)) {
-            Some(other) => problems.push(Problem::new(&listener.address_origin, taken(other, listener.address), HELP)),
+        match before.iter().find(|other| same(other.address, listener.address)) {
+            Some(other) => problems.push(Problem::new(&listener.address_origin, taken(other), HELP)),
             None => before.push(listener),
         }
     }
     let Some(admin) = ir.admin.filter(|admin| admin.port() != PORT_ANY) else { return problems };
-    if let Some(other) = ir.listeners.iter().find(|listener| overlap(listener.address, admin)) {
+    if let Some(other) = ir.listeners.iter().find(|listener| same(listener.address, admin)) {
         problems.push(match &ir.admin_origin {
-            Some(origin) => Problem::new(origin, taken(other, admin), HELP),
+            Some(origin) => Problem::new(origin, taken(other), HELP),
             None => {
-                let what = format!("the admin listener is on {admin} by default, and one holds the other");
+                let what = format!("the admin listener is on {admin} by default");
                 Problem::new(&other.address_origin, what, "use another port, or give `admin` another `address`")
             }
         });
@@ -31,19 +32,37 @@ pub(super) fn taken_twice(ir: &Ir) -> Vec<Problem> {
 }
 
 /// Why nobody can listen on `address` too.
-fn taken(other: &Listener, address: SocketAddr) -> String {
-    let (name, at) = (&other.name.text, &other.address_origin);
-    match other.address {
-        same if same == address => format!("listener `{name}` has this address already, at {at}"),
-        other => format!("listener `{name}` has {other} already, at {at}, and one holds the other"),
-    }
+fn taken(other: &Listener) -> String {
+    format!("listener `{}` has this address already, at {}", other.name.text, other.address_origin)
 }
 
-/// A socket for all IPv6 addresses takes connections over IPv4 too (ipv6(7), `IPV6_V6ONLY`).
+/// What may not be possible, by how the machine is set up: a socket for all addresses beside one for some of them.
+pub fn doubtful(snapshot: &Snapshot) -> Vec<String> {
+    let listeners =
+        snapshot.listeners.iter().map(|listener| (format!("listener `{}`", listener.name), listener.address));
+    let admin = snapshot.admin.map(|address| ("the admin listener".to_owned(), address));
+    let all: Vec<_> = listeners.chain(admin).filter(|(_, address)| address.port() != PORT_ANY).collect();
+    let mut told = Vec::new();
+    for (index, (name, address)) in all.iter().enumerate() {
+        for (before, held) in all[..index].iter().filter(|(_, before)| overlap(*before, *address)) {
+            let why = "one holds the other, and most systems refuse both";
+            told.push(format!("{name} is on {address} and {before} on {held}: {why}"));
+        }
+    }
+    told
+}
+
+fn same(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
+    one.port() == other.port() && a == b && zone(one) == zone(other)
+}
+
+/// A socket for all IPv6 addresses takes connections over IPv4 too, unless the system says otherwise (ipv6(7),
+/// `IPV6_V6ONLY`).
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let holds = |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
     let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
-    one.port() == other.port() && (holds(a, b) || holds(b, a) || a == b && zone(one) == zone(other))
+    one.port() == other.port() && (holds(a, b) || holds(b, a) || same(one, other))
 }
 
 /// The interface that a link-local address is of.
@@ -101,12 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn what_overlaps_is_named_with_both_places() {
+    fn an_address_that_is_there_twice_is_named_with_both_places() {
         check_file(&["127.0.0.1:0", "127.0.0.1:0"], "admin: { address: \"127.0.0.1:0\" }", &[]);
+        check_file(&["127.0.0.1:80", "0.0.0.0:80"], "", &[]);
         check_file(
-            &["127.0.0.1:80", "0.0.0.0:80"],
+            &["127.0.0.1:80", "127.0.0.1:80"],
             "",
-            &["f:4:23: listener `a` has 127.0.0.1:80 already, at f:3:23, and one holds the other: use another port"],
+            &["f:4:23: listener `a` has this address already, at f:3:23: use another port"],
         );
         check_file(
             &["127.0.0.1:80"],
@@ -114,13 +134,23 @@ mod tests {
             &["f:4:19: listener `a` has this address already, at f:3:23: use another port"],
         );
         check_file(
-            &["127.0.0.1:8001"],
+            &["0.0.0.0:8001"],
             "",
-            &[
-                "f:3:23: the admin listener is on 0.0.0.0:8001 by default, and one holds the other: use another port, or \
-               give `admin` another `address`",
-            ],
+            &["f:3:23: the admin listener is on 0.0.0.0:8001 by default: use another port, or give `admin` another \
+                 `address`"],
         );
         check_file(&["127.0.0.1:8001"], "admin: { enabled: false }", &[]);
+    }
+
+    #[test]
+    fn what_most_systems_refuse_is_doubtful() {
+        let text = "{version: 1, listeners: [{name: a, address: \"0.0.0.0:80\"}, \
+                    {name: b, address: \"127.0.0.1:80\"}], admin: { address: \"[::]:80\" }}";
+        let snapshot = load_text("f", text, &mut Ids::default(), &|_| Ok(Vec::new())).expect("it may be possible");
+        let told = doubtful(&snapshot);
+        assert_eq!(told.len(), 3, "{told:?}");
+        let want = "listener `b` is on 127.0.0.1:80 and listener `a` on 0.0.0.0:80: one holds the other, and most \
+                    systems refuse both";
+        assert_eq!(told[0], want);
     }
 }

@@ -11,6 +11,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::consumers::{Consumer, ConsumerKey};
 use super::diff::{Change, Diff};
+use super::extent::{block_end, flow_end, line_end, line_start, offset, scalar_end};
 use super::ids::Ids;
 use super::load::load_profile;
 use super::model::{Model, Profiles};
@@ -176,7 +177,7 @@ impl Ring<'_> {
     }
 }
 
-/// What keys are hashed with. Where profiles have different ones, the key is found not to be good under one of them.
+/// What keys are hashed with.
 fn pepper(loaded: &[Loaded]) -> Result<&Pepper, String> {
     let help = "name a file with one, as in `api_keys: { pepper_file: pepper }`";
     let peppers = loaded.iter().map(|(profile, snapshot)| {
@@ -184,6 +185,9 @@ fn pepper(loaded: &[Loaded]) -> Result<&Pepper, String> {
         pepper.ok_or_else(|| format!("there is no pepper {}: {help}", under(*profile)))
     });
     let peppers = peppers.collect::<Result<Vec<_>, _>>()?;
+    if peppers.iter().any(|pepper| pepper.digest(b"") != peppers[0].digest(b"")) {
+        return Err("profiles have different peppers: write one in one place for all profiles".to_owned());
+    }
     Ok(peppers[0])
 }
 
@@ -268,81 +272,6 @@ fn without(text: &str, at: Location, is_only: bool) -> String {
         (None, Some(before)) => [before, &text[end..]].concat(),
         (None, None) => [&text[..start], &text[end..]].concat(),
     }
-}
-
-/// In bytes.
-fn offset(text: &str, at: Location) -> usize {
-    let line = text.split_inclusive('\n').take(at.line() as usize - 1).map(str::len).sum::<usize>();
-    let characters = text[line..].char_indices().map(|(index, _)| index).nth(at.column() as usize - 1);
-    characters.map_or(text.len(), |index| line + index)
-}
-
-fn line_start(text: &str, at: usize) -> usize {
-    text[..at].rfind('\n').map_or(0, |end| end + 1)
-}
-
-fn line_end(text: &str, at: usize) -> usize {
-    text[at..].find('\n').map_or(text.len(), |end| at + end)
-}
-
-/// Where a word or a quoted text ends that has no line end in it.
-fn scalar_end(text: &str, start: usize) -> usize {
-    match text[start..].chars().next() {
-        Some(quote @ ('"' | '\'')) => quoted_end(text, start, quote),
-        _ => {
-            let word = &text[start..line_end(text, start)];
-            let word = word.split([',', '}', ']']).next().unwrap_or(word);
-            start + word.split(" #").next().unwrap_or(word).trim_end().len()
-        }
-    }
-}
-
-fn quoted_end(text: &str, start: usize, quote: char) -> usize {
-    let mut escaped = false;
-    for (index, character) in text[start..].char_indices().skip(1) {
-        match character {
-            _ if escaped => escaped = false,
-            '\\' if quote == '"' => escaped = true,
-            _ if character == quote => return start + index + quote.len_utf8(),
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-/// Behind the bracket that closes the one at `start`.
-fn flow_end(text: &str, start: usize) -> usize {
-    let (mut at, mut depth) = (start, 0);
-    while let Some(character) = text[at..].chars().next() {
-        match character {
-            '"' | '\'' => {
-                at = quoted_end(text, at, character);
-                continue;
-            }
-            '{' | '[' => depth += 1,
-            '}' | ']' => depth -= 1,
-            _ => {}
-        }
-        at += character.len_utf8();
-        if depth == 0 {
-            break;
-        }
-    }
-    at
-}
-
-/// Where the first line begins that is not a part of the entry whose dash is in the line at `line`, so far to the
-/// right.
-fn block_end(text: &str, line: usize, dash: usize) -> usize {
-    let mut end = line;
-    for (index, line) in text[line..].split_inclusive('\n').enumerate() {
-        let indent = line.len() - line.trim_start_matches(' ').len();
-        if index > 0 && (line.trim().is_empty() || indent <= dash) {
-            break;
-        }
-        end += line.len();
-    }
-    end
 }
 
 /// What a key is made of.
@@ -557,7 +486,8 @@ mod tests {
         check_profiles("own", &text(&STAGED.replace("NAME", "ann")), Err(&lacking("staging")));
         check_profiles("bobs", &with("{ staging: { consumers: [{ name: bob }] } }"), Ok(()));
         let other = "{ production: { api_keys: { pepper_file: other } } }";
-        check_profiles("pepper", &with(other), Err(&lacking("production")));
+        let peppers = "profiles have different peppers: write one in one place for all profiles";
+        check_profiles("pepper", &with(other), Err(peppers));
         let alone = "{ production: { listeners: [{ name: b, address: \"127.0.0.1:2\" }] } }";
         let (before, listener) = (with(alone), "[{ name: a, address: \"127.0.0.1:1\" }]");
         check_profiles("alone", &before.replace(listener, "[]"), Ok(()));

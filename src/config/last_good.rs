@@ -99,11 +99,14 @@ impl Store {
     }
 }
 
-/// Has the file under the other name too. Not every file system has links; a copy that is cut is torn, and never used.
+/// Has the file under the other name too. Not every file system has links; a copy that is cut goes.
 fn also(path: &Path, previous: &Path) -> io::Result<()> {
     fs::hard_link(path, previous).or_else(|_| {
-        fs::copy(path, previous)?;
-        File::open(previous)?.sync_all()
+        let copied = fs::copy(path, previous).and_then(|_| File::open(previous)?.sync_all());
+        copied.inspect_err(|_| {
+            // Half of it is of no use to anybody, and a full disk has use for the room.
+            let _gone = fs::remove_file(previous);
+        })
     })
 }
 

@@ -7,12 +7,13 @@
 //! Our own file is one front-end; others end in the same [`ir`], which names no product.
 
 mod actions;
-mod addresses;
+pub mod addresses;
 mod attach;
 pub mod compile;
 pub mod consumers;
 pub mod diff;
 pub mod explain;
+mod extent;
 pub mod ids;
 pub mod ir;
 pub mod keyring;

@@ -468,10 +468,11 @@ pub struct Limits {
 #[serde(deny_unknown_fields)]
 pub struct Trust {
     /// Networks (`10.0.0.0/8`, `::1`) of proxies in front of the gateway. The client is the last address of their
-    /// `X-Forwarded-For` that is not in one of these. The rest of `X-Forwarded-*`, `Forwarded`, `X-Real-IP` and
-    /// `X-Request-Id` go on to services as they come from them; from others all of these are dropped, as are
-    /// `X-Consumer-*`, `X-Credential-Identifier`, `X-Anonymous-Consumer` and `X-Envoy-*`. Where a policy finds out who
-    /// asks, `X-Consumer-*` and the two after it are dropped whoever sends them. Default: none.
+    /// `X-Forwarded-For` that is not in one of these. The rest of `X-Forwarded-*`, `X-Real-IP` and `X-Request-Id` go on
+    /// to services as they come from them, and `Forwarded` with the gateway's own element behind it; from others all of
+    /// these are dropped, as are `X-Consumer-*`, `X-Credential-Identifier`, `X-Anonymous-Consumer` and `X-Envoy-*`.
+    /// Where a policy finds out who asks, `X-Consumer-*` and the two after it are dropped whoever sends them.
+    /// Default: none.
     #[serde(default)]
     pub proxies: Vec<Spanned<String>>,
 }

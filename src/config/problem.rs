@@ -37,7 +37,14 @@ impl Origin {
 impl Problems {
     /// One a line, and nothing of the file: for those who may not read it.
     pub fn without_lines(&self) -> String {
-        let shown = self.list.iter().take(SHOWN_MAX).map(ToString::to_string);
+        let shown = self.list.iter().take(SHOWN_MAX).map(|problem| {
+            // Its words may repeat the value.
+            if is_secretive(&problem.what) {
+                format!("{}: {}", problem.origin, problem.help)
+            } else {
+                problem.to_string()
+            }
+        });
         shown.chain(self.more()).collect::<Vec<_>>().join("\n")
     }
 
@@ -103,8 +110,20 @@ fn is_secretive(text: &str) -> bool {
 }
 
 /// What stands in a line with a secret, or a hash of one.
-const SECRETIVE: [&str; 8] =
-    ["hash", "$argon2", "password", "secret", "-token", "authorization", "credential", "api-key"];
+const SECRETIVE: [&str; 12] = [
+    "hash",
+    "$argon2",
+    "password",
+    "secret",
+    "-token",
+    "_token",
+    "authorization",
+    "bearer ",
+    "cookie",
+    "credential",
+    "api-key",
+    "apikey",
+];
 /// A file that is wrong throughout is not worth more of the terminal.
 const SHOWN_MAX: usize = 20;
 /// Longer lines (a file in one line of JSON) show nothing by being repeated.

@@ -83,6 +83,8 @@ pub fn take(path: &Path, me: Uid) -> Result<Option<Taken>, Refused> {
     if path_bytes > PATH_BYTES_MAX {
         return Err(Refused::PathTooLong(path_bytes));
     }
+    // Before anybody stops for it.
+    is_socket(path)?;
     let Some(old) = connect(path)? else { return Ok(None) };
     let holder = peer(&old)?;
     if holder != me {

@@ -3,10 +3,12 @@
 //! Standard error may be full, or a pipe whose reader has stopped or gone. A thread of its own writes there, so that
 //! nobody who says something waits for it, or ends with it.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Arguments;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::panic;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -21,10 +23,16 @@ use crate::telemetry::level::Level;
 pub fn begin() -> io::Result<()> {
     let out: File = io::stderr().as_fd().try_clone_to_owned()?.into();
     let (journal, entries) = Journal::new();
-    let lines_lost = journal.lines_lost.clone();
-    if JOURNAL.set(journal).is_ok() {
-        thread::Builder::new().name("journal".to_owned()).spawn(move || write_all(&entries, out, lines_lost))?;
-    }
+    thread::Builder::new().name("journal".to_owned()).spawn(move || write_all(&entries, out))?;
+    // One that is there already goes on, and the new one's thread ends with it.
+    let _before = JOURNAL.set(journal);
+    panic::set_hook(Box::new(|panic| {
+        let (thread, backtrace) = (thread::current(), Backtrace::capture());
+        let name = thread.name().unwrap_or_default();
+        let trace =
+            if backtrace.status() == BacktraceStatus::Captured { format!("\n{backtrace}") } else { String::new() };
+        write(Level::Error, format_args!("thread {name}: {panic}{trace}"));
+    }));
     Ok(())
 }
 
@@ -66,7 +74,8 @@ pub(super) use say;
 
 struct Journal {
     entries: Sender<Entry>,
-    lines_lost: Arc<AtomicU64>,
+    /// Lines for which there was no room since the last for which there was.
+    lines_dropped: AtomicU64,
 }
 
 enum Entry {
@@ -78,25 +87,32 @@ enum Entry {
 impl Journal {
     fn new() -> (Self, Receiver<Entry>) {
         let (entries, to_write) = bounded(ENTRIES_MAX);
-        (Self { entries, lines_lost: Arc::default() }, to_write)
+        (Self { entries, lines_dropped: AtomicU64::new(0) }, to_write)
     }
 
     fn put(&self, text: String) {
+        let dropped = self.lines_dropped.swap(0, Ordering::Relaxed);
+        let lines = dropped + text.lines().count() as u64;
+        let text = if dropped > 0 { missing(dropped) + &text } else { text };
         if self.entries.try_send(Entry::Text(text)).is_err() {
-            self.lines_lost.fetch_add(1, Ordering::Relaxed);
+            self.lines_dropped.fetch_add(lines, Ordering::Relaxed);
         }
     }
 
     fn finish(&self, patience: Duration) {
+        if self.lines_dropped.load(Ordering::Relaxed) > 0 {
+            self.put(String::new());
+        }
         let (mark, reached) = bounded(1);
-        if self.entries.send_timeout(Entry::Mark(mark), patience).is_ok() {
-            let _late = reached.recv_timeout(patience);
+        if self.entries.send_timeout(Entry::Mark(mark), patience / 2).is_ok() {
+            let _late = reached.recv_timeout(patience / 2);
         }
     }
 }
 
 /// Says how many lines are missing before the first that can be written again.
-fn write_all(entries: &Receiver<Entry>, out: impl Write, lines_lost: Arc<AtomicU64>) {
+fn write_all(entries: &Receiver<Entry>, out: impl Write) {
+    let lines_lost = Arc::<AtomicU64>::default();
     let mut sink = Sink::new(out, lines_lost.clone());
     for entry in entries {
         let text = match entry {
@@ -107,15 +123,16 @@ fn write_all(entries: &Receiver<Entry>, out: impl Write, lines_lost: Arc<AtomicU
             }
         };
         let lost = lines_lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let line = format!("shardgate: warning: {lost} lines before this one could not be written\n");
-            if !sink.write(line.as_bytes()) {
-                // It was counted too, and is none of them.
-                lines_lost.fetch_add(lost - 1, Ordering::Relaxed);
-            }
+        if lost > 0 && !sink.write(missing(lost).as_bytes()) {
+            // That line was counted too, and is none of them.
+            lines_lost.fetch_add(lost - 1, Ordering::Relaxed);
         }
         sink.write(text.as_bytes());
     }
+}
+
+fn missing(lines: u64) -> String {
+    format!("shardgate: warning: {lines} lines before this one could not be written\n")
 }
 
 fn before(level: Level) -> &'static str {
@@ -162,9 +179,8 @@ mod tests {
         let (journal, entries) = Journal::new();
         (1..=texts).for_each(|number| journal.put(format!("{number}\n")));
         let mut out = Flaky { failures, written: Vec::new() };
-        let lines_lost = journal.lines_lost.clone();
         drop(journal);
-        write_all(&entries, &mut out, lines_lost);
+        write_all(&entries, &mut out);
         assert_eq!(String::from_utf8(out.written).unwrap(), want);
     }
 
@@ -179,9 +195,18 @@ mod tests {
     #[test]
     fn nobody_waits_for_a_reader_that_has_stopped() {
         let (journal, entries) = Journal::new();
-        (0..2 * ENTRIES_MAX).for_each(|_| journal.put(String::new()));
-        assert_eq!(journal.lines_lost.load(Ordering::Relaxed), ENTRIES_MAX as u64);
+        (0..2 * ENTRIES_MAX).for_each(|number| journal.put(format!("{number}\n")));
+        assert_eq!(journal.lines_dropped.load(Ordering::Relaxed), ENTRIES_MAX as u64);
         journal.finish(Duration::ZERO);
         assert_eq!(entries.len(), ENTRIES_MAX);
+        // Where they are missing, once there is room.
+        drop(entries.recv());
+        journal.put("last\n".to_owned());
+        let texts: Vec<String> = entries
+            .try_iter()
+            .filter_map(|entry| if let Entry::Text(text) = entry { Some(text) } else { None })
+            .collect();
+        assert_eq!(texts.first().map(String::as_str), Some("1\n"));
+        assert_eq!(texts.last(), Some(&(missing(ENTRIES_MAX as u64) + "last\n")));
     }
 }

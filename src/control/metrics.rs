@@ -179,13 +179,9 @@ fn shards(text: &mut Text<'_>, status: &Status, clocks: Clocks) {
         shard(index).busy.as_secs_f64()
     });
     let uptime = clocks.now.duration_since(status.started).as_secs_f64();
-    of_shards(
-        text,
-        "shardgate_shard_busy_ratio",
-        "gauge",
-        "Share of time since the start that it was awake",
-        &|index| shard(index).busy.as_secs_f64() / uptime.max(f64::MIN_POSITIVE),
-    );
+    of_shards(text, "shardgate_shard_busy_ratio", "gauge", "Its share of the time since the start", &|index| {
+        shard(index).busy.as_secs_f64() / uptime.max(f64::MIN_POSITIVE)
+    });
     of_shards(text, "shardgate_shard_silence_seconds", "gauge", "Since the shard's last sign of life", &|index| {
         clocks.mono.since(status.board.beat_of(index)).as_secs_f64()
     });

@@ -45,7 +45,7 @@ impl RequestHead {
         match field.known {
             Known::Other => {
                 let name = field.name.of(bytes);
-                stops.gateways && is_a_gateways(name) || self.connection_lists(bytes, name)
+                if is_a_gateways(name) { stops.gateways } else { self.connection_lists(bytes, name) }
             }
             known => stops.has(known),
         }
@@ -60,6 +60,7 @@ impl RequestHead {
     /// Which fields a route may go by. A service that is chosen by what it does not get would take it for said.
     pub fn is_for_routes(&self, bytes: &[u8], peer_is_trusted: bool) -> impl Fn(&Field) -> bool {
         let mut stops = self.stops(bytes, peer_is_trusted);
+        stops.known &= !SAID_ANEW;
         if peer_is_trusted {
             stops.known &= !CONTINUED;
         }
@@ -125,6 +126,8 @@ const NOT_REQUESTED: u32 = bits(&[
 ]);
 /// Those of them in which a trusted peer's account goes on.
 const CONTINUED: u32 = bits(&[Known::XForwardedFor, Known::Forwarded, Known::XRequestId]);
+/// Those of them that say anew what they said.
+const SAID_ANEW: u32 = bits(&[Known::ContentLength, Known::TransferEncoding, Known::Expect]);
 /// Those of the other ones that Connection takes away.
 const TAKEN_AWAY: u32 = bits(&[Known::Trailer, Known::Date, Known::UserAgent, Known::Referer]);
 /// Fields that only a trusted peer may send.

@@ -39,7 +39,8 @@ pub async fn forward(
                 let address = upstream.address;
                 // Its place among the service's connections may be the one that the next needs.
                 drop(upstream);
-                upstream = connect(exchange, address).await?;
+                let endpoint = exchange.service.endpoints.iter().position(|endpoint| endpoint.address == address);
+                upstream = acquire(exchange, endpoint.unwrap_or(picked), address).await?;
             }
             Err(failure) => {
                 exchange.count_received(&mut upstream);

@@ -31,6 +31,8 @@ pub enum Failure {
     ConfigurationChanged,
     /// What the route makes of the request's path is no path, or too long.
     RewriteInvalid,
+    /// The groups of a path of this length cannot be found within the bound that there is.
+    RewriteTooLong,
     /// The gateway has as many requests in flight as it may.
     Overloaded,
     /// The service has as many connections as it may.
@@ -140,6 +142,7 @@ impl Failure {
             Self::BodyTooLarge => client(413, "body_too_large", "the request's body is larger than allowed"),
             Self::NoRoute => client(404, "no_route", "no route matches this request"),
             Self::TraceEnds => gateway(501, "trace_unsupported", "the gateway answers no TRACE in place of a service"),
+            Self::RewriteTooLong => client(414, "rewrite_too_long", "the path is too long for the route's rewrite"),
             Self::RewriteInvalid => client(400, "rewrite_invalid", "what the route makes of the path is not a path"),
             Self::ClientGone => client(499, "client_gone", "the client went away"),
             Self::ForwardedHeadTooLarge => client(431, "head_too_large", "the request's head is larger than allowed"),

@@ -29,7 +29,7 @@ impl Rewriter {
             PathEdit::Whole(whole) => self.raw.extend_from_slice(whole),
             PathEdit::Prefix(to) => self.replace_prefix(to, by, path),
             PathEdit::Regex { pattern, to } => {
-                let found = pattern.captures(path, caches).map_err(|_| Failure::RewriteInvalid)?;
+                let found = pattern.captures(path, caches).map_err(|_| Failure::RewriteTooLong)?;
                 let Some(groups) = found else { return Ok(None) };
                 for piece in to {
                     self.raw.extend_from_slice(match piece {

@@ -206,7 +206,7 @@ pub async fn receive(
 ) -> Result<Piece, ReadError> {
     let asked = runtime.now().mono;
     let deadline = deadline.min(pace.deadline(asked, body.payload_total()));
-    let piece = body.kept_piece(runtime, client, deadline).await;
+    let piece = body.kept_piece(client, deadline).await;
     pace.waited += runtime.now().mono.since(asked);
     piece
 }

@@ -149,6 +149,14 @@ impl Pattern {
         self.0.names.group_len(PatternID::ZERO)
     }
 
+    /// How long a value may be whose groups are asked for.
+    pub fn captured_bytes_max(&self) -> usize {
+        match &self.0.divider {
+            Some(Divider::Backtracking(backtracker)) => backtracker.max_haystack_len(),
+            Some(Divider::OnePass(_)) | None => usize::MAX,
+        }
+    }
+
     /// The number of the group of that name.
     pub fn group_named(&self, name: &str) -> Option<usize> {
         self.0.names.to_index(PatternID::ZERO, name)

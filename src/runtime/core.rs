@@ -260,12 +260,13 @@ impl Runtime {
         self.on_driver(|driver| driver.take(id, &self.0.pool))
     }
 
-    pub(super) fn is_quiet(&self, socket: SocketId) -> bool {
-        self.0.driver.borrow().is_quiet(socket)
+    pub(super) fn is_silent(&self, socket: SocketId) -> bool {
+        self.0.driver.borrow().is_silent(socket)
     }
 
-    pub(super) fn is_parked(&self, id: OpId) -> bool {
-        self.0.driver.borrow().is_parked(id)
+    /// Why an operation is not over at its deadline. Whoever has sent what there is no memory for was not late.
+    pub(super) fn late(&self, id: OpId) -> Error {
+        if self.0.driver.borrow().is_parked(id) { Error::Exhausted } else { Error::Deadline }
     }
 
     pub(super) fn receive_at_hand(&self, socket: SocketId, class: Class) -> Option<Result<Received, Error>> {

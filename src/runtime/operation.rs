@@ -53,8 +53,7 @@ impl Future for Operation<'_> {
             Stage::Over => unreachable!("polled after it was over"),
         };
         if this.runtime.now().mono >= this.deadline {
-            // Whoever has sent what there is no room for was not late.
-            let error = if this.runtime.is_parked(id) { Error::Exhausted } else { Error::Deadline };
+            let error = this.runtime.late(id);
             this.runtime.cancel(id);
             return Poll::Ready(Err(error));
         }

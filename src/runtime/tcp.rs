@@ -7,6 +7,7 @@ use super::op::{Done, Error, Op, OpId, Owner, Pieces, Received, SocketId, Target
 use super::operation::{Operation, operation, resume};
 use crate::stdx::time::Mono;
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -51,8 +52,8 @@ impl TcpStream {
     }
 
     /// As far as is known the peer has said nothing that was not received. What comes in this moment nobody knows.
-    pub fn is_quiet(&self) -> bool {
-        self.runtime.is_quiet(self.socket)
+    pub fn is_silent(&self) -> bool {
+        self.runtime.is_silent(self.socket)
     }
 
     /// The next bytes, behind those that `buf` holds. It must have spare memory.
@@ -84,6 +85,21 @@ impl TcpStream {
         }
         let task = self.runtime.current().expect("only coroutines watch");
         self.arm(class, Owner::Task(task))
+    }
+
+    /// The next bytes, in a fresh buffer, by a receive that stays armed and becomes the next one if this is given up or
+    /// is not over by `deadline`.
+    pub fn receive_kept(&self, class: Class, deadline: Mono) -> impl Future<Output = Result<Received, Error>> {
+        poll_fn(move |_| match self.watch(class) {
+            Some(received) => Poll::Ready(received),
+            None if self.runtime.now().mono >= deadline => {
+                Poll::Ready(Err(self.idle_receive.get().map_or(Error::Deadline, |id| self.runtime.late(id))))
+            }
+            None => {
+                self.runtime.wake_by(deadline);
+                Poll::Pending
+            }
+        })
     }
 
     /// What the receive that `watch` or `arm_idle` armed has brought, if it is over.

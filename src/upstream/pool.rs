@@ -83,7 +83,7 @@ impl Pools {
             let is_young =
                 now < idle.since + service.pool.idle_timeout && now < idle.upstream.connected_at + service.pool.age_max;
             // What an upstream says unasked would pass for the answer to the next request.
-            if is_young && idle.upstream.connection.stream.is_quiet() {
+            if is_young && idle.upstream.connection.stream.is_silent() {
                 let mut upstream = idle.upstream;
                 upstream.reused = true;
                 return Some(upstream);

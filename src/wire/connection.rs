@@ -4,9 +4,8 @@ use super::encoder::FRAMED_MAX;
 use crate::http::body::{BodyError, BodyLimits, Decoder, Framing};
 use crate::http::error::HeadError;
 use crate::runtime::tcp::Receive;
-use crate::runtime::{Buf, Class, Error, Pieces, Pool, Received, Runtime, TcpStream};
+use crate::runtime::{Buf, Class, Error, Pieces, Pool, Received, TcpStream};
 use crate::stdx::time::Mono;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -191,12 +190,7 @@ impl Reader {
 
     /// The same for who may give up waiting before it comes: no receive is cancelled, which could lose what it brings,
     /// and so that is for the next who asks.
-    pub async fn kept_piece(
-        &mut self,
-        runtime: &Runtime,
-        stream: &TcpStream,
-        deadline: Mono,
-    ) -> Result<Piece, ReadError> {
+    pub async fn kept_piece(&mut self, stream: &TcpStream, deadline: Mono) -> Result<Piece, ReadError> {
         loop {
             if self.decoder.is_done() {
                 return Ok(Piece::End);
@@ -204,15 +198,7 @@ impl Reader {
             if let Some(piece) = self.decode_input()? {
                 return Ok(piece);
             }
-            let received = poll_fn(|_| match stream.watch(Class::Body) {
-                Some(received) => Poll::Ready(received),
-                None if runtime.now().mono >= deadline => Poll::Ready(Err(Error::Deadline)),
-                None => {
-                    runtime.wake_by(deadline);
-                    Poll::Pending
-                }
-            });
-            match received.await? {
+            match stream.receive_kept(Class::Body, deadline).await? {
                 Received::Data(buf) => self.give(buf),
                 Received::End(_) => self.decoder.end()?,
             }

@@ -95,10 +95,10 @@ impl Driver {
     }
 
     /// Nothing is known to wait in the socket: neither bytes nor an end. What nobody has looked at yet may be there.
-    pub fn is_quiet(&self, socket: SocketId) -> bool {
+    pub fn is_silent(&self, socket: SocketId) -> bool {
         match self {
-            Self::Epoll(epoll) => epoll.is_quiet(socket),
-            Self::Uring(uring) => uring.is_quiet(socket),
+            Self::Epoll(epoll) => epoll.is_silent(socket),
+            Self::Uring(uring) => uring.is_silent(socket),
             // Its network tells in the moment in which it delivers.
             Self::Sim(_) => true,
         }
@@ -140,7 +140,7 @@ impl Driver {
         }
     }
 
-    /// The next coroutine is polled, and may have so many operations carried out at once.
+    /// The next coroutine is polled: what it may have carried out at once is bounded anew.
     pub fn begin_poll(&mut self) {
         match self {
             Self::Epoll(epoll) => epoll.begin_poll(),

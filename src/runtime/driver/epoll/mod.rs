@@ -161,7 +161,7 @@ impl Epoll {
     }
 
     /// Nothing is known to wait in the socket: neither bytes nor an end.
-    pub fn is_quiet(&self, id: SocketId) -> bool {
+    pub fn is_silent(&self, id: SocketId) -> bool {
         self.sockets.get(key(id.0)).is_some_and(|socket| !socket.readable)
     }
 
@@ -204,7 +204,11 @@ impl Epoll {
     pub fn turn(&mut self, deadline: Mono, pool: &Pool, told: &mut Vec<Owner>) -> Result<(), Error> {
         self.budget.begin_turn();
         for _ in 0..self.put_off.len() {
+            if self.budget.is_spent() {
+                break;
+            }
             let Some(id) = self.put_off.pop_front() else { break };
+            self.budget.spend();
             told.extend(self.carry_on(id, pool));
         }
         if pool.take_returned() {

@@ -160,14 +160,14 @@ impl Uring {
     }
 
     /// Nothing is known to wait in the socket: neither bytes nor an end.
-    pub fn is_quiet(&self, id: SocketId) -> bool {
+    pub fn is_silent(&self, id: SocketId) -> bool {
         self.sockets.get(key(id.0)).is_some_and(|socket| !socket.nonempty && socket.early.is_none())
     }
 
-    /// The operation is a receive that waits for memory, or for room in the ring.
+    /// The operation is a receive that waits for memory, or for room in the ring, and not for its peer.
     pub fn is_parked(&self, id: OpId) -> bool {
         let Some(Armed::Receive(socket, _)) = self.ops.armed(id) else { return false };
-        self.sockets.get(key(socket.0)).is_some_and(|socket| socket.ticket > 0)
+        self.sockets.get(key(socket.0)).is_some_and(|socket| socket.ticket > 0 && matches!(socket.rx, Rx::Idle))
     }
 
     pub fn set_owner(&mut self, id: OpId, owner: Owner) {
@@ -211,7 +211,11 @@ impl Uring {
     pub fn turn(&mut self, deadline: Mono, pool: &Pool, told: &mut Vec<Owner>) -> Result<(), Error> {
         self.budget.begin_turn();
         for _ in 0..self.put_off.len() {
+            if self.budget.is_spent() {
+                break;
+            }
             let Some(id) = self.put_off.pop_front() else { break };
+            self.budget.spend();
             self.carry_on(id, pool, told);
         }
         if pool.take_returned() {
