@@ -126,6 +126,34 @@ pub fn receives_wait_for_buffers_first_in_first_out(kit: &Kit) {
     assert_eq!(*order.borrow(), [0, 1, 2, 3]);
 }
 
+/// Whoever has sent what there is no room for was not late, and what was armed for it is the next receive.
+pub fn at_its_deadline_a_receive_that_waits_for_a_buffer_is_told_from_one_for_a_peer(kit: &Kit) {
+    let streams = connections(kit, 1);
+    let held: Vec<Buf> = std::iter::from_fn(|| kit.near.pool().take(Class::Body)).collect();
+    let near = kit.near.clone();
+    kit.near.spawn(async move {
+        let [stream] = streams.try_into().unwrap_or_else(|_| panic!("one was asked for"));
+        let soon = || near.now().mono + STALL_MAX;
+        assert_eq!(stream.receive_kept(Class::Body, soon()).await.map(|_| ()), Err(Error::Exhausted));
+        drop(held);
+        assert_eq!(receive_exactly(&stream, 10).await, pattern(10));
+    });
+    kit.run();
+    let over = Flag::default();
+    let told = over.clone();
+    kit.converse(
+        |runtime, stream| async move {
+            let soon = runtime.now().mono + STALL_MAX;
+            assert_eq!(stream.receive_kept(Class::Body, soon).await.map(|_| ()), Err(Error::Deadline));
+            over.set();
+        },
+        |runtime, stream| async move {
+            told.wait(&runtime).await;
+            drop(stream);
+        },
+    );
+}
+
 pub fn a_receive_that_waits_for_a_buffer_can_be_dropped(kit: &Kit) {
     let streams = connections(kit, 2);
     let held: Vec<Buf> = std::iter::from_fn(|| kit.near.pool().take(Class::Body)).collect();

@@ -28,7 +28,8 @@ macro_rules! contract {
                     a_panic_ends_one_coroutine_only, dropping_all_coroutines_leaves_nothing;
                 limits: a_slow_reader_blocks_the_sender_for_no_longer_than_it_allows,
                     a_short_send_that_is_cancelled_leaves_a_prefix, receives_wait_for_buffers_first_in_first_out,
-                    a_receive_that_waits_for_a_buffer_can_be_dropped;
+                    a_receive_that_waits_for_a_buffer_can_be_dropped,
+                    at_its_deadline_a_receive_that_waits_for_a_buffer_is_told_from_one_for_a_peer;
                 handing: a_listener_that_stops_brings_all_who_have_connected,
                     an_armed_accept_ends_when_its_listener_stops, a_fresh_connection_goes_to_another_loop,
                     a_used_connection_stays_where_it_is);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Config, Framing, Gateway, Message, OK, Origin, Peer, Wire};
+use crate::harness::{Config, Framing, Gateway, Message, OK, Origin, Peer, Wire, wait_until};
 
 /// The first connection says `answer` and stays open; later ones are well. Returns what the client got.
 #[track_caller]
@@ -294,6 +294,8 @@ fn what_an_origin_says_while_nobody_looks_answers_nobody() {
     }
     assert_eq!(origin.connections(), BUSY_UPSTREAMS);
     gateway.signal(Signal::STOP);
+    // The signal is on its way, to each thread for itself.
+    wait_until("all threads stand still", || gateway.states().iter().all(|state| state == "T"));
     clients.iter_mut().for_each(|client| assert!(ask(client)));
     for mut writer in writers.lock().unwrap().iter() {
         writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled").unwrap();

@@ -187,6 +187,13 @@ impl Gateway {
     }
 
     /// User and system time so far.
+    /// What each thread does, as in proc(5): `T` is stopped by a signal.
+    pub fn states(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
+        stats.map(|stat| stat.rsplit_once(") ").unwrap().1[..1].to_owned()).collect()
+    }
+
     pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         // After the name in parentheses: proc(5) counts from 1, `utime` is 14, `stime` 15, in hundredths of a second.
