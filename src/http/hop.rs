@@ -90,7 +90,7 @@ impl RequestHead {
 impl ResponseHead {
     #[inline]
     pub fn stops(&self, bytes: &[u8]) -> Stops {
-        Stops { known: NOT_RESPONDED | self.table.connection_known(bytes), gateways: false }
+        Stops { known: NOT_FORWARDED | self.table.connection_known(bytes), gateways: false }
     }
 
     /// Whether it goes on with a Date of its own.
@@ -108,22 +108,20 @@ impl ResponseHead {
     }
 }
 
-/// Fields of a request that are written anew or are meant for this hop.
-const NOT_REQUESTED: u32 = bits(&[
+/// Fields that are written anew or are meant for this hop.
+const NOT_FORWARDED: u32 = bits(&[
     Known::ContentLength,
     Known::TransferEncoding,
     Known::Connection,
     Known::KeepAlive,
     Known::ProxyConnection,
     Known::ProxyAuthenticate,
-    Known::ProxyAuthorization,
     Known::Te,
     Known::Upgrade,
-    Known::Expect,
-    Known::XForwardedFor,
-    Known::Forwarded,
-    Known::XRequestId,
 ]);
+/// Of a request these too.
+const NOT_REQUESTED: u32 = NOT_FORWARDED
+    | bits(&[Known::ProxyAuthorization, Known::Expect, Known::XForwardedFor, Known::Forwarded, Known::XRequestId]);
 /// Those of them in which a trusted peer's account goes on.
 const CONTINUED: u32 = bits(&[Known::XForwardedFor, Known::Forwarded, Known::XRequestId]);
 /// Those of them that say anew what they said.
@@ -132,18 +130,6 @@ const SAID_ANEW: u32 = bits(&[Known::ContentLength, Known::TransferEncoding, Kno
 const TAKEN_AWAY: u32 = bits(&[Known::Trailer, Known::Date, Known::UserAgent, Known::Referer]);
 /// Fields that only a trusted peer may send.
 const ONLY_TRUSTED: u32 = bits(&[Known::XForwardedProto, Known::XForwardedHost, Known::XForwardedPort, Known::XRealIp]);
-/// Fields of a response that are written anew or are meant for this hop.
-const NOT_RESPONDED: u32 = bits(&[
-    Known::ContentLength,
-    Known::TransferEncoding,
-    Known::Connection,
-    Known::KeepAlive,
-    Known::ProxyConnection,
-    Known::ProxyAuthenticate,
-    Known::Te,
-    Known::Upgrade,
-]);
-
 /// A bit for each name.
 const fn bits(names: &[Known]) -> u32 {
     let (mut bits, mut index) = (0, 0);

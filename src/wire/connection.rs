@@ -174,23 +174,19 @@ impl Reader {
 
     /// The next piece of the body, as much as has arrived.
     pub async fn piece(&mut self, stream: &TcpStream, deadline: Mono) -> Result<Piece, ReadError> {
-        loop {
-            if self.decoder.is_done() {
-                return Ok(Piece::End);
-            }
-            if let Some(piece) = self.decode_input()? {
-                return Ok(piece);
-            }
-            match stream.receive(Class::Body, deadline).await? {
-                Received::Data(buf) => self.give(buf),
-                Received::End(_) => self.decoder.end()?,
-            }
-        }
+        self.piece_by(|| stream.receive(Class::Body, deadline)).await
     }
 
     /// The same for who may give up waiting before it comes: no receive is cancelled, which could lose what it brings,
     /// and so that is for the next who asks.
     pub async fn kept_piece(&mut self, stream: &TcpStream, deadline: Mono) -> Result<Piece, ReadError> {
+        self.piece_by(|| stream.receive_kept(Class::Body, deadline)).await
+    }
+
+    async fn piece_by<F>(&mut self, receive: impl Fn() -> F) -> Result<Piece, ReadError>
+    where
+        F: Future<Output = Result<Received, Error>>,
+    {
         loop {
             if self.decoder.is_done() {
                 return Ok(Piece::End);
@@ -198,7 +194,7 @@ impl Reader {
             if let Some(piece) = self.decode_input()? {
                 return Ok(piece);
             }
-            match stream.receive_kept(Class::Body, deadline).await? {
+            match receive().await? {
                 Received::Data(buf) => self.give(buf),
                 Received::End(_) => self.decoder.end()?,
             }
