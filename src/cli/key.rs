@@ -155,7 +155,12 @@ impl New {
         fs::rename(&self.path, path)?;
         // From now on what is there under that name is somebody else's.
         self.is_in_place = true;
-        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+            // It is changed all the same, as long as the machine does not fail in this moment.
+            out::note(&format!("shardgate key: {} cannot be synced ({error})\n", folder.display()));
+        }
+        Ok(())
     }
 }
 

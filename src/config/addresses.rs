@@ -1,4 +1,4 @@
-//! Where is listened: no address twice, and none that may hold another one without a word.
+//! Where is listened: no address twice; `check` tells of one that may hold another.
 
 use std::net::{IpAddr, SocketAddr};
 

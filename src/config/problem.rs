@@ -38,8 +38,10 @@ impl Problems {
     /// One a line, and nothing of the file: for those who may not read it.
     pub fn without_lines(&self) -> String {
         let shown = self.list.iter().take(SHOWN_MAX).map(|problem| {
-            // Its words may repeat the value.
-            if is_secretive(&problem.what) {
+            // Its words may repeat the value, which may stand some lines behind its key.
+            let line = problem.origin.line as usize;
+            let mut near = self.text.lines().take(line).skip(line.saturating_sub(NEAR_LINES));
+            if is_secretive(&problem.what) || near.any(is_secretive) {
                 format!("{}: {}", problem.origin, problem.help)
             } else {
                 problem.to_string()
@@ -124,6 +126,8 @@ const SECRETIVE: [&str; 12] = [
     "api-key",
     "apikey",
 ];
+/// The line of a problem, and those before it in which its key may stand.
+const NEAR_LINES: usize = 4;
 /// A file that is wrong throughout is not worth more of the terminal.
 const SHOWN_MAX: usize = 20;
 /// Longer lines (a file in one line of JSON) show nothing by being repeated.

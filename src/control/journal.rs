@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::sink::Sink;
 use crate::telemetry::level::Level;
@@ -23,7 +23,7 @@ use crate::telemetry::level::Level;
 pub fn begin() -> io::Result<()> {
     let out: File = io::stderr().as_fd().try_clone_to_owned()?.into();
     let (journal, entries) = Journal::new();
-    thread::Builder::new().name("journal".to_owned()).spawn(move || write_all(&entries, out))?;
+    thread::Builder::new().name(THREAD.to_owned()).spawn(move || write_all(&entries, out))?;
     // One that is there already goes on, and the new one's thread ends with it.
     let _before = JOURNAL.set(journal);
     panic::set_hook(Box::new(|panic| {
@@ -31,12 +31,17 @@ pub fn begin() -> io::Result<()> {
         let name = thread.name().unwrap_or_default();
         let trace =
             if backtrace.status() == BacktraceStatus::Captured { format!("\n{backtrace}") } else { String::new() };
+        if name == THREAD {
+            return drop(io::stderr().write_all(format!("{panic}{trace}\n").as_bytes()));
+        }
         write(Level::Error, format_args!("thread {name}: {panic}{trace}"));
+        // The process may end before anybody else has a turn.
+        finish(PANIC_PATIENCE);
     }));
     Ok(())
 }
 
-/// Waits until all that was said is written, but no longer than `patience`.
+/// Waits until all that was said is written, but no longer than twice `patience`: for room, and for the rest.
 pub fn finish(patience: Duration) {
     if let Some(journal) = JOURNAL.get() {
         journal.finish(patience);
@@ -94,8 +99,11 @@ impl Journal {
         let dropped = self.lines_dropped.swap(0, Ordering::Relaxed);
         let lines = dropped + text.lines().count() as u64;
         let text = if dropped > 0 { missing(dropped) + &text } else { text };
-        if self.entries.try_send(Entry::Text(text)).is_err() {
-            self.lines_dropped.fetch_add(lines, Ordering::Relaxed);
+        match self.entries.try_send(Entry::Text(text)) {
+            Err(TrySendError::Full(_)) => drop(self.lines_dropped.fetch_add(lines, Ordering::Relaxed)),
+            // The thread has ended, and with it what could be waited for.
+            Err(TrySendError::Disconnected(Entry::Text(text))) => drop(io::stderr().write_all(text.as_bytes())),
+            Err(TrySendError::Disconnected(Entry::Mark(_))) | Ok(()) => {}
         }
     }
 
@@ -104,8 +112,8 @@ impl Journal {
             self.put(String::new());
         }
         let (mark, reached) = bounded(1);
-        if self.entries.send_timeout(Entry::Mark(mark), patience / 2).is_ok() {
-            let _late = reached.recv_timeout(patience / 2);
+        if self.entries.send_timeout(Entry::Mark(mark), patience).is_ok() {
+            let _late = reached.recv_timeout(patience);
         }
     }
 }
@@ -148,6 +156,8 @@ static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 static JOURNAL: OnceLock<Journal> = OnceLock::new();
 /// What waits to be written. What is said beyond is lost, and counted.
 const ENTRIES_MAX: usize = 256;
+const THREAD: &str = "journal";
+const PANIC_PATIENCE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

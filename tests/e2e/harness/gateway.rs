@@ -186,7 +186,6 @@ impl Gateway {
         wait_exit(&mut self.child)
     }
 
-    /// User and system time so far.
     /// What each thread does, as in proc(5): `T` is stopped by a signal.
     pub fn states(&self) -> Vec<String> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
@@ -194,6 +193,7 @@ impl Gateway {
         stats.map(|stat| stat.rsplit_once(") ").unwrap().1[..1].to_owned()).collect()
     }
 
+    /// User and system time so far.
     pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         // After the name in parentheses: proc(5) counts from 1, `utime` is 14, `stime` 15, in hundredths of a second.

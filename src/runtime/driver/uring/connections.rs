@@ -51,7 +51,11 @@ impl Uring {
                     told.extend(self.ops.finish(id, Done::Connected(outcome)));
                 }
             }
-            Tx::Polling | Tx::Idle => self.carry_on(id, pool, told),
+            Tx::Polling | Tx::Idle if self.budget.is_spent() => self.put_off.push_back(id),
+            Tx::Polling | Tx::Idle => {
+                self.budget.spend();
+                self.carry_on(id, pool, told);
+            }
         }
     }
 

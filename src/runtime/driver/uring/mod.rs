@@ -159,9 +159,10 @@ impl Uring {
         }
     }
 
-    /// Nothing is known to wait in the socket: neither bytes nor an end.
+    /// The kernel waits for its peer: neither bytes nor an end are known to be there.
     pub fn is_silent(&self, id: SocketId) -> bool {
-        self.sockets.get(key(id.0)).is_some_and(|socket| !socket.nonempty && socket.early.is_none())
+        let is_armed = |socket: &Socket| matches!(socket.rx, Rx::Armed(_)) && socket.early.is_none();
+        self.sockets.get(key(id.0)).is_some_and(is_armed)
     }
 
     /// The operation is a receive that waits for memory, or for room in the ring, and not for its peer.
@@ -185,7 +186,7 @@ impl Uring {
             }
             Reclaimed::Receive(id) => {
                 if let Some(socket) = self.sockets.get_mut(key(id.0)) {
-                    socket.receive = None;
+                    (socket.receive, socket.ticket) = (None, 0);
                     socket.early.take_if(|early| matches!(early, Early::Buf(_)));
                     if let Rx::Behind(_, wanted) = &mut socket.rx {
                         *wanted = Wanted::No;
@@ -225,16 +226,17 @@ impl Uring {
         self.retry_starved(pool, told);
         let busy = !told.is_empty() || !self.put_off.is_empty();
         self.enter(if busy { Mono::ZERO } else { deadline })?;
-        for _ in 0..BATCHES_MAX {
-            let mut completions = 0;
-            while completions < BATCH_MAX
+        let mut seen = 0;
+        for _ in 0..LOOKS_MAX {
+            while seen < COMPLETIONS_A_TURN_MAX
                 && let Some(completion) = self.ring.reap()
             {
                 self.note_completion(completion, pool, told);
-                completions += 1;
+                seen += 1;
             }
-            // Who goes on without the rest takes an idle connection for silent on which somebody has spoken long since.
-            if completions < BATCH_MIN {
+            // Kernels since 6.13 complete one after a sleep, and else some twenty at once. Who goes on without the rest
+            // takes an idle connection for silent on which somebody has spoken long since.
+            if seen == COMPLETIONS_A_TURN_MAX || !self.ring.has_work() {
                 break;
             }
             self.ring.look()?;
@@ -487,11 +489,9 @@ const SUBMISSIONS: u32 = 1024;
 const COMPLETIONS: u32 = 1 << 16;
 /// Entries that may be under way: receives beyond wait until some have completed.
 const FLYING_MAX: usize = (COMPLETIONS - COMPLETIONS / 8) as usize;
-/// What a kernel since 6.13 completes before it returns is twenty or more, if there is more.
-const BATCH_MIN: usize = 16;
-const BATCH_MAX: usize = 256;
-/// Of completions, in one turn.
-const BATCHES_MAX: usize = 1024;
+const COMPLETIONS_A_TURN_MAX: usize = 16_384;
+/// How often a turn looks for more.
+const LOOKS_MAX: usize = 1024;
 /// Connections that the kernel has accepted and nobody has asked for.
 const ACCEPTED_MAX: usize = 256;
 /// The part of a shard's memory for bytes that each window may take beside it.

@@ -84,6 +84,11 @@ impl Ring {
         }
     }
 
+    /// The kernel has put something off, and does it when it is entered.
+    pub fn has_work(&mut self) -> bool {
+        self.ring.submission().taskrun()
+    }
+
     /// The next completion that has arrived.
     pub fn reap(&mut self) -> Option<Completion> {
         let entry = self.ring.completion().next()?;
