@@ -1,6 +1,6 @@
 //! The `Date` of what is sent now, as HTTP writes it (RFC 9110 §5.6.7).
 
-use crate::stdx::date::{Date, SECONDS_A_DAY};
+use crate::stdx::date::{Date, SECONDS_A_DAY, put};
 use crate::stdx::time::Wall;
 
 /// Its line, kept for the second that it was made for.
@@ -47,14 +47,6 @@ impl Default for DateLine {
 /// What stands between the name and the line end.
 pub fn value(line: &Line) -> &[u8] {
     &line[NAME_BYTES..LINE_BYTES - LINE_END_BYTES]
-}
-
-/// Fills `digits` with the number, zeros in front.
-fn put(digits: &mut [u8], mut number: u32) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
 }
 
 const FIRST: &Line = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";

@@ -99,6 +99,14 @@ fn numbers(text: &str, form: &str) -> Option<[u32; 3]> {
     Some(numbers)
 }
 
+/// Fills `digits` with the number, zeros in front.
+pub fn put(digits: &mut [u8], mut number: u32) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
 pub const SECONDS_A_DAY: u64 = 86_400;
 const YEAR_MAX: u32 = 9_999;
 

@@ -1,6 +1,6 @@
 //! RFC 3339 time stamps. The calendar is worked out once a second, not once a line.
 
-use crate::stdx::date::{Date, SECONDS_A_DAY};
+use crate::stdx::date::{Date, SECONDS_A_DAY, put};
 use crate::stdx::time::Wall;
 
 /// A time stamp's text, kept for the second that it was made for.
@@ -41,14 +41,6 @@ impl Clock {
 impl Default for Clock {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Fills `digits` with the number, zeros in front.
-fn put(digits: &mut [u8], mut number: u32) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
     }
 }
 
