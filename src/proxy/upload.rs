@@ -90,14 +90,8 @@ pub async fn upload(
         return Ok(());
     }
     if exchange.account.request_read.get() {
-        // Read by the first attempt, and kept.
-        let mut again = None;
-        if let Some(kept) = &replay.payload {
-            let mut copy = pool.take(Class::Body).ok_or(UploadEnd::Unreadable(Failure::NoBuffer))?;
-            let fits = copy.push(kept.bytes());
-            debug_assert!(fits);
-            again = Some(copy);
-        }
+        // Read by the first attempt, and kept; there is no third that would need it.
+        let again = replay.payload.take();
         let pieces = encoder.encode(pool, Some(head), again, Some(trailers(exchange, body))).map_err(malformed)?;
         return exchange.send_up(stream, pieces).await.map_err(unsendable);
     }

@@ -213,11 +213,13 @@ impl Runtime {
     fn poll_tasks(&self) {
         let core = &*self.0;
         let budget = core.tasks.borrow().queued().min(POLLS_MAX);
-        for _ in 0..budget {
+        for polled in 0..budget {
             let Some((id, mut future)) = core.tasks.borrow_mut().pop() else { break };
             core.current.set(Some(id));
             core.wake_by.set(Mono::NEVER);
-            core.driver.borrow_mut().begin_poll();
+            if polled > 0 {
+                core.driver.borrow_mut().begin_poll();
+            }
             let mut context = Context::from_waker(Waker::noop());
             let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
             match polled {

@@ -21,16 +21,19 @@ impl Node {
         control: Option<&Path>,
         tell: UnboundedSender<Asked>,
     ) -> Result<(), StartError> {
-        let unusable = |error| StartError::ControlSocket(control.map(Path::to_owned).unwrap_or_default(), error);
-        control.map_or(Ok(()), |path| handover::serve(path, getuid(), tell)).map_err(unusable)?;
+        let unusable = |path: &Path, error| StartError::ControlSocket(path.to_owned(), error);
+        if let Some(path) = control {
+            handover::serve(path, getuid(), tell).map_err(|error| unusable(path, error))?;
+        }
         let farewell = old.map(Old::confirm).transpose().map_err(|error| StartError::Handover(error.into()))?;
         if farewell == Some(Farewell::Gone) {
             say!(Warn, "the process that handed over has died since; this one serves alone");
         }
-        match control.map_or(Ok(()), handover::enter) {
-            Err(error) if farewell.is_none() => Err(unusable(error)),
+        let Some(path) = control else { return Ok(()) };
+        match handover::enter(path) {
+            Err(error) if farewell.is_none() => Err(unusable(path, error)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                say!(Warn, "{}; no process can take over from this one", unusable(error));
+                say!(Warn, "{}; no process can take over from this one", unusable(path, error));
                 self.status.borrow_mut().handovers_failed += 1;
                 Ok(())
             }

@@ -17,12 +17,12 @@ impl Budget {
         Self { left: TURN_MAX, rest: 0 }
     }
 
-    /// A turn begins. Until a coroutine is polled all of it is there.
+    /// A turn begins. Until the first coroutine is polled all of it is there.
     pub fn begin_turn(&mut self) {
         *self = Self::new();
     }
 
-    /// The next coroutine is polled.
+    /// The next coroutine may be polled.
     pub fn begin_poll(&mut self) {
         let all = self.left + self.rest;
         self.left = all.min(POLL_MAX);

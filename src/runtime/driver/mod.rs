@@ -140,7 +140,7 @@ impl Driver {
         }
     }
 
-    /// The next coroutine is polled: what it may have carried out at once is bounded anew.
+    /// Another coroutine is polled in this turn: what it may have carried out at once is bounded anew.
     pub fn begin_poll(&mut self) {
         match self {
             Self::Epoll(epoll) => epoll.begin_poll(),
@@ -150,7 +150,8 @@ impl Driver {
         }
     }
 
-    /// Carries operations forward, sleeping until `deadline` at most, and appends the owners of those that ended.
+    /// Carries operations forward, sleeping until `deadline` at most, and appends the owners of those that ended. The
+    /// first coroutine may be polled then.
     pub fn turn(&mut self, deadline: Mono, pool: &Pool, told: &mut Vec<Owner>) -> Result<(), Error> {
         match self {
             Self::Epoll(epoll) => epoll.turn(deadline, pool, told),

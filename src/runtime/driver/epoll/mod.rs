@@ -227,6 +227,7 @@ impl Epoll {
             }
             self.wait(Mono::ZERO)?;
         }
+        self.budget.begin_poll();
         Ok(())
     }
 

@@ -241,6 +241,7 @@ impl Uring {
             }
             self.ring.look()?;
         }
+        self.budget.begin_poll();
         self.broken.map_or(Ok(()), |errno| Err(errno.into()))
     }
 
